@@ -1,0 +1,1 @@
+"""ehrsynth learns from health records and generates linked synthetic patients."""

@@ -1,0 +1,63 @@
+"""What an exporter is: pure functions from blocks of records to bytes under paths.
+
+An exporter never touches the disk and holds no state. Blocks can so be encoded by any number of workers and their parts
+appended in order: same bytes for any number of workers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from ehrsynth.records import Records
+
+__all__ = ["ExportSummary", "Exporter", "Part"]
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """`data` to append to the file `path` (relative to the format's folder, ``/`` as separator)."""
+
+    path: str
+    data: bytes
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportSummary:
+    """What has been written when an export ends.
+
+    Attributes
+    ----------
+    files : mapping of path to {"bytes": int, "sha256": str, "rows": int}
+        Every file of the format so far; `rows` counts lines or rows where that has a meaning (`Exporter.rows_of`), else 0.
+    row_counts : mapping of table name to rows
+    provenance : mapping
+        JSON-serialisable provenance of the records, with ``generated_at`` (the model's reference date, never the clock).
+    """
+
+    files: Mapping[str, Mapping[str, Any]]
+    row_counts: Mapping[str, int]
+    provenance: Mapping[str, Any]
+
+
+class Exporter(Protocol):
+    """An output format. Registered under the entry-point group ``ehrsynth.exporters``.
+
+    `begin`, `encode` and `end` are called in that order, `encode` once per block and possibly in other processes; the
+    engine appends the parts in block order and hashes the files.
+    """
+
+    name: str
+
+    def begin(self, shared: Records) -> Iterator[Part]:
+        """Yield headers and the shared tables (organization, practitioner, location, payer)."""
+        ...
+
+    def encode(self, block: Records, shared: Records) -> Iterator[Part]:
+        """Yield the parts of one block of patients. `block` holds patients' tables only; keys lead into `shared`."""
+        ...
+
+    def end(self, summary: ExportSummary) -> Iterator[Part]:
+        """Yield what needs the whole: manifests and descriptors."""
+        ...

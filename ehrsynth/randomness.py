@@ -1,0 +1,82 @@
+"""One seed, any number of named, independent random streams, and identifiers that depend on nothing else.
+
+A stream is named by (seed, name, block). A new consumer of randomness takes a new name and so moves nobody else's
+numbers; a block of patients is made from its own streams and so does not depend on which worker makes it or on how many
+patients there are.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["BLOCK_SIZE", "identifiers", "stream"]
+
+BLOCK_SIZE = 1024
+"""Patients in a block. Patients are always made in whole blocks; the last is cut."""
+
+_MASK = (1 << 64) - 1
+
+
+def _digest(*parts: object) -> bytes:
+    # sha256 and not hash(): the built-in is salted per process (PYTHONHASHSEED).
+    return hashlib.sha256("\x1f".join(str(part) for part in parts).encode()).digest()
+
+
+def stream(seed: int, name: str, block: int = 0) -> np.random.Generator:
+    """Return the generator of the stream `name` of `block` under `seed`.
+
+    PCG64 seeded through numpy's SeedSequence with 256 bits of SHA-256 over the three parts: the same on every platform
+    and in every process.
+    """
+    entropy = int.from_bytes(_digest("ehrsynth", seed, name, block), "big")
+    return np.random.Generator(np.random.PCG64(np.random.SeedSequence(entropy)))
+
+
+def _splitmix64(x: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+    # Finaliser of Steele, Lea, Flood (2014), "Fast splittable pseudorandom number generators": a bijection on 64 bits.
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return x ^ (x >> np.uint64(31))
+
+
+_HEX = np.frombuffer("".join(f"{i:02x}" for i in range(256)).encode(), dtype="S2")
+
+
+def identifiers(seed: int, table: str, block: int, count: int) -> npt.NDArray[np.str_]:
+    """Return `count` UUIDs (36 characters each) for the rows 0..count-1 of `table` in `block` under `seed`.
+
+    They are UUIDs of version 8 (RFC 9562: vendor-specific, here a keyed mix of table, block and row), not of version 5:
+    hashing each row's name with SHA-1 costs more than writing the row, and the mix is vectorised. Within a (seed, table)
+    two rows cannot collide by construction in the 62 bits of the second half, which are a bijection of (block, row) for
+    up to 2**30 blocks of up to 2**32 rows; between tables and seeds 122 bits stand against collision.
+    """
+    key = _digest("identifiers", seed, table)
+    k0, k1 = (np.uint64(int.from_bytes(key[i : i + 8], "big")) for i in (0, 8))
+    rows = np.uint64(block << 32) + np.arange(count, dtype=np.uint64)
+    with np.errstate(over="ignore"):
+        high = _splitmix64(_splitmix64(rows * np.uint64(0x9E3779B97F4A7C15) + k0) ^ k1)
+    low = _bijection62(rows, int(k1))
+    high = (high & np.uint64(_MASK ^ 0xF000)) | np.uint64(0x8000)
+    low = low | np.uint64(0x8000000000000000)
+    raw = np.empty((count, 2), dtype=">u8")
+    raw[:, 0], raw[:, 1] = high, low
+    text = _HEX[raw.view(np.uint8).reshape(count, 16)].view("S32").reshape(count)
+    # Insert the four dashes by columns of bytes.
+    chars = text.view("S1").reshape(count, 32)
+    out = np.full((count, 36), b"-", dtype="S1")
+    for start, stop, at in ((0, 8, 0), (8, 12, 9), (12, 16, 14), (16, 20, 19), (20, 32, 24)):
+        out[:, at : at + stop - start] = chars[:, start:stop]
+    return out.view("S36").reshape(count).astype("U36")
+
+
+def _bijection62(x: npt.NDArray[np.uint64], key: int) -> npt.NDArray[np.uint64]:
+    """A keyed bijection on 62 bits: odd multiplications and xor-shifts modulo 2**62."""
+    mask = np.uint64((1 << 62) - 1)
+    with np.errstate(over="ignore"):
+        x = (x + np.uint64(key >> 2)) & mask
+        for shift, factor in ((31, 0xBF58476D1CE4E5B9), (29, 0x94D049BB133111EB), (32, 0xD6E8FEB86659FD93)):
+            x = ((x ^ (x >> np.uint64(shift))) * np.uint64(factor)) & mask
+    return x ^ (x >> np.uint64(30))

@@ -1,0 +1,1 @@
+"""Packaged data; read it only through `ehrsynth.resources`."""
