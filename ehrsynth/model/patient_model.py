@@ -1,0 +1,364 @@
+"""The learned patient model: a Bayesian network of the person over class-structured autoregressive hidden Markov models.
+
+Everything generation needs and nothing else: labels, probabilities and histograms whose cells each stand for at least
+`min_patients` people. Shapes use these letters:
+
+====  =================================================================================================
+S, A  sexes and age bands; a *stratum* is r = s * A + a, R = S * A of them
+G, K  trajectory classes and states per class; a *flat state* is q = g * K + k, Q = G * K of them
+E     encounter classes            B, L   coarse bins of gap days and of minutes of stay
+V     bands of the visit's number  C      codes of a family
+M     measurements with numbers    D      distinct transition matrices over the strata
+====  =================================================================================================
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ehrsynth.probability.bayesnet import BayesianNetwork
+from ehrsynth.probability.histogram import Histogram
+from ehrsynth.probability.quantiles import QuantileDistribution
+
+__all__ = [
+    "AttributeTable",
+    "Calendar",
+    "CodeFamily",
+    "Coding",
+    "Disclosure",
+    "Measurements",
+    "PatientModel",
+    "Strata",
+    "Trajectory",
+]
+
+Float = npt.NDArray[np.floating[Any]]
+Int = npt.NDArray[np.integer[Any]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Coding:
+    """A code of a code system, with its display text (empty if unknown)."""
+
+    system: str
+    code: str
+    display: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Strata:
+    """Sex by age band: what dynamics and lifts may depend on.
+
+    `age_edges` (years, length A + 1, last may be inf) and `sexes` (labels of the network's variable ``sex``, in order).
+    """
+
+    sexes: tuple[str, ...]
+    age_edges: tuple[float, ...]
+
+    @property
+    def n_ages(self) -> int:
+        """A, the number of age bands."""
+        return len(self.age_edges) - 1
+
+    def __len__(self) -> int:
+        return len(self.sexes) * self.n_ages
+
+    def index(self, sex: Int, age_years: Float) -> Int:
+        """Return the stratum of each person: `sex` indexes `sexes`, ages outside the bands go to the nearest."""
+        band = np.searchsorted(np.asarray(self.age_edges[1:-1]), age_years, side="right")
+        return np.asarray(sex, dtype=np.int64) * self.n_ages + band
+
+
+@dataclass(frozen=True, kw_only=True)
+class Calendar:
+    """Where time comes from.
+
+    Attributes
+    ----------
+    basis : str
+        ``calendar``, ``shifted``, ``offset`` or ``order``, as `Provenance.time_basis` of the source.
+    reference_date : str
+        ISO date at which generated records end; never today.
+    tail_days : Histogram
+        Days from the last encounter's end to the end of the record; one coarse bin (use coarse bin 0).
+    spread_days : int
+        The reference date of a patient lies uniformly up to this many days before `reference_date`: 0 where `tail_days`
+        is from true dates, some years where the source's dates were shifted (they say nothing about when).
+    birth_date_precision : str
+        ``year``, ``month`` or ``day``: what the source knew (generated dates are always exact to the day).
+    """
+
+    basis: str
+    reference_date: str
+    tail_days: Histogram
+    spread_days: int
+    birth_date_precision: str = "day"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trajectory:
+    """The visits of a person: a hidden Markov model per class, run as one over flat states.
+
+    Attributes
+    ----------
+    n_classes, n_states : int
+        G and K.
+    strata : Strata
+    initial : float [R, Q]
+        P(first state | stratum, class): each class's block of K sums to 1.
+    transition : float [D, G, K, K]
+        P(next state | state), per class; rows sum to 1.
+    transition_stratum : int [R]
+        Which of the D matrices a stratum (sex, age at the visit) uses.
+    end_hazard : float [V, Q]
+        P(the record ends after this visit | state, band of the visit's number).
+    visit_edges : int [V]
+        First visit number (from 1) of each band.
+    death_given_end : float [R, Q]
+        P(the person dies | the record ends after a visit in this state).
+    death_days : Histogram
+        Days from the end of the last encounter to death; coarse bin 0.
+    died_disposition : str
+        Discharge disposition that means death (``exp``); drawn in no other case than death at the encounter's end.
+    gap : float [Q, B]
+        P(bin of days from this visit's start to the next one's start | state of this visit).
+    gap_days : Histogram
+        Days within each of the B bins.
+    encounter_classes : tuple of str
+        v3-ActCode codes, E of them.
+    encounter_class : float [Q, E]
+    stay : float [E, Q, L]
+        P(bin of minutes of stay | class, state).
+    stay_minutes : Histogram
+        Minutes within each of the L bins; atoms (60 minutes) are cells of their own only where the data have them.
+    start_minute : float [E, Q or 1, H]
+        P(bin of the minute of the day | class); H = 0 columns where the source knows only days.
+    start_minutes : Histogram
+        Minutes of the day within each of the H bins.
+    precision : tuple of str
+        ``time_precision`` per encounter class (E): day, minute or second.
+    stay_known : float [E]
+        P(the end of the encounter is recorded | class).
+    dispositions : tuple of str
+        Discharge dispositions; the empty string is "not recorded".
+    disposition : float [E, Q, len(dispositions)]
+    admit_sources : tuple of str
+    admit_source : float [E, Q, len(admit_sources)]
+    encounter_types : tuple of Coding
+        Types of encounter (empty system: not recorded).
+    encounter_type : float [E, Q, len(encounter_types)]
+    """
+
+    n_classes: int
+    n_states: int
+    strata: Strata
+    initial: Float
+    transition: Float
+    transition_stratum: Int
+    end_hazard: Float
+    visit_edges: Int
+    death_given_end: Float
+    death_days: Histogram
+    died_disposition: str
+    gap: Float
+    gap_days: Histogram
+    encounter_classes: tuple[str, ...]
+    encounter_class: Float
+    stay: Float
+    stay_minutes: Histogram
+    start_minute: Float
+    start_minutes: Histogram
+    precision: tuple[str, ...]
+    stay_known: Float
+    dispositions: tuple[str, ...]
+    disposition: Float
+    admit_sources: tuple[str, ...]
+    admit_source: Float
+    encounter_types: tuple[Coding, ...]
+    encounter_type: Float
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttributeTable:
+    """Other columns of a family's rows, drawn jointly per code: dose with route with sig, blanks included.
+
+    The rows of code c are ``offsets[c] : offsets[c + 1]``; a row holds one value per column (None: blank) and its
+    probability `weight` given the code. Each row stands for at least `min_patients` people; what was rarer is blank.
+    """
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str | float | int | bool | None, ...], ...]
+    offsets: Int
+    weight: Float
+
+
+@dataclass(frozen=True, kw_only=True)
+class CodeFamily:
+    """The codes of one table and when a visit has them.
+
+    P(code c in visit t) depends on the flat state q, on the code's history (never before; in the previous visit; earlier)
+    and on whether its parent is in the same visit; its odds are multiplied by ``lift[r, c]`` and it is impossible outside
+    ``sex_limit``, ``age_min``, ``age_max``.
+
+    Attributes
+    ----------
+    table : str
+        condition, medication_request, procedure, observation, immunization or device.
+    codings : tuple of Coding
+        C of them, each of at least `min_patients` people.
+    never, never_with_parent, previous, earlier : float32 [Q, C]
+        P(present | ...), before lift.
+    parent_table : str
+        Family that `parent` indexes: the family itself (a forest within the visit) or, for details, ``condition``.
+    parent : int32 [C]
+        Index of the parent code, -1 for none.
+    lift : float32 [R, C]
+        Odds multiplier by stratum at the visit.
+    sex_limit : int8 [C]
+        0 any, 1 female only, 2 male only (structural zero otherwise).
+    age_min, age_max : float64 [C]
+        Years at the visit, inclusive: structural zero outside.
+    zero_truncated : bool
+        Every visit of the source has at least one code of this family: visits without are drawn again.
+    repeats : float32 [C]
+        Mean number of further rows of the same code in a visit that has it (0: exactly one row).
+    position : float64 [P]
+        P(relative position in the stay), P equal cells from the start to the end of the encounter.
+    duration : float64 [C, n] or [1, n]
+        P(bin of days from start to end | code); n = 0 columns where ends are never known.
+    duration_days : Histogram
+        Days within each bin.
+    duration_known : float32 [C]
+        P(an end is recorded | code).
+    attributes : AttributeTable or None
+    unlinked : float
+        Share of the source's rows that belonged to no encounter (generated rows always belong to one).
+    """
+
+    table: str
+    codings: tuple[Coding, ...]
+    never: Float
+    never_with_parent: Float
+    previous: Float
+    earlier: Float
+    parent_table: str
+    parent: Int
+    lift: Float
+    sex_limit: Int
+    age_min: Float
+    age_max: Float
+    zero_truncated: bool = False
+    repeats: Float
+    position: Float
+    duration: Float
+    duration_days: Histogram
+    duration_known: Float
+    attributes: AttributeTable | None = None
+    unlinked: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measurements:
+    """Numbers of the observations: quantile-preserving margins over a Gaussian copula of person, visit and state.
+
+    The normal score of measurement m for person p at a visit in state q is
+    ``shift[q, m] + sqrt(person_share[m]) * u[p, m] + sqrt(1 - person_share[m]) * e[m]``, with u ~ N(0, person) drawn once
+    per person and e ~ N(0, visit) per visit, then standardised by the score's mean and SD over the cohort; the value is
+    ``margins[m].inverse(score)``, always within the margin's range.
+
+    Attributes
+    ----------
+    code : int32 [M]
+        Index of the measurement in the observation family's codings.
+    unit : tuple of str
+        UCUM.
+    panel : int32 [M]
+        Measurements of one panel (systolic and diastolic) share a non-negative number: reported together; -1: alone.
+    margins : tuple of QuantileDistribution
+    shift : float32 [Q, M]
+        Mean score in a state, minus the overall mean.
+    person_share : float32 [M]
+        Share of the remaining variance that belongs to the person (intra-class correlation), 0..1.
+    person, visit : float64 [M, M]
+        Correlation matrices, positive definite, of u and of e.
+    value_known : float32 [M]
+        P(a value is recorded | measured).
+    """
+
+    code: Int
+    unit: tuple[str, ...]
+    panel: Int
+    margins: tuple[QuantileDistribution, ...]
+    shift: Float
+    person_share: Float
+    person: Float
+    visit: Float
+    value_known: Float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Disclosure:
+    """What was done so that the model tells about nobody: the custodian reads this before it leaves the building.
+
+    Attributes
+    ----------
+    min_patients : int
+        No code, category, date or histogram cell of fewer people is in the package.
+    counts : mapping of str to int
+        Patients, encounters and rows learned from, rounded to `rounding`.
+    rounding : int
+    left_out : mapping of str to int
+        How many distinct codes or levels were left out or merged, per table or variable.
+    notes : tuple of str
+        What could not be learned, and why.
+    """
+
+    min_patients: int
+    counts: dict[str, int]
+    rounding: int
+    left_out: dict[str, int]
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class PatientModel:
+    """A model package in memory.
+
+    Attributes
+    ----------
+    name, title, description : str
+    licence : str
+        Licence of the package.
+    provenance : mapping
+        Source description, licence, settings, seed, versions; JSON-serialisable.
+    person : BayesianNetwork
+        Of the variables that are known among ``sex`` (labels male, female, other, unknown), ``age_at_start`` (binned,
+        years), ``race``, ``ethnicity`` (CDCREC codes), ``marital_status``, ``language``, ``state`` (USPS), ``payer`` (SOPT
+        codes) and ``trajectory_class`` (labels "0".."G-1", always there). MISSING is a level like any other.
+    calendar : Calendar
+    trajectory : Trajectory
+    families : tuple of CodeFamily
+        ``condition`` first; at most one per table.
+    measurements : Measurements or None
+    disclosure : Disclosure
+    """
+
+    name: str
+    title: str = ""
+    description: str = ""
+    licence: str = ""
+    provenance: dict[str, Any] = field(default_factory=dict)
+    person: BayesianNetwork
+    calendar: Calendar
+    trajectory: Trajectory
+    families: tuple[CodeFamily, ...]
+    measurements: Measurements | None = None
+    disclosure: Disclosure
+
+    def family(self, table: str) -> CodeFamily | None:
+        """Return the code family of `table`, or None."""
+        return next((family for family in self.families if family.table == table), None)
