@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import importlib.util
+import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
+
+from ehrsynth.records import Records
 
 SHARED = Path(__file__).resolve().parents[1].parent / "shared"
 
@@ -15,3 +20,27 @@ def shared() -> Path:
     if not SHARED.is_dir():
         pytest.skip("needs the ../shared folder beside the checkout")
     return SHARED
+
+
+@pytest.fixture(scope="session")
+def small() -> ModuleType:
+    """The module ``tests/golden/small_records.py``: `small_records`, `split`, `replicate`."""
+    return load_test_module("golden/small_records.py")
+
+
+@pytest.fixture(scope="session")
+def small_records() -> Records:
+    """Twenty hand-made patients that cover every table and column; see ``tests/golden/small_records.py``."""
+    return load_test_module("golden/small_records.py").small_records()
+
+
+def load_test_module(path: str) -> ModuleType:
+    """Import the module at `path` under ``tests/`` (which is no package: pytest imports by file)."""
+    name = "ehrsynth_tests_" + path.removesuffix(".py").replace("/", "_")
+    if name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(name, Path(__file__).parent / path)
+        assert spec is not None
+        assert spec.loader is not None
+        sys.modules[name] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(sys.modules[name])
+    return sys.modules[name]
