@@ -1,0 +1,128 @@
+"""What a code says, whether it is known, and whom it can befall: questions by system and code, answered in columns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from ehrsynth.terminology import library
+from ehrsynth.terminology.code_system import CodeSystem, as_texts
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+    import pyarrow as pa
+
+__all__ = ["category", "chronic", "display", "displays", "known", "limits"]
+
+Limits = tuple["npt.NDArray[np.int8]", "npt.NDArray[np.float64]", "npt.NDArray[np.float64]"]
+
+
+def display(system: str, code: str) -> str | None:
+    """Return what a code says; None if the system or the code is not known."""
+    return displays(system, [code])[0]
+
+
+def displays(system: str, codes: Iterable[str | None]) -> list[str | None]:
+    """Return what each code says, None where the system or the code is not known; length n.
+
+    Parameters
+    ----------
+    system : str
+        URI (or name) of the code system.
+    codes : iterable of str or None
+        List, numpy array, Arrow array or column; give distinct codes where there are many rows.
+    """
+    found = library.find_code_system(system)
+    return [None] * len(as_texts(codes)) if found is None else found.displays(codes)
+
+
+def known(system: str, codes: Iterable[str | None]) -> npt.NDArray[np.bool_] | None:
+    """Return whether each code is of the system, shape (n,); None if the system is not shipped, or only a part of it.
+
+    A system that is shipped in part (SNOMED, LOINC...: ``"ehrsynth": {"content": "fragment"}``) cannot say that a code
+    does not exist.
+    """
+    found = library.find_code_system(system)
+    if found is None or found.properties.get("content") == "fragment":
+        return None
+    mask: npt.NDArray[np.bool_] = found.rows(codes) >= 0
+    return mask
+
+
+def limits(system: str, codes: Iterable[str | None]) -> Limits:
+    """Return whom each code is possible for.
+
+    Returns
+    -------
+    sex : int8 array, shape (n,)
+        0 any, 1 female only, 2 male only.
+    min_age, max_age : float arrays, shape (n,), years
+        Possible when ``min_age <= age < max_age``; half-open, so that completed years and exact ages agree (newborn is
+        [0, 1), maternity [9, 65)).
+
+    Codes and systems that are not known are possible for all: (0, 0, inf). In ICD a code that is not listed takes the
+    limits of its nearest listed ancestor.
+
+    The limits of ICD-10-CM come from rules in the spirit of the age and sex edits of CMS's Medicare Code Editor; they
+    stand, with their reasons, in ``vocabularies/code_systems/icd10cm/limit_rules.csv``.
+    """
+    import numpy as np
+
+    texts = as_texts(codes)
+    sex = np.zeros(len(texts), dtype=np.int8)
+    min_age = np.zeros(len(texts))
+    max_age = np.full(len(texts), np.inf)
+    found = library.find_code_system(system)
+    if found is None:
+        return sex, min_age, max_age
+    rows = found.ancestor_rows(texts)
+    hit = rows >= 0
+    table_sex, table_min, table_max = _limit_columns(found)
+    sex[hit], min_age[hit], max_age[hit] = table_sex[rows[hit]], table_min[rows[hit]], table_max[rows[hit]]
+    return sex, min_age, max_age
+
+
+def _limit_columns(system: CodeSystem) -> Limits:
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    rows, names = system.codes, system.codes.column_names
+    n = rows.num_rows
+
+    def ages(name: str, absent: float) -> npt.NDArray[np.float64]:
+        if name not in names:
+            return np.full(n, absent)
+        values: npt.NDArray[np.float64] = pc.fill_null(rows[name].cast(pa.float64()), absent).to_numpy()
+        return values
+
+    sex = np.zeros(n, dtype=np.int8)
+    if "sex" in names:
+        positions = pc.index_in(rows["sex"], value_set=pa.array(["female", "male"]))
+        sex = (pc.fill_null(positions, -1).to_numpy() + 1).astype(np.int8)
+    return sex, ages("min_age", 0.0), ages("max_age", np.inf)
+
+
+def chronic(system: str, codes: Iterable[str | None]) -> npt.NDArray[np.bool_]:
+    """Return whether each code is of a chronic condition, shape (n,); False where that is not known.
+
+    ICD-10-CM by AHRQ's Chronic Condition Indicator Refined: lasting 12 months or longer and limiting, or needing care.
+    """
+    import numpy as np
+
+    return np.array([value is True for value in _values(system, "chronic", codes)], dtype=bool)
+
+
+def category(system: str, codes: Iterable[str | None]) -> list[str | None]:
+    """Return the category of each code, None where there is none; length n.
+
+    ICD-10-CM by AHRQ's Clinical Classifications Software Refined (CCSR), the default category of a principal diagnosis;
+    what it says is a code of the code system ``ccsr``. Drugs by their ATC class.
+    """
+    return _values(system, "category", codes)
+
+
+def _values(system: str, name: str, codes: Iterable[str | None]) -> list[pa.Scalar]:
+    found = library.find_code_system(system)
+    return [None] * len(as_texts(codes)) if found is None else found.column(name, codes)
