@@ -17,10 +17,14 @@ __all__ = ["ExportSummary", "Exporter", "Part"]
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """`data` to append to the file `path` (relative to the format's folder, ``/`` as separator)."""
+    """`data` to append to the file `path` (relative to the format's folder, ``/`` as separator).
+
+    `rows` is how many table rows or resources `data` holds; headers and manifests hold none.
+    """
 
     path: str
     data: bytes
+    rows: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +34,7 @@ class ExportSummary:
     Attributes
     ----------
     files : mapping of path to {"bytes": int, "sha256": str, "rows": int}
-        Every file of the format so far; `rows` counts lines or rows where that has a meaning (`Exporter.rows_of`), else 0.
+        Every file of the format so far; `rows` is the sum over its parts.
     row_counts : mapping of table name to rows
     provenance : mapping
         JSON-serialisable provenance of the records, with ``generated_at`` (the model's reference date, never the clock).
