@@ -25,7 +25,7 @@ class Cumulative:
     thresholds : int64[rows * categories]
         For row r and category c: r * 2**40 + the cumulative probability up to and with c, in units of 2**-40.
         Sorted as a whole, so that one binary search answers (row, uniform) at once. Integers and not floats: the sum
-        of a row number and a uniform in floating point rounds, and can end in the next row or in an impossible category.
+        of a row number and a uniform rounds in floating point, and can end in the next row or an impossible category.
     rows, categories : int
     """
 
@@ -40,7 +40,7 @@ def cumulative(table: npt.ArrayLike) -> Cumulative:
     Parameters
     ----------
     table : float[categories] or float[..., categories]
-        One distribution a row (leading axes are flattened in C order); rows need not sum to 1 but to something positive.
+        One distribution a row (leading axes are flattened in C order); rows sum to something positive, not only 1.
 
     Raises
     ------

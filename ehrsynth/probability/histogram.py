@@ -1,4 +1,4 @@
-"""Integer-valued quantities (days, minutes) as uniform fine cells inside coarse bins, each cell backed by enough patients."""
+"""Whole numbers (days, minutes) as uniform fine cells inside coarse bins, each cell backed by enough patients."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Histogram:
     def sample(
         self, coarse_bin: npt.NDArray[np.integer], u1: npt.NDArray[np.float64], u2: npt.NDArray[np.float64]
     ) -> npt.NDArray[np.int64]:
-        """Draw an integer in each coarse bin: u1 chooses the cell by weight, u2 the place in the cell (both in [0, 1))."""
+        """Draw an integer in each coarse bin: u1 chooses the cell by weight, u2 the place in it (both in [0, 1))."""
         raise NotImplementedError
 
     @classmethod

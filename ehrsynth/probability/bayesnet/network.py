@@ -96,7 +96,7 @@ class BayesianNetwork:
         total = np.zeros(len(data))
         with np.errstate(divide="ignore"):
             for j, (parents, table) in enumerate(zip(self.parents, self.tables, strict=True)):
-                total += np.log(table)[tuple(data[:, p] for p in parents) + (data[:, j],)]
+                total += np.log(table)[(*tuple(data[:, p] for p in parents), data[:, j])]
         return total
 
     def marginal(self, *indices: int) -> npt.NDArray[np.float64]:

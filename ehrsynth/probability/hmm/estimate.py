@@ -18,7 +18,7 @@ def estimate_transition(
 ) -> npt.NDArray[np.float64]:
     """Return transition probabilities of the shape of `counts` ([Q, Q], [D, Q, Q] or [D, G, K, K]).
 
-    Each row, pooled over the strata, is shrunk (`strength`) toward the margin of the next state in its block; each stratum's row is
-    shrunk (`stratum_strength`) toward the pooled row.
+    Each row, pooled over the strata, is shrunk (`strength`) toward the margin of the next state in its block; each
+    stratum's row is shrunk (`stratum_strength`) toward the pooled row.
     """
     raise NotImplementedError
