@@ -25,8 +25,8 @@ class Provenance:
     synthetic : bool
         True only for what a model generated.
     time_basis : str
-        ``calendar`` (true dates), ``shifted`` (dates moved per patient, intervals true), ``offset`` (days from an origin)
-        or ``order`` (only the order of encounters is known).
+        ``calendar`` (true dates), ``shifted`` (dates moved per patient, intervals true), ``offset`` (days from an
+        origin) or ``order`` (only the order of encounters is known).
     details : mapping
         Anything else, JSON-serialisable: seed, model hash, parent, settings.
     """

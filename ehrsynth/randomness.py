@@ -49,9 +49,9 @@ def identifiers(seed: int, table: str, block: int, count: int) -> npt.NDArray[np
     """Return `count` UUIDs (36 characters each) for the rows 0..count-1 of `table` in `block` under `seed`.
 
     They are UUIDs of version 8 (RFC 9562: vendor-specific, here a keyed mix of table, block and row), not of version 5:
-    hashing each row's name with SHA-1 costs more than writing the row, and the mix is vectorised. Within a (seed, table)
-    two rows cannot collide by construction in the 62 bits of the second half, which are a bijection of (block, row) for
-    up to 2**30 blocks of up to 2**32 rows; between tables and seeds 122 bits stand against collision.
+    hashing each row's name with SHA-1 costs more than writing the row, and the mix is vectorised. Within a (seed,
+    table) two rows cannot collide by construction in the 62 bits of the second half, which are a bijection of (block,
+    row) for up to 2**30 blocks of up to 2**32 rows; between tables and seeds 122 bits stand against collision.
     """
     key = _digest("identifiers", seed, table)
     k0, k1 = (np.uint64(int.from_bytes(key[i : i + 8], "big")) for i in (0, 8))

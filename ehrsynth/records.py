@@ -69,7 +69,9 @@ class Records:
         schema = schema or clinical()
         unknown = [name for name in tables if name not in schema]
         if unknown:
-            raise SourceError("The schema has no such table.", table=unknown[0], hint=f"Known: {', '.join(schema.names)}.")
+            raise SourceError(
+                "The schema has no such table.", table=unknown[0], hint=f"Known: {', '.join(schema.names)}."
+            )
         conformed = {
             table.name: conform(tables[table.name], table) if table.name in tables else table.arrow.empty_table()
             for table in schema.tables
@@ -207,7 +209,9 @@ def conform(table: pa.Table, schema: TableSchema) -> pa.Table:
                 values = _cast(values, column.arrow_type)
             except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
                 raise SourceError(
-                    f"Values of type {values.type} do not fit {column.type}: {error}", table=schema.name, column=column.name
+                    f"Values of type {values.type} do not fit {column.type}: {error}",
+                    table=schema.name,
+                    column=column.name,
                 ) from None
         columns.append(values)
     return pa.table(columns, schema=schema.arrow)

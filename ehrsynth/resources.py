@@ -35,7 +35,9 @@ def folder(path: str) -> Traversable:
 
 def list_folders(path: str) -> list[str]:
     """Return the sorted names of the folders inside the packaged folder `path`."""
-    return sorted(item.name for item in folder(path).iterdir() if item.is_dir() and not item.name.startswith(("_", ".")))
+    return sorted(
+        item.name for item in folder(path).iterdir() if item.is_dir() and not item.name.startswith(("_", "."))
+    )
 
 
 def read_bytes(path: str, *, sha256: str | None = None) -> bytes:

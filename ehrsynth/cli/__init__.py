@@ -1,1 +1,1 @@
-"""To be written."""
+"""The command line: the only room that prints."""

@@ -1,4 +1,4 @@
-"""The learned patient model: a Bayesian network of the person over class-structured autoregressive hidden Markov models.
+"""The learned patient model: a Bayesian network of the person over hidden Markov models, one per trajectory class.
 
 Everything generation needs and nothing else: labels, probabilities and histograms whose cells each stand for at least
 `min_patients` people. Shapes use these letters:
@@ -200,9 +200,9 @@ class AttributeTable:
 class CodeFamily:
     """The codes of one table and when a visit has them.
 
-    P(code c in visit t) depends on the flat state q, on the code's history (never before; in the previous visit; earlier)
-    and on whether its parent is in the same visit; its odds are multiplied by ``lift[r, c]`` and it is impossible outside
-    ``sex_limit``, ``age_min``, ``age_max``.
+    P(code c in visit t) depends on the flat state q, on the code's history (never before; in the previous visit;
+    earlier) and on whether its parent is in the same visit; its odds are multiplied by ``lift[r, c]`` and it is
+    impossible outside ``sex_limit``, ``age_min``, ``age_max``.
 
     Attributes
     ----------
@@ -266,9 +266,9 @@ class Measurements:
     """Numbers of the observations: quantile-preserving margins over a Gaussian copula of person, visit and state.
 
     The normal score of measurement m for person p at a visit in state q is
-    ``shift[q, m] + sqrt(person_share[m]) * u[p, m] + sqrt(1 - person_share[m]) * e[m]``, with u ~ N(0, person) drawn once
-    per person and e ~ N(0, visit) per visit, then standardised by the score's mean and SD over the cohort; the value is
-    ``margins[m].inverse(score)``, always within the margin's range.
+    ``shift[q, m] + sqrt(person_share[m]) * u[p, m] + sqrt(1 - person_share[m]) * e[m]``, with u ~ N(0, person) drawn
+    once per person and e ~ N(0, visit) per visit, then standardised by the score's mean and SD over the cohort; the
+    value is ``margins[m].inverse(score)``, always within the margin's range.
 
     Attributes
     ----------
@@ -337,8 +337,8 @@ class PatientModel:
         Source description, licence, settings, seed, versions; JSON-serialisable.
     person : BayesianNetwork
         Of the variables that are known among ``sex`` (labels male, female, other, unknown), ``age_at_start`` (binned,
-        years), ``race``, ``ethnicity`` (CDCREC codes), ``marital_status``, ``language``, ``state`` (USPS), ``payer`` (SOPT
-        codes) and ``trajectory_class`` (labels "0".."G-1", always there). MISSING is a level like any other.
+        years), ``race``, ``ethnicity`` (CDCREC codes), ``marital_status``, ``language``, ``state`` (USPS), ``payer``
+        (SOPT codes) and ``trajectory_class`` (labels "0".."G-1", always there). MISSING is a level like any other.
     calendar : Calendar
     trajectory : Trajectory
     families : tuple of CodeFamily

@@ -13,24 +13,33 @@ __all__ = ["ReadReport", "Reader", "SetAside"]
 
 @dataclass(frozen=True, kw_only=True)
 class SetAside:
-    """Rows of a source table that were not taken, for one reason; `row` is the first, from 1."""
+    """Rows of a source table that were not taken (or, under `ReadReport.adjusted`, were changed), for one reason.
+
+    `row` is the first of them, from 1; `column` the source's own name, where the reason lies in one column.
+    """
 
     table: str
     reason: str
     count: int
     row: int | None = None
     example: str = ""
+    column: str = ""
 
 
 @dataclass(kw_only=True)
 class ReadReport:
-    """What was read (rows per source table), what was set aside and why, and notes for the custodian."""
+    """What was read (rows per source table), what was set aside and why, and notes for the custodian.
+
+    For every source table ``rows_read == rows_taken + sum of set_aside``: nothing vanishes. `adjusted` counts rows that
+    were taken with one value changed or left out.
+    """
 
     source: str
     format: str
     rows_read: dict[str, int] = field(default_factory=dict)
     rows_taken: dict[str, int] = field(default_factory=dict)
     set_aside: list[SetAside] = field(default_factory=list)
+    adjusted: list[SetAside] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, Any]:

@@ -1,0 +1,74 @@
+"""The `ehrsynth` command and its sub-commands."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from ehrsynth.cli import export, generate, learn, models, show, validate, vocabularies
+from ehrsynth.errors import EhrsynthError, OutputError, exit_code
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="ehrsynth",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="""Learn from health records, generate linked synthetic patients, as FHIR R4 / US Core and tables.
+
+Start here, with no data of your own: `ehrsynth generate -p 100 -o out -f fhir-ndjson -f csv`
+
+With your own records: `ehrsynth learn my_omop_folder --format omop -o mine.ehrsynth`,
+look at it with `ehrsynth models show mine.ehrsynth`, then `ehrsynth generate mine.ehrsynth -p 1000 -o out`.
+
+Exit codes: 0 fine, 2 usage, 3 source, 4 model, 5 learning, 6 output, 7 findings, 8 installation, 9 missing extra, 130
+interrupted.""",
+)
+app.command("learn")(learn.learn)
+app.command("generate")(generate.generate)
+app.command("export")(export.export)
+app.command("validate")(validate.validate)
+app.command("show")(show.show)
+app.add_typer(models.app, name="models")
+app.add_typer(vocabularies.app, name="vocabularies")
+
+
+def _version(value: bool) -> None:
+    if value:
+        from importlib import metadata
+
+        sys.stdout.write(f"ehrsynth {metadata.version('ehrsynth')}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Nothing to do: the option acts by itself."""
+
+
+def main() -> None:
+    """Run the command line; every expected failure is a message and an exit code, never a traceback."""
+    try:
+        app()
+    except EhrsynthError as error:
+        from ehrsynth.cli.console import print_error
+
+        print_error(error)
+        sys.exit(exit_code(error))
+    except KeyboardInterrupt as error:
+        from ehrsynth.cli.console import error_console
+
+        error_console.print("Interrupted; nothing half-written was left behind.")
+        sys.exit(exit_code(error))
+    except BrokenPipeError:
+        # Whoever read our output has gone (`| head`): leave quietly, and keep Python from flushing into the void.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(exit_code(OutputError("pipe closed")))

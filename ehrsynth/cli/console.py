@@ -1,0 +1,80 @@
+"""What people see: progress bars, tables, summaries and errors; nothing moves where nobody watches."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from ehrsynth.errors import EhrsynthError
+
+__all__ = ["ProgressBar", "error_console", "out", "print_error", "print_json", "progress_bar", "table"]
+
+out = Console(soft_wrap=False)
+error_console = Console(stderr=True)
+
+
+class ProgressBar(Protocol):
+    """What commands call while they work."""
+
+    def __call__(self, done: int, total: int, note: str = "") -> None:
+        """Show that `done` of `total` are done."""
+        ...
+
+
+@contextmanager
+def progress_bar(title: str) -> Iterator[ProgressBar]:
+    """Show a bar on the terminal's error stream; silent when that is piped."""
+    if not error_console.is_terminal:
+        yield lambda done, total, note="": None
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[note]}"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=error_console, transient=True) as progress:
+        task = progress.add_task(title, total=None, note="")
+
+        def update(done: int, total: int, note: str = "") -> None:
+            progress.update(task, completed=done, total=total, note=note)
+
+        yield update
+
+
+def table(
+    title: str, columns: Sequence[str], rows: Sequence[Sequence[object]], *, numbers: Sequence[int] = ()
+) -> Table:
+    """Return a table; the columns whose positions are in `numbers` are right-aligned."""
+    made = Table(
+        title=title or None, title_justify="left", title_style="bold", header_style="bold", box=None, pad_edge=False
+    )
+    for position, name in enumerate(columns):
+        made.add_column(name, justify="right" if position in numbers else "left", overflow="fold")
+    for row in rows:
+        made.add_row(*(escape(f"{cell:,}" if isinstance(cell, int) else str(cell)) for cell in row))
+    return made
+
+
+def print_json(document: Mapping[str, Any]) -> None:
+    """Print a JSON document for machines on standard output."""
+    sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False, default=str) + "\n")
+
+
+def print_error(error: EhrsynthError) -> None:
+    """Print what is wrong, where, and what to do, on the error stream."""
+    error_console.print(f"[bold red]Error:[/] {escape(error.message)}", highlight=False)
+    if error.place:
+        error_console.print(f"  [bold]where[/] {escape(error.place)}", highlight=False)
+    if error.hint:
+        error_console.print(f"  [bold]what to do[/] {escape(error.hint)}", highlight=False)

@@ -1,0 +1,39 @@
+"""`ehrsynth export`: records in one format written in others."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ehrsynth.cli import options
+from ehrsynth.cli.summary import print_run
+
+__all__ = ["export"]
+
+
+def export(
+    source: Annotated[Path, typer.Argument(help="Folder of records: canonical tables, OMOP...")],
+    output: options.Output = Path("out"),
+    formats: options.Formats = ["fhir-ndjson"],  # noqa: B006
+    source_format: Annotated[
+        str | None, typer.Option("--from", help="Format of the source (omop, tables); guessed if left out.")
+    ] = None,
+    lenient: Annotated[bool, typer.Option("--lenient", help="Set broken rows aside and count them.")] = False,
+    json: options.Json = False,
+) -> None:
+    """Write existing records in other formats.
+
+    Example: `ehrsynth export out/csv -f fhir-bundle -o bundles`
+
+    Real records stay real: exporting does not anonymise.
+    """
+    from ehrsynth.api import export as run
+    from ehrsynth.api import read
+    from ehrsynth.cli.console import progress_bar
+
+    records = read(source, format=source_format, strict=not lenient)
+    with progress_bar("Exporting patients") as progress:
+        summary = run(records, output, formats=formats, progress=progress)
+    print_run(summary, json=json)

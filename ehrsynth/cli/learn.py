@@ -1,0 +1,106 @@
+"""`ehrsynth learn`: a model from a custodian's own records."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ehrsynth.cli import options
+
+if TYPE_CHECKING:
+    from ehrsynth.model import PatientModel
+    from ehrsynth.readers import ReadReport
+
+__all__ = ["learn"]
+
+
+def learn(
+    source: Annotated[Path, typer.Argument(help="Folder of records.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Model file to write, e.g. mine.ehrsynth.")],
+    format: Annotated[str | None, typer.Option("--format", help="omop or tables; guessed if left out.")] = None,  # noqa: A002
+    seed: options.Seed = 0,
+    min_patients: Annotated[
+        int, typer.Option("--min-patients", help="No code, category or date of fewer people enters the model.")
+    ] = 5,
+    states: Annotated[str, typer.Option("--states", help="Hidden states per trajectory class, or auto.")] = "auto",
+    classes: Annotated[str, typer.Option("--classes", help="Trajectory classes, or auto.")] = "auto",
+    max_visits: Annotated[
+        int | None, typer.Option("--max-visits", help="At most so many visits of a patient count.")
+    ] = None,
+    reference_date: options.ReferenceDate = None,
+    name: Annotated[str | None, typer.Option("--name", help="Name of the model. Default: the file's.")] = None,
+    title: Annotated[str, typer.Option("--title", help="What it is, in one line.")] = "",
+    licence: Annotated[str, typer.Option("--licence", help="Licence of the model package.")] = "",
+    lenient: Annotated[bool, typer.Option("--lenient", help="Set broken rows aside and count them.")] = False,
+    json: options.Json = False,
+) -> None:
+    """Learn a model from records.
+
+    Example: `ehrsynth learn my_omop_folder --format omop -s 7 -o mine.ehrsynth`
+
+    The model file holds tables of probabilities, no rows; nothing that fewer than --min-patients people have enters it.
+    Read it with `ehrsynth models show mine.ehrsynth` before it leaves the building. Needs `pip install
+    'ehrsynth[learn]'`.
+    """
+    from ehrsynth import api
+    from ehrsynth.cli.console import progress_bar
+    from ehrsynth.errors import OutputError, UsageError
+
+    if output.exists():
+        raise OutputError("The model file exists.", file=output, hint="Name another or remove it first.")
+    if min_patients < 1:
+        raise UsageError(f"--min-patients is {min_patients}; it must be at least 1.")
+    when = options.parse_date(reference_date)
+    from ehrsynth.learning import LearningSettings
+
+    settings = LearningSettings(
+        min_patients=min_patients,
+        states=_size(states, "--states"),
+        classes=_size(classes, "--classes"),
+        max_visits=max_visits,
+        reference_date=when.isoformat() if when else None,
+        name=name or output.name.split(".")[0],
+        title=title,
+        licence=licence,
+    )
+    records, report = api.read_with_report(source, format=format, strict=not lenient)
+    with progress_bar("Learning") as progress:
+        model = api.learn(
+            records,
+            seed=seed,
+            settings=settings,
+            progress=lambda step: progress(step.done, step.total, step.note),
+        )
+    api.save_model(model, output)
+    _print(model, report, output, json=json)
+
+
+def _size(text: str, option: str) -> Any:
+    from ehrsynth.errors import UsageError
+
+    if text == "auto":
+        return "auto"
+    if text.isdecimal() and int(text) >= 1:
+        return int(text)
+    raise UsageError(f"{option} {text} is neither auto nor a number of at least 1.")
+
+
+def _print(model: PatientModel, report: ReadReport, output: Path, *, json: bool) -> None:
+    from ehrsynth.cli.console import out, print_json, table
+    from ehrsynth.model.summary import summarise
+
+    summary = summarise(model)
+    if json:
+        print_json({"output": str(output), "read": report.to_dict(), "model": summary.to_dict()})
+        return
+    rows = [(name, count, report.rows_taken.get(name, 0)) for name, count in report.rows_read.items()]
+    out.print(table("Read", ("table", "rows", "taken"), rows, numbers=[1, 2]))
+    if report.set_aside:
+        aside = [(item.table, item.count, item.reason, item.example) for item in report.set_aside]
+        out.print(table("Set aside", ("table", "rows", "why", "example"), aside, numbers=[1]))
+    for note in (*report.notes, *model.disclosure.notes):
+        out.print(f"[dim]note[/] {note}", highlight=False)
+    out.print(table("Learned", ("what", "value"), list(summary.sizes.items()), numbers=[1]))
+    out.print(f"The model is in [bold]{output}[/]. Read it first: ehrsynth models show {output}", highlight=False)

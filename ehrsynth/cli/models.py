@@ -1,0 +1,124 @@
+"""`ehrsynth models`: what is shipped, and what is in a model file."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ehrsynth.cli import options
+
+if TYPE_CHECKING:
+    from ehrsynth.model.summary import ModelSummary
+
+__all__ = ["app"]
+
+app = typer.Typer(
+    no_args_is_help=True, rich_markup_mode="markdown", help="List the shipped models; show what is in a model."
+)
+
+
+@app.command("list")
+def list_(json: options.Json = False) -> None:
+    """List the shipped models.
+
+    Example: `ehrsynth models list`
+    """
+    from ehrsynth.cli.console import out, print_json, table
+    from ehrsynth.model import catalogue
+
+    found = {name: catalogue.describe(name) for name in catalogue.shipped()}
+    if json:
+        print_json({"models": found, "default": catalogue.DEFAULT_MODEL})
+        return
+    rows = [
+        (
+            f"{name} (default)" if name == catalogue.DEFAULT_MODEL else name,
+            entry.get("version", ""),
+            entry.get("title", ""),
+        )
+        for name, entry in found.items()
+    ]
+    out.print(table("", ("name", "version", "title"), rows))
+
+
+@app.command()
+def show(
+    model: Annotated[
+        str | None, typer.Argument(help="A model file, or the name of a shipped model. Default: the default.")
+    ] = None,
+    states: Annotated[int, typer.Option("--states", help="How many hidden states to list, the commonest first.")] = 16,
+    json: options.Json = False,
+) -> None:
+    """Show what a model holds, so that a custodian can decide whether it may leave the building.
+
+    Example: `ehrsynth models show mine.ehrsynth`
+    """
+    from ehrsynth.cli.console import print_json
+    from ehrsynth.model.catalogue import open_model
+    from ehrsynth.model.summary import summarise
+
+    summary = summarise(open_model(model))
+    if json:
+        print_json(summary.to_dict())
+    else:
+        _print(summary, states)
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %"
+
+
+def _print(summary: ModelSummary, n_states: int) -> None:
+    from ehrsynth.cli.console import out, table
+
+    heading = [
+        ("name", summary.name),
+        ("title", summary.title),
+        ("description", summary.description),
+        ("licence of the package", summary.licence or "not stated"),
+        *((f"provenance: {key}", str(value)) for key, value in summary.provenance.items()),
+        ("reference date", summary.reference_date),
+    ]
+    out.print(table("Model", ("", ""), [row for row in heading if row[1]]))
+    guard = [
+        ("nothing of fewer than", f"{summary.min_patients} people"),
+        *((f"{name} (rounded)", f"{count:,}") for name, count in summary.counts.items()),
+        *((f"left out or merged: {name}", f"{count:,}") for name, count in summary.left_out.items()),
+        *(("note", note) for note in summary.notes),
+    ]
+    out.print(table("What leaves the building", ("", ""), guard))
+    out.print(table("Sizes", ("what", "number"), list(summary.sizes.items()), numbers=[1]))
+    variables = [
+        (v.name, v.levels, ", ".join(v.parents) or "-", ", ".join(f"{name} {_percent(p)}" for name, p in v.commonest))
+        for v in summary.variables
+    ]
+    out.print(
+        table("The person: a Bayesian network", ("variable", "levels", "parents", "commonest"), variables, numbers=[1])
+    )
+    classes = [(index, _percent(share), text) for index, (text, share) in enumerate(summary.classes)]
+    out.print(table("Trajectory classes", ("class", "people", "in one sentence"), classes, numbers=[1]))
+    shown = sorted(summary.states, key=lambda state: -state.share)[:n_states]
+    rows = [
+        (
+            f"{s.trajectory_class}.{s.state}",
+            _percent(s.share),
+            s.encounter_class,
+            "; ".join(f"{name} {_percent(p)}" for name, p in s.new_codes[:3]),
+            ", ".join(f"{s.trajectory_class}.{k} {_percent(p)}" for k, p in s.next_states),
+            _percent(s.end_hazard),
+        )
+        for s in shown
+    ]
+    title = "The visits: hidden states, the commonest first" + (
+        f" ({len(shown)} of {len(summary.states)})" if len(shown) < len(summary.states) else ""
+    )
+    columns = ("state", "visits", "class", "most often new, per visit", "next", "ends after 1st")
+    out.print(table(title, columns, rows, numbers=[1, 5]))
+    families = [
+        (f.table, f.codes, ", ".join(f"{k} {v}" for k, v in f.systems.items()), "; ".join(f.commonest))
+        for f in summary.families
+    ]
+    out.print(table("Codes", ("table", "codes", "code systems", "most often new"), families, numbers=[1]))
+    if summary.measurements:
+        out.print(table("Measurements", ("what", "unit", "5 % - 50 % - 95 %"), summary.measurements))

@@ -1,0 +1,36 @@
+"""The options that several commands share, declared once."""
+
+from __future__ import annotations
+
+from datetime import date
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ehrsynth.errors import UsageError
+
+__all__ = ["Formats", "Json", "Output", "Population", "ReferenceDate", "Seed", "Workers", "parse_date"]
+
+Population = Annotated[int, typer.Option("-p", "--population", help="How many patients.")]
+Seed = Annotated[int, typer.Option("-s", "--seed", help="Same seed, same bytes.")]
+Output = Annotated[Path, typer.Option("-o", "--output", help="Folder to make; it must not exist or be empty.")]
+Formats = Annotated[
+    list[str], typer.Option("-f", "--format", help="csv, fhir-ndjson, fhir-bundle...; may be given several times.")
+]
+Workers = Annotated[int, typer.Option("-w", "--workers", help="Processes; the bytes do not depend on it.")]
+ReferenceDate = Annotated[
+    str | None,
+    typer.Option("--reference-date", metavar="YYYY-MM-DD", help="Nothing happens later. Default: the model's."),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON for machines.")]
+
+
+def parse_date(text: str | None) -> date | None:
+    """Return the date of an option; UsageError if it is none."""
+    if text is None:
+        return None
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise UsageError(f"{text!r} is not a date.", hint="Write it as 2025-01-31.") from None

@@ -1,0 +1,48 @@
+"""The closing summary of a run that wrote files."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ehrsynth.cli.console import out, print_json, table
+
+if TYPE_CHECKING:
+    from ehrsynth.engines import RunSummary
+
+__all__ = ["print_run", "size"]
+
+
+def size(n_bytes: int) -> str:
+    """Return a number of bytes as people read it."""
+    amount = float(n_bytes)
+    for unit in ("B", "kB", "MB", "GB"):
+        if amount < 1000 or unit == "GB":
+            return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
+        amount /= 1000
+    raise AssertionError("unreachable")
+
+
+def print_run(summary: RunSummary, *, json: bool) -> None:
+    """Print patients, rows per table, files per format, seconds, and where."""
+    totals = {
+        name: {"files": len(files), "bytes": sum(entry["bytes"] for entry in files.values())}
+        for name, files in summary.files.items()
+    }
+    if json:
+        print_json(
+            {
+                "output": str(summary.output),
+                "patients": summary.patients,
+                "row_counts": summary.row_counts,
+                "formats": totals,
+                "seconds": round(summary.seconds, 3),
+            }
+        )
+        return
+    out.print(table("Rows", ("table", "rows"), [item for item in summary.row_counts.items() if item[1]], numbers=[1]))
+    rows = [(name, total["files"], size(total["bytes"])) for name, total in totals.items()]
+    out.print(table("Files", ("format", "files", "size"), rows, numbers=[1, 2]))
+    out.print(
+        f"{summary.patients:,} synthetic patients in {summary.seconds:.1f} s, in [bold]{summary.output}[/]",
+        highlight=False,
+    )

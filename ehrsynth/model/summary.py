@@ -1,0 +1,260 @@
+"""A model in words and small tables, so that a custodian can decide whether it may leave the building."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ehrsynth.model.patient_model import CodeFamily, Coding, PatientModel
+from ehrsynth.probability.bayesnet import posterior
+
+__all__ = ["FamilySummary", "ModelSummary", "StateSummary", "VariableSummary", "summarise"]
+
+_SHOWN = 5
+_STEPS = 200
+
+
+@dataclass(frozen=True, kw_only=True)
+class VariableSummary:
+    """A variable of the person: its levels, its parents, and the margin's commonest levels with their probabilities."""
+
+    name: str
+    levels: int
+    parents: tuple[str, ...]
+    commonest: tuple[tuple[str, float], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class StateSummary:
+    """A hidden state: class and number within it, share of all visits, what visits in it are, where it leads.
+
+    `new_codes` are the codes most likely to appear for the first time in it, with their probability per visit;
+    `next_states` the likeliest next states of the same class, with the probability given that the record goes on.
+    """
+
+    trajectory_class: int
+    state: int
+    share: float
+    encounter_class: str
+    new_codes: tuple[tuple[str, float], ...]
+    next_states: tuple[tuple[int, float], ...]
+    end_hazard: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class FamilySummary:
+    """A table's codes: how many, by code system, and those most often new."""
+
+    table: str
+    codes: int
+    systems: dict[str, int]
+    commonest: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSummary:
+    """Everything `ehrsynth models show` prints."""
+
+    name: str
+    title: str
+    description: str
+    licence: str
+    provenance: dict[str, Any]
+    reference_date: str
+    sizes: dict[str, int]
+    variables: tuple[VariableSummary, ...]
+    classes: tuple[tuple[str, float], ...]
+    states: tuple[StateSummary, ...]
+    families: tuple[FamilySummary, ...]
+    measurements: tuple[tuple[str, str, str], ...]
+    min_patients: int
+    counts: dict[str, int]
+    left_out: dict[str, int]
+    notes: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return a JSON-serialisable copy."""
+        return asdict(self)
+
+
+def summarise(model: PatientModel) -> ModelSummary:
+    """Return the summary of `model`; state shares are expected visits, propagated exactly for the mean stratum."""
+    dynamics = model.trajectory
+    occupancy = state_occupancy(model)
+    conditions = model.family("condition") or (model.families[0] if model.families else None)
+    parameters = sum(table.size for table in model.person.tables) + dynamics.transition.size + dynamics.initial.size
+    parameters += sum(4 * family.never.size for family in model.families)
+    disclosure = model.disclosure
+    return ModelSummary(
+        name=model.name,
+        title=model.title,
+        description=model.description,
+        licence=model.licence,
+        provenance=model.provenance,
+        reference_date=model.calendar.reference_date,
+        sizes={
+            "variables of the person": len(model.person.variables),
+            "trajectory classes": dynamics.n_classes,
+            "states per class": dynamics.n_states,
+            **{f"codes: {family.table}": len(family.codings) for family in model.families},
+            "measurements with numbers": len(model.measurements.margins) if model.measurements else 0,
+            "parameters": int(parameters),
+        },
+        variables=_variables(model),
+        classes=tuple(_classes(model, occupancy, conditions)),
+        states=tuple(_states(model, occupancy, conditions)),
+        families=tuple(_family(family, occupancy) for family in model.families),
+        measurements=_measurements(model),
+        min_patients=disclosure.min_patients,
+        counts=disclosure.counts,
+        left_out=disclosure.left_out,
+        notes=disclosure.notes,
+    )
+
+
+def _variables(model: PatientModel) -> tuple[VariableSummary, ...]:
+    network = model.person
+    found = []
+    for index, variable in enumerate(network.variables):
+        margin = posterior(network, [index], {})
+        order = np.argsort(-margin, kind="stable")[:_SHOWN]
+        found.append(
+            VariableSummary(
+                name=variable.name,
+                levels=variable.cardinality,
+                parents=tuple(network.variables[parent].name for parent in network.parents[index]),
+                commonest=tuple((variable.states[i], round(float(margin[i]), 4)) for i in order),
+            )
+        )
+    return tuple(found)
+
+
+def _class_weights(model: PatientModel) -> npt.NDArray[np.float64]:
+    names = [variable.name for variable in model.person.variables]
+    return posterior(model.person, [names.index("trajectory_class")], {})
+
+
+def _stratum_weights(model: PatientModel) -> npt.NDArray[np.float64]:
+    """P(stratum at the start of the record), float [R], from the network's sex and age."""
+    strata, network = model.trajectory.strata, model.person
+    names = [variable.name for variable in network.variables]
+    weights = np.zeros(len(strata))
+    if "age_at_start" not in names or "sex" not in names:
+        return np.full(len(strata), 1.0 / len(strata))
+    joint = posterior(network, [names.index("sex"), names.index("age_at_start")], {})
+    age = network.variables[names.index("age_at_start")]
+    edges = np.asarray(age.edges if age.edges is not None else [0.0, 1.0], dtype=float)
+    middle = np.minimum((edges[:-1] + edges[1:]) / 2, 200.0)
+    for s in range(min(joint.shape[0], len(strata.sexes))):
+        for a, years in enumerate(middle):
+            weights[strata.index(np.array([s]), np.array([years]))[0]] += joint[s, a]
+    total = weights.sum()
+    return weights / total if total > 0 else np.full(len(strata), 1.0 / len(strata))
+
+
+def state_occupancy(model: PatientModel) -> npt.NDArray[np.float64]:
+    """Return the expected number of visits of a patient in each flat state, float [Q], for the mean stratum.
+
+    Propagates the initial distribution through transitions and end hazards for the first 200 visits.
+    """
+    t = model.trajectory
+    strata = _stratum_weights(model)
+    weights = np.repeat(_class_weights(model)[: t.n_classes], t.n_states)
+    now = weights * np.einsum("r,rq->q", strata, np.asarray(t.initial, dtype=float))
+    matrices = np.einsum("r,rgij->gij", strata, np.asarray(t.transition, dtype=float)[t.transition_stratum])
+    total = np.zeros_like(now)
+    for visit in range(1, _STEPS + 1):
+        total += now
+        band = int(np.searchsorted(t.visit_edges, visit, side="right")) - 1
+        going_on = (now * (1.0 - np.asarray(t.end_hazard, dtype=float)[band])).reshape(t.n_classes, t.n_states)
+        now = np.einsum("gi,gij->gj", going_on, matrices).ravel()
+    return total
+
+
+def _label(coding: Coding) -> str:
+    return f"{coding.code} {coding.display}".strip()
+
+
+def _top_codes(family: CodeFamily | None, rates: npt.NDArray[np.float64]) -> tuple[tuple[str, float], ...]:
+    if family is None or not len(rates):
+        return ()
+    order = np.argsort(-rates, kind="stable")[:_SHOWN]
+    return tuple((_label(family.codings[i]), round(float(rates[i]), 4)) for i in order if rates[i] > 0)
+
+
+def _states(
+    model: PatientModel, occupancy: npt.NDArray[np.float64], conditions: CodeFamily | None
+) -> list[StateSummary]:
+    t = model.trajectory
+    shares = occupancy / max(occupancy.sum(), 1e-300)
+    mean_matrix = np.einsum(
+        "r,rgij->gij", _stratum_weights(model), np.asarray(t.transition, dtype=float)[t.transition_stratum]
+    )
+    found = []
+    for q in range(t.n_classes * t.n_states):
+        g, k = divmod(q, t.n_states)
+        following = mean_matrix[g, k]
+        likely = np.argsort(-following, kind="stable")[:3]
+        rates = np.asarray(conditions.never[q], dtype=float) if conditions is not None else np.zeros(0)
+        found.append(
+            StateSummary(
+                trajectory_class=g,
+                state=k,
+                share=round(float(shares[q]), 4),
+                encounter_class=t.encounter_classes[int(np.argmax(t.encounter_class[q]))],
+                new_codes=_top_codes(conditions, rates),
+                next_states=tuple((int(i), round(float(following[i]), 3)) for i in likely),
+                end_hazard=round(float(t.end_hazard[0, q]), 4),
+            )
+        )
+    return found
+
+
+def _classes(
+    model: PatientModel, occupancy: npt.NDArray[np.float64], conditions: CodeFamily | None
+) -> list[tuple[str, float]]:
+    """One sentence per trajectory class: share of people, visits each, typical encounter, commonest new codes."""
+    t, weights = model.trajectory, _class_weights(model)
+    sentences = []
+    for g in range(t.n_classes):
+        block = slice(g * t.n_states, (g + 1) * t.n_states)
+        visits = occupancy[block].sum() / max(weights[g], 1e-300)
+        mix = occupancy[block] / max(occupancy[block].sum(), 1e-300)
+        kind = t.encounter_classes[int(np.argmax(mix @ np.asarray(t.encounter_class[block], dtype=float)))]
+        rates = mix @ np.asarray(conditions.never[block], dtype=float) if conditions is not None else np.zeros(0)
+        codes = ", ".join(label for label, _ in _top_codes(conditions, rates)[:3])
+        sentences.append(
+            (f"{visits:.1f} visits each, mostly {kind}; most often new: {codes or 'nothing'}", float(weights[g]))
+        )
+    return sentences
+
+
+def _family(family: CodeFamily, occupancy: npt.NDArray[np.float64]) -> FamilySummary:
+    systems: dict[str, int] = {}
+    for coding in family.codings:
+        systems[coding.system] = systems.get(coding.system, 0) + 1
+    rates = occupancy @ np.asarray(family.never, dtype=float)
+    return FamilySummary(
+        table=family.table,
+        codes=len(family.codings),
+        systems=systems,
+        commonest=tuple(label for label, _ in _top_codes(family, rates)),
+    )
+
+
+def _measurements(model: PatientModel) -> tuple[tuple[str, str, str], ...]:
+    """Name, unit and 5 % - 50 % - 95 % of each measurement."""
+    measured, family = model.measurements, model.family("observation")
+    if measured is None or family is None:
+        return ()
+    found = []
+    scores = np.array([-1.6448536269514722, 0.0, 1.6448536269514722])
+    for m, margin in enumerate(measured.margins):
+        low, middle, high = margin.inverse(scores)
+        found.append(
+            (_label(family.codings[int(measured.code[m])]), measured.unit[m], f"{low:g} - {middle:g} - {high:g}")
+        )
+    return tuple(found)
