@@ -84,7 +84,9 @@ class Calendar:
     reference_date : str
         ISO date at which generated records end; never today.
     tail_days : Histogram
-        Days from the last encounter's end to the end of the record; one coarse bin (use coarse bin 0).
+        Days from the last encounter's end to the end of the record; one coarse bin (use coarse bin 0). Visits are laid
+        backwards from the end of the record; the record of a person who dies ends with the day of death, at the latest
+        there.
     spread_days : int
         The reference date of a patient lies uniformly up to this many days before `reference_date`: 0 where `tail_days`
         is from true dates, some years where the source's dates were shifted (they say nothing about when).
@@ -113,7 +115,7 @@ class Trajectory:
     transition : float [D, G, K, K]
         P(next state | state), per class; rows sum to 1.
     transition_stratum : int [R]
-        Which of the D matrices a stratum (sex, age at the visit) uses.
+        Which of the D matrices a stratum (sex, age at the visit that is left) uses.
     end_hazard : float [V, Q]
         P(the record ends after this visit | state, band of the visit's number).
     visit_edges : int [V]
@@ -121,15 +123,18 @@ class Trajectory:
     death_given_end : float [R, Q]
         P(the person dies | the record ends after a visit in this state).
     death_days : Histogram
-        Days from the end of the last encounter to death; coarse bin 0.
+        Days from the end of the last encounter to death; coarse bin 0. 0 days: at the encounter's end.
     died_disposition : str
-        Discharge disposition that means death (``exp``); drawn in no other case than death at the encounter's end.
+        Discharge disposition that means death (``exp``). An encounter at whose end the person dies has it wherever
+        `disposition` gives it a positive probability for the class and state; no other encounter has it (the others are
+        drawn with the rest renormalised).
     gap : float [Q, B]
         P(bin of days from this visit's start to the next one's start | state of this visit).
     gap_days : Histogram
         Days within each of the B bins.
     encounter_classes : tuple of str
-        v3-ActCode codes, E of them.
+        v3-ActCode codes, E of them. Stays of the classes IMP, ACUTE and NONAC of one person do not overlap: a stay is
+        drawn among those that end before the next such start.
     encounter_class : float [Q, E]
     stay : float [E, Q, L]
         P(bin of minutes of stay | class, state).
@@ -140,7 +145,7 @@ class Trajectory:
     start_minutes : Histogram
         Minutes of the day within each of the H bins.
     precision : tuple of str
-        ``time_precision`` per encounter class (E): day, minute or second.
+        ``time_precision`` per encounter class (E): day, minute or second (day where H = 0).
     stay_known : float [E]
         P(the end of the encounter is recorded | class).
     dispositions : tuple of str
@@ -186,6 +191,10 @@ class Trajectory:
 class AttributeTable:
     """Other columns of a family's rows, drawn jointly per code: dose with route with sig, blanks included.
 
+    Columns are named as in the family's table. An observation's `category` belongs here (it may not be empty: where it
+    is blank, laboratory is assumed). Drawn anew for each row, but a medication or device that a person has again keeps
+    its.
+
     The rows of code c are ``offsets[c] : offsets[c + 1]``; a row holds one value per column (None: blank) and its
     probability `weight` given the code. Each row stands for at least `min_patients` people; what was rarer is blank.
     """
@@ -204,6 +213,9 @@ class CodeFamily:
     earlier) and on whether its parent is in the same visit; its odds are multiplied by ``lift[r, c]`` and it is
     impossible outside ``sex_limit``, ``age_min``, ``age_max``.
 
+    A code without history has P = `never` in a visit without its parent and `never_with_parent` in one with it; a code
+    of the previous visit has `previous`, an older one `earlier`, whatever the parent; independent given these.
+
     Attributes
     ----------
     table : str
@@ -219,17 +231,19 @@ class CodeFamily:
     lift : float32 [R, C]
         Odds multiplier by stratum at the visit.
     sex_limit : int8 [C]
-        0 any, 1 female only, 2 male only (structural zero otherwise).
+        0 any, 1 female only, 2 male only: structural zero for the other sex (``other`` and ``unknown`` may have both).
     age_min, age_max : float64 [C]
-        Years at the visit, inclusive: structural zero outside.
+        Completed years at the visit, inclusive: structural zero outside.
     zero_truncated : bool
-        Every visit of the source has at least one code of this family: visits without are drawn again.
+        Every visit of the source has at least one code of this family: a visit's codes are drawn given that they are
+        not none, P(codes | history) / (1 - P(none | history)).
     repeats : float32 [C]
-        Mean number of further rows of the same code in a visit that has it (0: exactly one row).
+        Mean number of further rows of the same code in a visit that has it (0: exactly one row); geometric.
     position : float64 [P]
         P(relative position in the stay), P equal cells from the start to the end of the encounter.
     duration : float64 [C, n] or [1, n]
-        P(bin of days from start to end | code); n = 0 columns where ends are never known.
+        P(bin of days from start to end | code); n = 0 columns where ends are never known. An end after the end of the
+        record is not known yet; what would outlast the person ends with the person.
     duration_days : Histogram
         Days within each bin.
     duration_known : float32 [C]
@@ -265,10 +279,12 @@ class CodeFamily:
 class Measurements:
     """Numbers of the observations: quantile-preserving margins over a Gaussian copula of person, visit and state.
 
-    The normal score of measurement m for person p at a visit in state q is
-    ``shift[q, m] + sqrt(person_share[m]) * u[p, m] + sqrt(1 - person_share[m]) * e[m]``, with u ~ N(0, person) drawn
-    once per person and e ~ N(0, visit) per visit, then standardised by the score's mean and SD over the cohort; the
-    value is ``margins[m].inverse(score)``, always within the margin's range.
+    The score of measurement m for person p at a visit in state q is
+    ``s = shift[q, m] + sqrt(person_share[m]) * u[p, m] + sqrt(1 - person_share[m]) * e[m]``, with u ~ N(0, person)
+    drawn once per person and e ~ N(0, visit) per visit (the k-th rows of what a visit measures repeatedly share their
+    e). Over the cohort s is a mixture of unit normals, F(s) = sum_q state_share[q, m] * Phi(s - shift[q, m]), and the
+    value is ``margins[m].inverse(Phi^-1(F(s)))``: the margin is met exactly however far apart the states lie, and a
+    value is always within the margin's range.
 
     Attributes
     ----------
@@ -278,11 +294,14 @@ class Measurements:
         UCUM.
     panel : int32 [M]
         Measurements of one panel (systolic and diastolic) share a non-negative number: reported together; -1: alone.
+        The first of a panel decides whether and how often it is taken; the tables of the others are not used.
     margins : tuple of QuantileDistribution
     shift : float32 [Q, M]
-        Mean score in a state, minus the overall mean.
+        Mean score in a state, in standard deviations of the scores within states.
+    state_share : float32 [Q, M]
+        P(state | measured): the share of the measurement's values that each state has; columns sum to 1.
     person_share : float32 [M]
-        Share of the remaining variance that belongs to the person (intra-class correlation), 0..1.
+        Share of the variance within states that belongs to the person (intra-class correlation), 0..1.
     person, visit : float64 [M, M]
         Correlation matrices, positive definite, of u and of e.
     value_known : float32 [M]
@@ -294,6 +313,7 @@ class Measurements:
     panel: Int
     margins: tuple[QuantileDistribution, ...]
     shift: Float
+    state_share: Float
     person_share: Float
     person: Float
     visit: Float
@@ -337,8 +357,9 @@ class PatientModel:
         Source description, licence, settings, seed, versions; JSON-serialisable.
     person : BayesianNetwork
         Of the variables that are known among ``sex`` (labels male, female, other, unknown), ``age_at_start`` (binned,
-        years), ``race``, ``ethnicity`` (CDCREC codes), ``marital_status``, ``language``, ``state`` (USPS), ``payer``
-        (SOPT codes) and ``trajectory_class`` (labels "0".."G-1", always there). MISSING is a level like any other.
+        years, finite edges; a day is drawn uniformly in its bin), ``race``, ``ethnicity`` (CDCREC codes),
+        ``marital_status``, ``language``, ``state`` (USPS), ``payer`` (SOPT codes) and ``trajectory_class`` (labels
+        "0".."G-1", always there). MISSING is a level like any other.
     calendar : Calendar
     trajectory : Trajectory
     families : tuple of CodeFamily
