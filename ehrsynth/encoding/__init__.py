@@ -1,1 +1,6 @@
-"""To be written."""
+"""From records to timelines: ragged visits as values and offsets, codes as sparse incidences, no rare levels."""
+
+from ehrsynth.encoding.encoder import encode
+from ehrsynth.encoding.timeline import FamilyTimeline, Levels, Timelines
+
+__all__ = ["FamilyTimeline", "Levels", "Timelines", "encode"]

@@ -1,0 +1,134 @@
+"""From values to a few levels or bins, each of which enough distinct patients stand behind."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ehrsynth.encoding.timeline import Levels
+
+__all__ = ["age_bins", "distinct_patients", "levels", "stratum_ages"]
+
+Ints = npt.NDArray[np.integer[Any]]
+
+
+def distinct_patients(groups: Ints, patients: Ints, n_groups: int) -> npt.NDArray[np.int64]:
+    """Return how many distinct patients each group 0..n_groups-1 has, from (group, patient) pairs.
+
+    Groups below 0 are ignored.
+    """
+    kept = groups >= 0
+    groups, patients = groups[kept].astype(np.int64), patients[kept].astype(np.int64)
+    if not len(groups):
+        return np.zeros(n_groups, dtype=np.int64)
+    n_patients = int(patients.max()) + 1
+    pairs = np.unique(groups * n_patients + patients)
+    return np.bincount(pairs // n_patients, minlength=n_groups)
+
+
+def levels(
+    index: Ints,
+    labels: Sequence[str],
+    patients: Ints,
+    *,
+    min_patients: int,
+    empty: str | None = "",
+) -> Levels:
+    """Merge the labels that fewer than `min_patients` patients have.
+
+    Parameters
+    ----------
+    index : int[n]
+        Label of each row, negative for an empty value.
+    labels : sequence of str
+    patients : int[n]
+        Patient of each row.
+    min_patients : int
+    empty : str or None
+        Label that stands for empty values and takes the rare ones. Where even it has too few patients, and with None
+        (a value is always required), they go to the commonest label.
+
+    Returns
+    -------
+    Levels
+        Labels in descending order of patients (ties: in the order of the text); `empty`, if any row has it, last.
+    """
+    index = np.asarray(index, dtype=np.int64)
+    n_patients = distinct_patients(index, patients, len(labels))
+    order = sorted(range(len(labels)), key=lambda i: (-int(n_patients[i]), labels[i]))
+    kept = [i for i in order if n_patients[i] >= min_patients and labels[i] != empty]
+    rare = sum(1 for i in order if 0 < n_patients[i] < min_patients and labels[i] != empty)
+    position = np.full(len(labels) + 1, -1, dtype=np.int64)
+    position[kept] = np.arange(len(kept))
+    new = position[index]
+    texts = [labels[i] for i in kept]
+    rest = new < 0
+    if rest.any():
+        n_rest = len(np.unique(patients[rest]))
+        if not kept or (empty is not None and n_rest >= min_patients):
+            texts.append(empty if empty is not None else labels[order[0]] if order else "")
+            new[rest] = len(texts) - 1
+        else:
+            new[rest] = 0
+    return Levels(labels=tuple(texts), index=new.astype(np.int32), left_out=rare)
+
+
+def age_bins(ages: npt.NDArray[np.floating[Any]], min_per_bin: int) -> npt.NDArray[np.float64]:
+    """Return the edges of bins of ages, each of at least `min_per_bin` patients and not finer than a year.
+
+    Edges are whole years; the first year of life may be a bin of its own. Bins are made from the youngest up; what is
+    left over at the top joins the last bin.
+
+    Parameters
+    ----------
+    ages : float[n]
+        Years, at least 0, one for each patient.
+    min_per_bin : int
+
+    Returns
+    -------
+    float64[bins + 1]
+        Ascending; bin i is [edges[i], edges[i + 1]).
+    """
+    years = np.floor(ages).astype(np.int64)
+    counts = np.bincount(years)
+    edges = [int(years.min())]
+    running = 0
+    for year, count in enumerate(counts):
+        running += int(count)
+        if running >= min_per_bin:
+            edges.append(year + 1)
+            running = 0
+    if len(edges) == 1:
+        edges.append(len(counts))
+    elif running:
+        edges[-1] = len(counts)
+    return np.array(edges, dtype=np.float64)
+
+
+_BANDS = (0.0, 1.0, 5.0, 12.0, 18.0, 30.0, 40.0, 50.0, 60.0, 70.0, 80.0)
+
+
+def stratum_ages(ages: npt.NDArray[np.floating[Any]], min_per_band: int) -> tuple[float, ...]:
+    """Return age edges for strata (years, the last infinite): usual bands, merged below `min_per_band` patients.
+
+    Parameters
+    ----------
+    ages : float[n]
+        Age of each patient, years.
+    min_per_band : int
+    """
+    edges: list[float] = [0.0]
+    counts = np.histogram(ages, bins=[*_BANDS, np.inf])[0]
+    running = 0
+    for count, upper in zip(counts, [*_BANDS[1:], np.inf], strict=True):
+        running += int(count)
+        if running >= min_per_band and upper < np.inf:
+            edges.append(upper)
+            running = 0
+    if running < min_per_band and len(edges) > 1:
+        edges.pop()
+    return (*edges, float("inf"))

@@ -1,0 +1,61 @@
+"""Timelines of chosen patients: a validation fold, a sample to start from, a bootstrap."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+
+from ehrsynth.encoding.timeline import FamilyTimeline, Timelines
+
+__all__ = ["ranges", "select_patients", "split_patients"]
+
+
+def ranges(starts: npt.NDArray[np.int64], lengths: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Return the concatenation of the integer ranges starts[i] .. starts[i] + lengths[i] - 1."""
+    total = int(lengths.sum())
+    if total == 0:
+        return np.zeros(0, dtype=np.int64)
+    before: npt.NDArray[np.int64] = np.cumsum(lengths) - lengths
+    found: npt.NDArray[np.int64] = np.arange(total, dtype=np.int64) + np.repeat(starts - before, lengths)
+    return found
+
+
+def select_patients(timelines: Timelines, patients: npt.NDArray[np.int64]) -> Timelines:
+    """Return the timelines of `patients` in the given order; a patient may be named more than once."""
+    lengths = np.diff(timelines.offsets)[patients]
+    visits = ranges(timelines.offsets[patients], lengths)
+
+    return timelines.part(
+        offsets=np.concatenate(([0], np.cumsum(lengths))),
+        patients=patients,
+        visits=visits,
+        families={name: _family(family, visits) for name, family in timelines.families.items()},
+    )
+
+
+def _family(family: FamilyTimeline, visits: npt.NDArray[np.int64]) -> FamilyTimeline:
+    lengths = np.diff(family.offsets)[visits]
+    entries = ranges(family.offsets[visits], lengths)
+    first = np.searchsorted(family.row_visit, visits)
+    n_rows = np.searchsorted(family.row_visit, visits, side="right") - first
+    rows = ranges(first, n_rows)
+    return replace(
+        family,
+        offsets=np.concatenate(([0], np.cumsum(lengths))),
+        codes=family.codes[entries],
+        counts=family.counts[entries],
+        row_visit=np.repeat(np.arange(len(visits), dtype=np.int32), n_rows),
+        row_code=family.row_code[rows],
+        row_index=family.row_index[rows],
+    )
+
+
+def split_patients(
+    n: int, fraction: float, generator: np.random.Generator
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Split the patients 0..n-1 at random into (rest, about `fraction` * n of them), both ascending."""
+    order = generator.permutation(n)
+    size = round(n * fraction)
+    return np.sort(order[size:]), np.sort(order[:size])
