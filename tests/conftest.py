@@ -34,6 +34,12 @@ def small_records() -> Records:
     return load_test_module("golden/small_records.py").small_records()
 
 
+@pytest.fixture(scope="session")
+def models() -> ModuleType:
+    """The module ``tests/unit/models.py``: `tiny_model`, a hand-written patient model, and its parts."""
+    return load_test_module("unit/models.py")
+
+
 def load_test_module(path: str) -> ModuleType:
     """Import the module at `path` under ``tests/`` (which is no package: pytest imports by file)."""
     name = "ehrsynth_tests_" + path.removesuffix(".py").replace("/", "_")
