@@ -1,1 +1,1 @@
-"""To be written."""
+"""Mathematics that knows no patient: Bayesian networks, hidden Markov models, histograms, quantiles, association."""

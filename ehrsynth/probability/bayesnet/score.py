@@ -38,9 +38,9 @@ def bic(counts: Counts, total: float) -> float:
     total : float
         Observations (summed weight), at least 1 is assumed.
     """
-    configurations: int = math.prod(counts.shape[:-1])
+    configurations = math.prod(counts.shape[:-1])
     free = configurations * (counts.shape[-1] - 1)
-    penalty = 0.5 * math.log(max(total, 1.0)) * free
+    penalty: float = 0.5 * math.log(max(total, 1.0)) * free
     return log_likelihood(counts) - penalty
 
 
