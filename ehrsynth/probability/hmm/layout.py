@@ -99,8 +99,8 @@ class Chain:
                 raise LearningError(f"A transition of shape {transition.shape} is neither dense, stacked nor blocks.")
         self.blocks: Doubles = np.ascontiguousarray(blocks)
         self._backward: Doubles = np.ascontiguousarray(blocks.swapaxes(-1, -2))
-        self.strata, self.groups, self.width, last = blocks.shape
-        if last != self.width:
+        self.strata, self.groups, self.width = (int(size) for size in blocks.shape[:3])
+        if blocks.shape[3] != self.width:
             raise LearningError(f"A transition of shape {transition.shape} is not square.")
         self.layout = layout
         self.visit_stratum: Ints = self._per_visit(stratum, offsets)
@@ -109,7 +109,7 @@ class Chain:
         # The place of each row's sequence in layout.sequences.
         self.rank: Ints = np.arange(layout.starts[-1]) - np.repeat(layout.starts[:-1], running)
         # Row r of step t goes on as row r of step t + 1: the rows that have a successor, and the successors.
-        follow = np.append(running[1:], 0)
+        follow = np.append(running[1:], 0)[: layout.steps]
         step = np.repeat(np.arange(layout.steps), follow)
         self.before: Ints = np.flatnonzero(self.rank < np.repeat(follow, running))
         self.after: Ints = self.before + running[step]
