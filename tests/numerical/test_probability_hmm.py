@@ -319,7 +319,7 @@ def test_what_does_not_fit_is_refused():
         forward_backward(log_emission, offsets, initial, transition)
     with pytest.raises(ModelError, match="not a distribution"):
         HiddenMarkovModel(initial=np.array([[0.5, 0.4]]), transition=np.full((1, 1, 2, 2), 0.5))
-    with pytest.raises(ModelError, match="outside 0..1"):
+    with pytest.raises(ModelError, match="outside"):
         HiddenMarkovModel(
             initial=np.array([[0.5, 0.5]]), transition=np.full((1, 1, 2, 2), 0.5), end=np.array([[0.5, 1.5]])
         )
