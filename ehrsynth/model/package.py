@@ -78,9 +78,7 @@ def model_hash(model: PatientModel) -> str:
 
 
 def save(model: PatientModel, path: Path) -> None:
-    """Write `model` to `path`: a folder if it has no suffix and ends with a separator or is one, else a zip file.
-
-    The file appears under its name only when whole.
+    """Write `model` to `path`: into it if it is a folder, else to a zip file, which appears only when whole.
 
     Raises
     ------
@@ -88,15 +86,26 @@ def save(model: PatientModel, path: Path) -> None:
         It cannot be written there.
     """
     members = _members(model)
-    part = path.with_name(path.name + ".part")
     try:
         if path.is_dir():
-            for name, data in members.items():
-                target = path / name
-                target.parent.mkdir(parents=True, exist_ok=True)
-                target.write_bytes(data)
-            return
-        path.parent.mkdir(parents=True, exist_ok=True)
+            _write_folder(members, path)
+        else:
+            _write_zip(members, path)
+    except OSError as error:
+        raise OutputError(f"The model cannot be written: {error.strerror or error}.", file=path) from None
+
+
+def _write_folder(members: Mapping[str, bytes], path: Path) -> None:
+    for name, data in members.items():
+        target = path / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(data)
+
+
+def _write_zip(members: Mapping[str, bytes], path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.partial")
+    try:
         with zipfile.ZipFile(part, "w", compression=zipfile.ZIP_DEFLATED, compresslevel=6) as archive:
             for name, data in members.items():
                 info = zipfile.ZipInfo(name, date_time=_EPOCH)
@@ -104,9 +113,8 @@ def save(model: PatientModel, path: Path) -> None:
                 info.external_attr = 0o644 << 16
                 archive.writestr(info, data)
         part.replace(path)
-    except OSError as error:
+    finally:
         part.unlink(missing_ok=True)
-        raise OutputError(f"The model cannot be written: {error.strerror or error}.", file=path) from None
 
 
 def load(source: Path | Traversable) -> PatientModel:
