@@ -80,11 +80,18 @@ def table(figures: dict[str, Any]) -> str:
         "|---|---:|---:|---:|---:|---:|---:|---:|",
     ]
     for entry in figures["runs"]:
-        cpu = entry["cpu_seconds"]
-        lines.append(
-            f"| {entry['format']} | {entry['patients']:,} | {entry['written']:,} | {cpu:.1f} | {entry['written'] / cpu:,.0f}"
-            f" | {entry['bytes'] / cpu / 1e6:.0f} | {entry['bytes'] / entry['patients'] / 1e3:.1f} | {entry['peak_mb']:.0f} |"
+        cpu, written = entry["cpu_seconds"], entry["written"]
+        cells = (
+            entry["format"],
+            f"{entry['patients']:,}",
+            f"{written:,}",
+            f"{cpu:.1f}",
+            f"{written / cpu:,.0f}",
+            f"{entry['bytes'] / cpu / 1e6:.0f}",
+            f"{entry['bytes'] / entry['patients'] / 1e3:.1f}",
+            f"{entry['peak_mb']:.0f}",
         )
+        lines.append(f"| {' | '.join(cells)} |")
     lines.append("")
     for name in FORMATS:
         runs = [entry for entry in figures["runs"] if entry["format"] == name]
