@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-__all__ = ["HERE", "RECIPES", "Sources", "build", "main", "missing_sources"]
+__all__ = ["HERE", "Sources", "build", "keys", "main", "missing_sources", "recipe"]
 
 HERE = Path(__file__).parent
 
@@ -51,17 +51,29 @@ class Sources:
         return (self.downloads or self.root) / name
 
 
-def recipes() -> dict[str, Recipe]:
-    """Return the recipe of each vocabulary that has one, by ``house/name``; a recipe gives rows by resource."""
-    # Here and not above: the recipes import what this module defines.
-    from ehrsynth.vocabularies.recipes import icd
+def recipe(key: str, descriptor: Mapping[str, Any]) -> Recipe | None:
+    """Return the recipe of the vocabulary `key` (``house/name``); None if it is kept by hand.
 
-    return {
+    A recipe returns rows by resource. One that comes out of an HL7 package says so in its descriptor (``ehrsynth.hl7``)
+    and needs no code of its own.
+    """
+    # Here and not above: the recipes import what this module defines.
+    from ehrsynth.vocabularies.recipes import drugs, hl7, icd, measurements
+
+    if "hl7" in descriptor["ehrsynth"]:
+        return hl7.from_package(descriptor["ehrsynth"]["hl7"])
+    made: dict[str, Recipe] = {
         "code_systems/ccsr": icd.ccsr,
+        "code_systems/cdcrec": hl7.cdcrec,
+        "code_systems/cvx": drugs.cvx,
         "code_systems/icd10cm": icd.icd10cm,
         "code_systems/icd9cm": icd.icd9cm,
+        "code_systems/loinc": measurements.loinc,
+        "code_systems/rxnorm": drugs.rxnorm,
         "concept_maps/icd9cm_to_icd10cm": icd.icd9cm_to_icd10cm,
+        "concept_maps/ndc_to_rxnorm": drugs.ndc_to_rxnorm,
     }
+    return made.get(key)
 
 
 def missing_sources(descriptor: Mapping[str, Any], sources: Sources) -> list[str]:
@@ -94,7 +106,8 @@ def build(key: str, sources: Sources, into: Path = HERE) -> None:
     descriptor = json.loads((sources.here / key / "datapackage.json").read_bytes())
     folder = into / key
     folder.mkdir(parents=True, exist_ok=True)
-    made = recipes()[key](sources) if key in recipes() else {}
+    make = recipe(key, descriptor)
+    made = make(sources) if make else {}
     for resource in descriptor["resources"]:
         path = folder / resource["path"]
         if resource["name"] in made:
@@ -128,7 +141,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             continue
         descriptor = json.loads((HERE / key / "datapackage.json").read_bytes())
         missing = missing_sources(descriptor, sources)
-        if missing and key in recipes():
+        if missing and recipe(key, descriptor):
             sys.stderr.write(f"{key}: left as it is, its sources are not there: {', '.join(missing)}\n")
             continue
         build(key, sources, options.into)

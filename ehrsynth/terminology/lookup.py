@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from ehrsynth.terminology import library
-from ehrsynth.terminology.code_system import CodeSystem, as_texts
+from ehrsynth.terminology.code_system import as_texts
 
 if TYPE_CHECKING:
     import numpy as np
@@ -77,31 +77,18 @@ def limits(system: str, codes: Iterable[str | None]) -> Limits:
     if found is None:
         return sex, min_age, max_age
     rows = found.ancestor_rows(texts)
-    hit = rows >= 0
-    table_sex, table_min, table_max = _limit_columns(found)
-    sex[hit], min_age[hit], max_age[hit] = table_sex[rows[hit]], table_min[rows[hit]], table_max[rows[hit]]
+    hit = np.flatnonzero(rows >= 0)
+    taken = found.codes.take(rows[hit])
+    if "sex" in taken.column_names:
+        sex[hit] = [_SEXES.get(value, 0) for value in taken["sex"].to_pylist()]
+    for name, ages in (("min_age", min_age), ("max_age", max_age)):
+        if name in taken.column_names:
+            stated = taken[name].to_numpy()
+            ages[hit] = np.where(np.isnan(stated), ages[hit], stated)
     return sex, min_age, max_age
 
 
-def _limit_columns(system: CodeSystem) -> Limits:
-    import numpy as np
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    rows, names = system.codes, system.codes.column_names
-    n = rows.num_rows
-
-    def ages(name: str, absent: float) -> npt.NDArray[np.float64]:
-        if name not in names:
-            return np.full(n, absent)
-        values: npt.NDArray[np.float64] = pc.fill_null(rows[name].cast(pa.float64()), absent).to_numpy()
-        return values
-
-    sex = np.zeros(n, dtype=np.int8)
-    if "sex" in names:
-        positions = pc.index_in(rows["sex"], value_set=pa.array(["female", "male"]))
-        sex = (pc.fill_null(positions, -1).to_numpy() + 1).astype(np.int8)
-    return sex, ages("min_age", 0.0), ages("max_age", np.inf)
+_SEXES = {"female": 1, "male": 2}
 
 
 def chronic(system: str, codes: Iterable[str | None]) -> npt.NDArray[np.bool_]:
