@@ -37,7 +37,7 @@ class ExportSummary:
         Every file of the format so far; `rows` is the sum over its parts.
     row_counts : mapping of table name to rows
     provenance : mapping
-        JSON-serialisable provenance of the records, with ``generated_at`` (the model's reference date, never the clock).
+        JSON-serialisable provenance of the records, with ``generated_at`` (the model's reference date, not the clock).
     """
 
     files: Mapping[str, Mapping[str, Any]]

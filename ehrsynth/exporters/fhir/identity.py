@@ -1,0 +1,75 @@
+"""Identifiers that FHIR takes: UUIDs stay as they are, anything else becomes one that depends on nothing but itself."""
+
+from __future__ import annotations
+
+import uuid
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+__all__ = ["SYSTEM", "derived_ids", "fhir_ids", "identifier_system"]
+
+SYSTEM = "https://ehrsynth.example"
+"""Root of our own identifier systems, under a top-level domain that nobody can own (RFC 2606)."""
+
+_NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, SYSTEM)
+
+_PATTERN = np.frombuffer(b"".join(b"-" if at in (8, 13, 18, 23) else b"h" for at in range(36)), dtype=np.uint8)
+_CLASS = np.zeros(256, dtype=np.uint8)
+_CLASS[np.frombuffer(b"0123456789abcdef", dtype=np.uint8)] = ord("h")
+_CLASS[ord("-")] = ord("-")
+
+
+def identifier_system(kind: str) -> str:
+    """Return the URI of the system of our identifiers of `kind` (a table)."""
+    return f"{SYSTEM}/{kind}"
+
+
+def derived_ids(keys: pa.Array, kind: str) -> pa.Array:
+    """Return UUIDs (version 5, RFC 9562) that stand for `keys` of `kind`, null where a key is; two kinds share none."""
+    encoded = keys.dictionary_encode()
+    ids = [_derived(kind, key) if key.strip() else None for key in encoded.dictionary.to_pylist()]
+    return pa.array(ids, pa.string()).take(encoded.indices)
+
+
+def _derived(kind: str, key: str) -> str:
+    return str(uuid.uuid5(_NAMESPACE, f"{kind}/{key}"))
+
+
+def fhir_ids(keys: pa.Array, kind: str) -> pa.Array:
+    """Return the resource ids of `keys`, null where a key is null or empty.
+
+    FHIR allows 64 of ``A-Z a-z 0-9 - .`` and a transaction Bundle wants UUIDs; table keys can be anything, and equal
+    ones of two tables can meet in one resource type (an organization and a payer). UUIDs in lower case are kept.
+
+    Parameters
+    ----------
+    keys : pyarrow.Array of string, shape (n,)
+    kind : str
+        The table whose keys they are.
+    """
+    if _are_uuids(keys):
+        return keys
+    encoded = keys.dictionary_encode()
+    ids = [_one(kind, key) for key in encoded.dictionary.to_pylist()]
+    return pa.array(ids, pa.string()).take(encoded.indices)
+
+
+def _one(kind: str, key: str) -> str | None:
+    if not key.strip():
+        return None
+    return key if _are_uuids(pa.array([key])) else _derived(kind, key)
+
+
+def _are_uuids(keys: pa.Array) -> bool:
+    texts = keys.drop_null() if keys.null_count else keys
+    if len(texts) == 0:
+        return True
+    if pc.min(pc.binary_length(texts)).as_py() != 36 or pc.max(pc.binary_length(texts)).as_py() != 36:
+        return False
+    width = np.int64 if pa.types.is_large_string(texts.type) else np.int32
+    _, offsets, data = texts.buffers()
+    first = int(np.frombuffer(offsets, dtype=width, count=1, offset=texts.offset * width().itemsize)[0])
+    letters = np.frombuffer(data, dtype=np.uint8, count=36 * len(texts), offset=first).reshape(-1, 36)
+    return bool((_CLASS[letters] == _PATTERN).all())

@@ -1,0 +1,47 @@
+"""Columns of one table for the rows of another, and columns that say which rows are of a kind."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+__all__ = ["has_value", "hits", "joined", "with_columns"]
+
+
+def joined(keys: pa.ChunkedArray, other: pa.Table, key: str, column: str) -> pa.Array:
+    """Return `column` of the rows of `other` whose `key` is each of `keys`; null where there is none; shape (n,)."""
+    at = pc.index_in(whole(keys), value_set=whole(other[key]))
+    return whole(other[column]).take(at)
+
+
+def whole(column: pa.ChunkedArray) -> pa.Array:
+    """Return a column as one array."""
+    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
+
+
+def hits(column: pa.ChunkedArray, values: Collection[str]) -> npt.NDArray[np.bool_]:
+    """Return where a categorical column has one of `values`, shape (n,)."""
+    array = whole(column)
+    among = np.array([*(value in values for value in array.dictionary.to_pylist()), False], dtype=bool)
+    found: npt.NDArray[np.bool_] = among[pc.fill_null(array.indices, -1).to_numpy()]
+    return found
+
+
+def has_value(column: pa.ChunkedArray) -> npt.NDArray[np.bool_]:
+    """Return where a column has a value, shape (n,); what is not a number is none."""
+    valid = column.is_valid()
+    if pa.types.is_floating(column.type):
+        valid = pc.fill_null(pc.is_finite(column), False)
+    found: npt.NDArray[np.bool_] = valid.to_numpy()
+    return found
+
+
+def with_columns(rows: pa.Table, **columns: pa.Array) -> pa.Table:
+    """Return `rows` with more columns."""
+    for name, values in columns.items():
+        rows = rows.append_column(name, values)
+    return rows

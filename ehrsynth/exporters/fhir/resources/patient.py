@@ -1,0 +1,102 @@
+"""Patient: the person, with US Core's extensions for race, ethnicity and birth sex."""
+
+from typing import Any
+
+from ehrsynth.exporters.fhir.datatypes import (
+    ABSENT,
+    US_CORE,
+    address,
+    concept_of,
+    fixed_concept,
+    make_coding,
+    needing,
+    own_identifier,
+    telecom,
+)
+from ehrsynth.exporters.fhir.resource import Resource
+from ehrsynth.exporters.fhir.templates import Each, First, compile_template
+from ehrsynth.exporters.fhir.values import Code, Link, Text, Time
+
+__all__ = ["PATIENT"]
+
+CDCREC = "urn:oid:2.16.840.1.113883.6.238"
+NULL_FLAVOR = "http://terminology.hl7.org/CodeSystem/v3-NullFlavor"
+IDENTIFIER_TYPE = "http://terminology.hl7.org/CodeSystem/v2-0203"
+
+# The categories of the Office of Management and Budget that US Core's slice ombCategory takes; any other code of CDCREC
+# is a finer one.
+OMB = ("1002-5", "2028-9", "2054-5", "2076-8", "2106-3", "2131-1", "2135-2", "2186-5")
+
+
+def _category(profile: str) -> Each:
+    """The extension for race or ethnicity: the category, or a finer code, and always its text."""
+
+    def make(code: str) -> dict[str, Any] | None:
+        unknown = code in ("UNK", "ASKU", "NASK", "NI", "OTH")
+        coded = make_coding(NULL_FLAVOR if unknown else CDCREC, code)
+        if coded is None:
+            return None
+        # The slice takes two null flavours: unknown, and asked but unknown.
+        omb = code in (*OMB, "UNK", "ASKU")
+        parts: list[dict[str, Any]] = []
+        if omb or not unknown:
+            parts.append({"url": "ombCategory" if omb else "detailed", "valueCoding": coded})
+        parts.append({"url": "text", "valueString": coded.get("display", code)})
+        return {"extension": parts, "url": US_CORE + profile}
+
+    return Each((f"{profile.removeprefix('us-core-')}_code",), make)
+
+
+PATIENT = Resource(
+    type="Patient",
+    table="patient",
+    profile=US_CORE + "us-core-patient",
+    elements={
+        "extension": [
+            _category("us-core-race"),
+            _category("us-core-ethnicity"),
+            {"url": US_CORE + "us-core-birthsex", "valueCode": Code("birth_sex")},
+        ],
+        "identifier": [
+            own_identifier("patient_id", "patient"),
+            {
+                "type": fixed_concept(IDENTIFIER_TYPE, "MR"),
+                "system": "https://ehrsynth.example/medical_record_number",
+                "value": Text("medical_record_number"),
+            },
+            {
+                "type": fixed_concept(IDENTIFIER_TYPE, "SS"),
+                "system": "http://hl7.org/fhir/sid/us-ssn",
+                "value": Text("social_security_number"),
+            },
+        ],
+        "name": [
+            First(
+                (
+                    needing(
+                        {
+                            "use": "official",
+                            "family": Text("family_name"),
+                            "given": [Text("given_name"), Text("middle_name")],
+                            "prefix": [Text("name_prefix")],
+                        },
+                        one_of=("family", "given"),
+                    ),
+                    compile_template(ABSENT),
+                )
+            ),
+            needing({"use": "maiden", "family": Text("maiden_name"), "given": [Text("given_name")]}, "family"),
+        ],
+        "telecom": [telecom("phone", "phone", "home"), telecom("email", "email", "home")],
+        "gender": Code("sex"),
+        "birthDate": Time("birth_date", "birth_date_precision"),
+        "deceasedDateTime": Time("death_datetime", "death_precision"),
+        "address": [address("home")],
+        "maritalStatus": concept_of("http://terminology.hl7.org/CodeSystem/v3-MaritalStatus", "marital_status_code"),
+        "communication": [
+            {"language": concept_of("urn:ietf:bcp:47", "language_code"), "preferred": True},
+        ],
+        "generalPractitioner": [Link("practitioner")],
+        "managingOrganization": Link("organization"),
+    },
+)

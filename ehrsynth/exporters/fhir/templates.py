@@ -1,0 +1,433 @@
+"""Resource templates: JSON with columns in it, declared once and compiled to slots that write whole tables.
+
+A template is written as the JSON it makes: mappings, lists and literals stand for themselves, nodes stand for what
+depends on a row. An object or array of which no part that depends on a row is present is left out, with its key; so
+nothing null or empty is ever written. Constants are folded when the template is compiled.
+
+==================  ===================================================================================================
+`Each`              a value made once per distinct combination of some columns by an ordinary function
+`Later`             a constant that is looked up when something is written
+`Text`, `Code`      a string; `Integer`, `Boolean`, `Number`, `Time` as they say (values.py)
+`Link`              a reference to another resource
+`Object`, `Array`   what mappings and lists compile to; `Object` can say which of its parts it `needs`
+`First`             the first of several that is present; `Instead` what stands where others are absent
+`When`              only in rows where a column is empty, is not, or has one of some values
+`Many`              an array with one item per row of another table
+==================  ===================================================================================================
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import reduce
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import orjson
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ehrsynth.exporters.fragments import Index, Slot, constant, join, pool_of
+
+__all__ = [
+    "Array",
+    "Each",
+    "First",
+    "Instead",
+    "Later",
+    "Many",
+    "Node",
+    "Object",
+    "Piece",
+    "Present",
+    "Rows",
+    "When",
+    "compile_template",
+]
+
+Mask = npt.NDArray[np.bool_]
+Present = Mask | bool
+"""Where something is: a bool array, shape (n,), or one bool for all rows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """What a node writes: slots, and the rows in which they write anything at all."""
+
+    slots: tuple[Slot, ...]
+    present: Present
+
+
+NOTHING = Piece((), False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rows:
+    """The rows that a template is applied to, and what it needs to know of their surroundings.
+
+    Attributes
+    ----------
+    table : pyarrow.Table
+        One chunk per column.
+    link : callable
+        From a table's name to the text that stands before the id in a reference to a row of it.
+    ids : callable
+        From a column of keys and the table that they lead to, to resource ids.
+    others : mapping of name to pyarrow.Table
+        Tables with the items of `Many`.
+    own : pyarrow.Array, optional
+        The ids of the resources themselves.
+    """
+
+    table: pa.Table
+    link: Callable[[str], str]
+    ids: Callable[[pa.Array, str], pa.Array]
+    others: Mapping[str, pa.Table] = field(default_factory=dict)
+    own: pa.Array | None = None
+    _cache: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
+
+    def __len__(self) -> int:
+        return int(self.table.num_rows)
+
+    def column(self, name: str) -> pa.Array:
+        """Return a column as one array."""
+        key = ("column", name)
+        if key not in self._cache:
+            chunked = self.table[name]
+            self._cache[key] = chunked.chunk(0) if chunked.num_chunks == 1 else chunked.combine_chunks()
+        return self._cache[key]
+
+    def valid(self, name: str) -> Present:
+        """Return where a column has a value."""
+        column = self.column(name)
+        if column.null_count == 0:
+            return True
+        key = ("valid", name)
+        if key not in self._cache:
+            self._cache[key] = column.is_valid().to_numpy(zero_copy_only=False)
+        return False if column.null_count == len(column) else self._cache[key]
+
+    def keys(self, name: str, target: str) -> pa.Array:
+        """Return the resource ids for a column of keys of `target`."""
+        key = ("ids", name, target)
+        if key not in self._cache:
+            self._cache[key] = self.ids(self.column(name), target)
+        return self._cache[key]
+
+    def distinct(self, columns: tuple[str, ...]) -> tuple[list[tuple[Any, ...]], Index]:
+        """Return the distinct combinations of some columns' values (None where null), and which each row has."""
+        if columns not in self._cache:
+            self._cache[columns] = self._distinct(columns)
+        found: tuple[list[tuple[Any, ...]], Index] = self._cache[columns]
+        return found
+
+    def _distinct(self, columns: tuple[str, ...]) -> tuple[list[tuple[Any, ...]], Index]:
+        code = np.zeros(len(self), dtype=np.int64)
+        values = []
+        for name in columns:
+            column = self.column(name)
+            encoded = column if pa.types.is_dictionary(column.type) else column.dictionary_encode()
+            values.append(encoded.dictionary)
+            code *= len(encoded.dictionary) + 1
+            code += pc.fill_null(encoded.indices.cast(pa.int64()), -1).to_numpy()
+            code += 1
+        combined = pa.array(code).dictionary_encode()
+        rest = combined.dictionary.to_numpy().copy()
+        parts: list[list[Any]] = []
+        for dictionary in reversed(values):
+            rest, at = np.divmod(rest, len(dictionary) + 1)
+            wanted = pa.array(at - 1, pa.int64(), mask=at == 0)
+            parts.append(dictionary.take(wanted).to_pylist())
+        return list(zip(*reversed(parts), strict=True)), combined.indices.to_numpy()
+
+    def marked(self, text: bytes, where: Present) -> Slot:
+        """Return the slot of a constant that stands where `where`."""
+        if isinstance(where, bool):
+            return constant(text, 0 if where else -1)
+        key = ("mark", id(where))
+        if key not in self._cache:
+            # The mask is kept beside its index: an id is only good while its owner lives.
+            self._cache[key] = (where, where.astype(np.int32) - np.int32(1))
+        return constant(text, self._cache[key][1])
+
+
+class Node(Protocol):
+    """A part of a template that depends on the row."""
+
+    def piece(self, rows: Rows) -> Piece:
+        """Return what it writes in each of `rows`."""
+        ...
+
+
+def both(a: Present, b: Present) -> Present:
+    """Return where `a` and `b`."""
+    if isinstance(a, bool):
+        return b if a else False
+    if isinstance(b, bool):
+        return a if b else False
+    return a if a is b else a & b
+
+
+def either(a: Present, b: Present) -> Present:
+    """Return where `a` or `b`."""
+    if isinstance(a, bool):
+        return True if a else b
+    if isinstance(b, bool):
+        return True if b else a
+    return a if a is b else a | b
+
+
+def lacks(a: Present) -> Present:
+    """Return where not `a`."""
+    return not a if isinstance(a, bool) else ~a
+
+
+def only(piece: Piece, where: Present, rows: Rows) -> Piece:
+    """Return `piece`, restricted to the rows `where`."""
+    present = both(piece.present, where)
+    if present is False:
+        return NOTHING
+    if where is True or present is piece.present:
+        return piece
+    slots = []
+    for slot in piece.slots:
+        if isinstance(slot.index, int) and len(slot.pool) == 1:
+            slots.append(replace(slot, index=rows.marked(b"", present).index))
+        else:
+            slots.append(replace(slot, index=np.where(present, slot.index, np.int32(-1)).astype(np.int32, copy=False)))
+    return Piece(tuple(slots), present)
+
+
+@dataclass(frozen=True)
+class Fixed:
+    """A constant, already JSON."""
+
+    json: bytes
+
+    def piece(self, rows: Rows) -> Piece:
+        return Piece((constant(self.json),), True)
+
+
+@dataclass(frozen=True)
+class Later:
+    """A constant that is made when something is written: because making it reads packaged data."""
+
+    make: Callable[[], Any]
+
+    def piece(self, rows: Rows) -> Piece:
+        return Piece((constant(orjson.dumps(self.make())),), True)
+
+
+@dataclass(frozen=True)
+class Each:
+    """What `make` returns for the values of `columns`, called once per distinct combination; None is left out.
+
+    `make` is not called, and nothing written, where a column of `needs` is null; by default the first.
+    """
+
+    columns: tuple[str, ...]
+    make: Callable[..., Any]
+    needs: tuple[str, ...] | None = None
+
+    def piece(self, rows: Rows) -> Piece:
+        needs = self.columns[:1] if self.needs is None else self.needs
+        needed = [self.columns.index(name) for name in needs]
+        if any(rows.valid(name) is False for name in needs):
+            return NOTHING
+        combinations, index = rows.distinct(self.columns)
+        made = [None if any(values[at] is None for at in needed) else self.make(*values) for values in combinations]
+        there = np.array([value is not None for value in made], dtype=bool)
+        texts = [b"" if value is None else value if isinstance(value, bytes) else orjson.dumps(value) for value in made]
+        if there.all():
+            return Piece((Slot(pool_of(texts), index),), True)
+        if not there.any():
+            return NOTHING
+        present = there[index]
+        return Piece((Slot(pool_of(texts), np.where(present, index, np.int32(-1))),), present)
+
+
+@dataclass(frozen=True)
+class Object:
+    """An object; absent where no part that depends on the row is present.
+
+    Absent as well where any of the parts `needs` is absent, or all of `needs_one` are.
+    """
+
+    parts: tuple[tuple[str, Node], ...]
+    needs: tuple[str, ...] = ()
+    needs_one: tuple[str, ...] = ()
+
+    def piece(self, rows: Rows) -> Piece:
+        pieces = {key: part.piece(rows) for key, part in self.parts}
+        present = _presence([part for _, part in self.parts], list(pieces.values()))
+        for key in self.needs:
+            present = both(present, pieces[key].present)
+        if self.needs_one:
+            present = both(present, reduce(either, (pieces[key].present for key in self.needs_one)))
+        return self.enclosed(pieces, present, rows)
+
+    def enclosed(self, pieces: Mapping[str, Piece], present: Present, rows: Rows) -> Piece:
+        """Return the object with the given pieces of its parts, where `present`."""
+        return _enclosed(
+            b"{", [(orjson.dumps(key) + b":", piece) for key, piece in pieces.items()], b"}", present, rows
+        )
+
+
+@dataclass(frozen=True)
+class Array:
+    """An array of the items that are present; absent where none is that depends on the row."""
+
+    items: tuple[Node, ...]
+
+    def piece(self, rows: Rows) -> Piece:
+        pieces = [(b"", item.piece(rows)) for item in self.items]
+        present = _presence(self.items, [piece for _, piece in pieces])
+        return _enclosed(b"[", pieces, b"]", present, rows)
+
+
+def _constant(node: Node) -> bool:
+    if isinstance(node, Object):
+        return all(_constant(part) for _, part in node.parts)
+    return all(map(_constant, node.items)) if isinstance(node, Array) else isinstance(node, Fixed | Later)
+
+
+def _presence(parts: Sequence[Node], pieces: Sequence[Piece]) -> Present:
+    depending = [piece.present for part, piece in zip(parts, pieces, strict=True) if not _constant(part)]
+    return reduce(either, depending) if depending else True
+
+
+def _enclosed(
+    opening: bytes, pieces: Sequence[tuple[bytes, Piece]], closing: bytes, present: Present, rows: Rows
+) -> Piece:
+    if present is False:
+        return NOTHING
+    slots = [rows.marked(opening, present)]
+    before: Present = False
+    for lead, piece in pieces:
+        inside = only(piece, present, rows)
+        if inside.present is False:
+            continue
+        comma = both(before, inside.present)
+        if comma is inside.present:
+            slots.append(rows.marked(b"," + lead, inside.present))
+        else:
+            if comma is not False:
+                slots.append(rows.marked(b",", comma))
+            if lead:
+                slots.append(rows.marked(lead, inside.present))
+        slots += inside.slots
+        before = either(before, inside.present)
+    return Piece((*slots, rows.marked(closing, present)), present)
+
+
+@dataclass(frozen=True)
+class First:
+    """The first of `choices` that is present."""
+
+    choices: tuple[Node, ...]
+
+    def piece(self, rows: Rows) -> Piece:
+        slots: list[Slot] = []
+        taken: Present = False
+        for choice in self.choices:
+            piece = only(choice.piece(rows), lacks(taken), rows)
+            slots += piece.slots
+            taken = either(taken, piece.present)
+        return Piece(tuple(slots), taken)
+
+
+@dataclass(frozen=True)
+class Instead:
+    """`node`, where none of `others` is present (they stand elsewhere)."""
+
+    others: tuple[Node, ...]
+    node: Node
+
+    def piece(self, rows: Rows) -> Piece:
+        there = reduce(either, [other.piece(rows).present for other in self.others])
+        return only(self.node.piece(rows), lacks(there), rows)
+
+
+@dataclass(frozen=True)
+class When:
+    """`node`, where `column` has one of `values`; a None among them stands for no value."""
+
+    column: str
+    values: tuple[Any, ...]
+    node: Node
+    unless: bool = False
+
+    def piece(self, rows: Rows) -> Piece:
+        where: Present
+        if self.values == (None,):
+            where = lacks(rows.valid(self.column))
+        else:
+            combinations, index = rows.distinct((self.column,))
+            hits = np.array([value in self.values for (value,) in combinations], dtype=bool)
+            where = bool(hits[0]) if len(hits) and (hits == hits[0]).all() else hits[index]
+        return only(self.node.piece(rows), lacks(where) if self.unless else where, rows)
+
+
+@dataclass(frozen=True)
+class Many:
+    """An array with `item` for every row of the table `other` whose column `by` names the row's `key`, in order."""
+
+    other: str
+    by: str
+    key: str
+    item: Node
+
+    def piece(self, rows: Rows) -> Piece:
+        other = rows.others[self.other]
+        owner = pc.index_in(other[self.by], value_set=rows.column(self.key)).combine_chunks()
+        order = np.argsort(pc.fill_null(owner, -1).to_numpy(), kind="stable")[owner.null_count :]
+        if len(order) == 0:
+            return NOTHING
+        table = other.take(pa.array(order)).combine_chunks()
+        piece = self.item.piece(replace(rows, table=table, _cache={}))
+        owners = owner.take(pa.array(order)).to_numpy()
+        written = np.flatnonzero(np.broadcast_to(piece.present, len(order)))
+        if len(written) == 0:
+            return NOTHING
+        follows = np.zeros(len(order), dtype=bool)
+        follows[written[1:]] = owners[written[1:]] == owners[written[:-1]]
+        texts = join((rows.marked(b",", follows), *piece.slots), len(order))
+        return _grouped(texts, np.bincount(owners, minlength=len(rows)), rows)
+
+
+def _grouped(texts: pa.LargeBinaryArray, counts: npt.NDArray[np.int64], rows: Rows) -> Piece:
+    """Return arrays of `texts`, the first counts[0] of which are of the first row, and so on."""
+    _, offsets, data = texts.buffers()
+    ends = np.frombuffer(offsets, dtype=np.int64, count=len(texts) + 1)[np.concatenate(([0], np.cumsum(counts)))]
+    lists = pa.LargeBinaryArray.from_buffers(pa.large_binary(), len(rows), [None, pa.py_buffer(ends.tobytes()), data])
+    where = np.diff(ends) > 0
+    present: Present = True if where.all() else where
+    index = np.where(where, np.arange(len(rows), dtype=np.int32), np.int32(-1)).astype(np.int32)
+    inside = Slot(lists, index, foldable=False)
+    return Piece((rows.marked(b"[", present), inside, rows.marked(b"]", present)), present)
+
+
+def compile_template(template: Any) -> Node:
+    """Return the node of a template: mappings, sequences and literals become nodes, constants one text each."""
+    if isinstance(template, Mapping):
+        parts = tuple((key, compile_template(value)) for key, value in template.items())
+        fixed = all(isinstance(part, Fixed) for _, part in parts)
+        return Fixed(orjson.dumps(_plain(template))) if fixed else Object(parts)
+    if isinstance(template, list | tuple):
+        items = tuple(compile_template(item) for item in template)
+        fixed = all(isinstance(item, Fixed) for item in items)
+        return Fixed(orjson.dumps(_plain(template))) if fixed else Array(items)
+    if isinstance(template, str | int | float | bool):
+        return Fixed(orjson.dumps(template))
+    node: Node = template
+    return node
+
+
+def _plain(template: Any) -> Any:
+    if isinstance(template, Fixed):
+        return orjson.loads(template.json)
+    if isinstance(template, Mapping):
+        return {key: _plain(value) for key, value in template.items()}
+    return [_plain(item) for item in template] if isinstance(template, list | tuple) else template

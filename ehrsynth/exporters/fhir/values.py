@@ -1,0 +1,182 @@
+"""The leaves of a template: strings, numbers, times and references, each from its columns."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ehrsynth.exporters.fhir.templates import NOTHING, Each, Piece, Present, Rows, lacks, only
+from ehrsynth.exporters.fragments import Slot, row_texts, time_slots
+
+__all__ = [
+    "Boolean",
+    "Code",
+    "Count",
+    "Id",
+    "Link",
+    "Number",
+    "OwnId",
+    "SourceKey",
+    "Text",
+    "Time",
+    "clean_code",
+    "clean_text",
+    "look_up",
+]
+
+# FHIR R4, datatypes: a string holds no character below U+0020 but tab, line feed and carriage return.
+_FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f]")
+
+
+def clean_text(value: str | None) -> str | None:
+    """Return `value` without characters that a FHIR string may not hold and white space around it; None if empty."""
+    return None if value is None else _FORBIDDEN.sub("", value).strip() or None
+
+
+def clean_code(value: str | None) -> str | None:
+    """Return `value` as a FHIR code: words with one space between them; None if empty."""
+    return None if value is None else " ".join(_FORBIDDEN.sub("", value).split()) or None
+
+
+def Text(column: str) -> Each:  # noqa: N802 - reads as a node
+    """Return the node of a string."""
+    return Each((column,), clean_text)
+
+
+def Code(column: str) -> Each:  # noqa: N802
+    """Return the node of a code."""
+    return Each((column,), clean_code)
+
+
+def Boolean(column: str) -> Each:  # noqa: N802
+    """Return the node of a boolean."""
+    return Each((column,), bool)
+
+
+def Count(column: str, *, minimum: int = 0) -> Each:  # noqa: N802
+    """Return the node of an unsigned (or, with `minimum` 1, positive) integer; other numbers are left out."""
+    return Each((column,), lambda value: int(value) if minimum <= value < 2**31 else None)
+
+
+def look_up(column: str, table: Mapping[str, Any]) -> Each:
+    """Return the node of what `table` holds for the value of `column`."""
+    return Each((column,), table.get)
+
+
+@dataclass(frozen=True)
+class Number:
+    """A decimal: the shortest digits that read back as the same number; what is not finite is left out."""
+
+    column: str
+
+    def piece(self, rows: Rows) -> Piece:
+        column = rows.column(self.column)
+        if pa.types.is_floating(column.type):
+            # Adding zero makes of minus zero zero.
+            column = pc.add(pc.if_else(pc.is_finite(column), column, None), 0.0)
+        if column.null_count == len(column):
+            return NOTHING
+        encoded = column.dictionary_encode()
+        pool = encoded.dictionary.cast(pa.large_string()).cast(pa.large_binary())
+        if encoded.null_count == 0:
+            return Piece((Slot(pool, encoded.indices.to_numpy(), foldable=False),), True)
+        index = pc.fill_null(encoded.indices, -1).to_numpy()
+        return Piece((Slot(pool, index, foldable=False),), index >= 0)
+
+
+@dataclass(frozen=True)
+class Time:
+    """A date, dateTime or instant: as exact as the column `precision` says, a time of day always with its zone (UTC).
+
+    ``second``, ``minute`` or nothing is written to the second; ``day``, ``month``, ``year`` as a date or part of one.
+    """
+
+    column: str
+    precision: str = ""
+
+    def piece(self, rows: Rows) -> Piece:
+        present = rows.valid(self.column)
+        if present is False:
+            return NOTHING
+        column = rows.column(self.column)
+        if not self.precision or rows.valid(self.precision) is False:
+            return Piece((rows.marked(b'"', present), *time_slots(column, close=b'"')), present)
+        if pa.types.is_date32(column.type):
+            return _partial_dates(self, rows, present)
+        combinations, index = rows.distinct((self.precision,))
+        date_only = np.array([value == "day" for (value,) in combinations], dtype=bool)[index]
+        return Piece((rows.marked(b'"', present), *time_slots(column, close=b'"', date_only=date_only)), present)
+
+
+def _partial_dates(node: Time, rows: Rows, present: Present) -> Piece:
+    length = {"year": 4, "month": 7}
+    dated = Each((node.column, node.precision), lambda day, how: day.isoformat()[: length.get(how, 10)], (node.column,))
+    return dated.piece(rows)
+
+
+@dataclass(frozen=True)
+class OwnId:
+    """The id of the resource itself."""
+
+    def piece(self, rows: Rows) -> Piece:
+        return ready(rows.own, rows)
+
+
+def ready(values: pa.Array | None, rows: Rows) -> Piece:
+    """Return the strings `values`, shape (n,), which need no escaping; nothing where one is null."""
+    if values is None or values.null_count == len(values):
+        return NOTHING
+    present = _valid(values)
+    return Piece((rows.marked(b'"', present), row_texts(values), rows.marked(b'"', present)), present)
+
+
+def _valid(values: pa.Array) -> Present:
+    return True if values.null_count == 0 else values.is_valid().to_numpy(zero_copy_only=False)
+
+
+@dataclass(frozen=True)
+class Id:
+    """The resource id for `column`, a key of the table `target`."""
+
+    column: str
+    target: str
+
+    def piece(self, rows: Rows) -> Piece:
+        return ready(rows.keys(self.column, self.target), rows)
+
+
+@dataclass(frozen=True)
+class SourceKey:
+    """The value of `column`, a key of `target`, where it could not serve as a resource id itself."""
+
+    column: str
+    target: str
+
+    def piece(self, rows: Rows) -> Piece:
+        column, keys = rows.column(self.column), rows.keys(self.column, self.target)
+        if keys is column:
+            return NOTHING
+        same = pc.fill_null(pc.equal(column, keys), False).to_numpy(zero_copy_only=False)
+        return only(Text(self.column).piece(rows), lacks(same), rows)
+
+
+@dataclass(frozen=True)
+class Link:
+    """A Reference to the row of the table `target` that `column` names (by default ``<target>_id``)."""
+
+    target: str
+    column: str = ""
+
+    def piece(self, rows: Rows) -> Piece:
+        keys = rows.keys(self.column or f"{self.target}_id", self.target)
+        if keys.null_count == len(keys):
+            return NOTHING
+        present = _valid(keys)
+        opening = b'{"reference":"' + rows.link(self.target).encode()
+        return Piece((rows.marked(opening, present), row_texts(keys), rows.marked(b'"}', present)), present)

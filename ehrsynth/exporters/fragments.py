@@ -1,0 +1,196 @@
+"""Text written by columns: every value is an entry of a pool, every row a line of entries, all rows are joined at once.
+
+A row of output is constants and values side by side. Each of these places is a `Slot`: a pool of ready texts and, per
+row, which of them stands there (-1: none). `join` lays all pools end to end and takes, for row after row and slot after
+slot, the entry that is asked for; what Arrow's `take` leaves in its buffer are the joined rows. Nothing is done per row
+in Python, and a text that many rows share is made once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+__all__ = ["Index", "Slot", "constant", "fold", "join", "joined_bytes", "pool_of", "row_texts", "time_slots"]
+
+Index = npt.NDArray[np.int32]
+
+# Runs of slots with few combinations are folded into one slot: above these sizes looking for combinations costs more
+# than the slots that it saves.
+_SMALL_POOL = 2048
+_MOST_CODES = 1 << 62
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """One place in every row.
+
+    Attributes
+    ----------
+    pool : pyarrow.LargeBinaryArray
+        The texts that can stand there; no nulls.
+    index : int32 array, shape (n,), or int
+        Which of them does, -1 for none; an int if it is the same in all rows.
+    foldable : bool
+        Whether few combinations with its neighbours are to be expected (not so for identifiers, numbers, times).
+    """
+
+    pool: pa.LargeBinaryArray
+    index: Index | int
+    foldable: bool = True
+
+
+def pool_of(texts: Iterable[bytes]) -> pa.LargeBinaryArray:
+    """Return a pool of `texts`."""
+    return pa.array(texts, pa.large_binary())
+
+
+def constant(text: bytes, where: Index | int = 0) -> Slot:
+    """Return the slot of one text that stands in all rows, or in those in which `where` is 0 (and not -1)."""
+    return Slot(pool_of([text]), where)
+
+
+def row_texts(values: pa.Array) -> Slot:
+    """Return the slot of a column of texts that need no escaping, null where there is none; shape (n,)."""
+    pool = values.cast(pa.large_binary())
+    index = np.arange(len(pool), dtype=np.int32)
+    if pool.null_count:
+        index = np.where(pool.is_valid().to_numpy(zero_copy_only=False), index, np.int32(-1))
+    return Slot(pool, index, foldable=False)
+
+
+def join(slots: Sequence[Slot], n: int) -> pa.LargeBinaryArray:
+    """Return the `n` rows that `slots` describe, each row's texts one after the other."""
+    return _take(fold(slots, n), n)
+
+
+def _take(slots: Sequence[Slot], n: int) -> pa.LargeBinaryArray:
+    if n == 0 or not slots:
+        return pool_of([b""] * n)
+    empty = pool_of([b""])
+    pools: list[pa.Array] = []
+    starts: dict[int, int] = {}
+    size = 0
+    lines = np.empty((n, len(slots)), dtype=np.int32)
+    for place, slot in enumerate(slots):
+        if id(slot.pool) not in starts:
+            # An empty entry before each pool makes -1 mean nothing without a comparison per row.
+            starts[id(slot.pool)] = size + 1
+            pools += [empty, slot.pool]
+            size += 1 + len(slot.pool)
+        lines[:, place] = slot.index + np.int32(starts[id(slot.pool)])
+    taken = pc.take(pa.concat_arrays(pools), pa.array(lines.reshape(-1)), boundscheck=False)
+    return _every(taken, len(slots), n)
+
+
+def _every(texts: pa.LargeBinaryArray, k: int, n: int) -> pa.LargeBinaryArray:
+    """Return the `n` texts of `k` neighbours each that lie joined in the buffer of `texts` already."""
+    _, offsets, data = texts.buffers()
+    ends = np.frombuffer(offsets, dtype=np.int64, count=len(texts) + 1)[::k]
+    return pa.LargeBinaryArray.from_buffers(pa.large_binary(), n, [None, pa.py_buffer(ends.tobytes()), data])
+
+
+def joined_bytes(texts: pa.LargeBinaryArray, start: int = 0, stop: int | None = None) -> bytes:
+    """Return the texts from `start` to `stop`, one after the other, as they lie in their buffer."""
+    _, offsets, data = texts.buffers()
+    if data is None:
+        return b""
+    ends = np.frombuffer(offsets, dtype=np.int64, count=len(texts) + 1, offset=8 * texts.offset)
+    first, last = int(ends[start]), int(ends[len(texts) if stop is None else stop])
+    content: bytes = data.slice(first, last - first).to_pybytes()
+    return content
+
+
+def fold(slots: Sequence[Slot], n: int) -> list[Slot]:
+    """Return fewer slots that write the same: neighbours with few combinations become one slot of combinations."""
+    folded: list[Slot] = []
+    run: list[Slot] = []
+    codes = 1
+    for slot in slots:
+        size = len(slot.pool) + 1
+        small = slot.foldable and size <= _SMALL_POOL
+        if run and (not small or codes * size > _MOST_CODES):
+            folded += _fold_run(run, n)
+            run, codes = [], 1
+        if small:
+            run.append(slot)
+            codes *= size if isinstance(slot.index, np.ndarray) else 1
+        else:
+            folded.append(slot)
+    return folded + _fold_run(run, n)
+
+
+def _fold_run(run: list[Slot], n: int) -> list[Slot]:
+    if len(run) < 2:
+        return run
+    # Constants around one optional value share its index: it is to be counted once.
+    varying: dict[int, tuple[Index, int]] = {}
+    for slot in run:
+        if isinstance(slot.index, np.ndarray):
+            size = max(len(slot.pool), varying.get(id(slot.index), (None, 0))[1])
+            varying[id(slot.index)] = (slot.index, size)
+    if not varying:
+        return [Slot(_take(run, 1), 0)]
+    code = np.zeros(n, dtype=np.int64)
+    for index, size in varying.values():
+        code *= size + 1
+        code += index
+        code += 1
+    encoded = pa.array(code).dictionary_encode()
+    distinct = encoded.dictionary.to_numpy().copy()
+    if len(distinct) > max(64, n // 8):
+        middle = len(run) // 2
+        return _fold_run(run[:middle], n) + _fold_run(run[middle:], n) if middle > 1 else run
+    indices: dict[int, Index] = {}
+    for key, (_, size) in reversed(varying.items()):
+        distinct, rest = np.divmod(distinct, size + 1)
+        indices[key] = (rest - 1).astype(np.int32)
+    shown = [
+        Slot(slot.pool, indices[id(slot.index)] if isinstance(slot.index, np.ndarray) else slot.index) for slot in run
+    ]
+    pool = _take(shown, len(encoded.dictionary))
+    return [Slot(pool, encoded.indices.to_numpy())]
+
+
+def time_slots(values: pa.Array, *, close: bytes = b"", date_only: npt.NDArray[np.bool_] | None = None) -> list[Slot]:
+    """Return the slots of ``YYYY-MM-DDTHH:MM:SSZ`` (UTC), or ``YYYY-MM-DD`` where `date_only`, each ended by `close`.
+
+    Parameters
+    ----------
+    values : pyarrow.Array of timestamp[s] or date32, shape (n,)
+        Dates are written as dates; nothing is written, not even `close`, where a value is null.
+    close : bytes
+        Ends the text: a quotation mark.
+    date_only : bool array, shape (n,)
+        Where the time of day is not to be written.
+    """
+    dates = pa.types.is_date32(values.type)
+    absent = None if not values.null_count else values.is_null().to_numpy(zero_copy_only=False)
+    raw = pc.fill_null(values.cast(pa.int32() if dates else pa.int64()), 0).to_numpy()
+    days, seconds = (raw, None) if dates else np.divmod(raw, 86400)
+    encoded = pa.array(days).dictionary_encode()
+    names = np.datetime_as_string(encoded.dictionary.to_numpy().astype("datetime64[D]"), unit="D")
+    day_index = _masked(encoded.indices.to_numpy(), absent)
+    day = Slot(pa.array(names).cast(pa.large_binary()), day_index, foldable=False)
+    if seconds is None:
+        return [day, constant(close, _masked(np.zeros(len(raw), np.int32), absent))] if close else [day]
+    minutes = np.array([f"T{m // 60:02d}:{m % 60:02d}" for m in range(1440)], dtype="S6")
+    ends = [b":%02dZ%b" % (second, close) for second in range(60)] + [close]
+    minute_index, second_index = (part.astype(np.int32) for part in np.divmod(seconds, 60))
+    if date_only is not None:
+        minute_index = _masked(minute_index, date_only)
+        second_index[date_only] = 60
+    return [
+        day,
+        Slot(pa.array(minutes).cast(pa.large_binary()), _masked(minute_index, absent), foldable=False),
+        Slot(pool_of(ends), _masked(second_index, absent), foldable=False),
+    ]
+
+
+def _masked(index: Index, absent: npt.NDArray[np.bool_] | None) -> Index:
+    return index if absent is None else np.where(absent, np.int32(-1), index)
