@@ -32,7 +32,7 @@ Recipe = Callable[["Sources"], Mapping[str, Rows]]
 
 @dataclass(frozen=True, kw_only=True)
 class Sources:
-    """Where the recipes read from: the folder of sources and the folder of downloads, and the vocabularies themselves."""
+    """Where the recipes read from: the folder of sources, that of downloads, and the vocabularies themselves."""
 
     root: Path
     downloads: Path | None = None
@@ -58,7 +58,7 @@ def recipe(key: str, descriptor: Mapping[str, Any]) -> Recipe | None:
     and needs no code of its own.
     """
     # Here and not above: the recipes import what this module defines.
-    from ehrsynth.vocabularies.recipes import drugs, hl7, icd, measurements
+    from .recipes import drugs, hl7, icd, measurements, omop
 
     if "hl7" in descriptor["ehrsynth"]:
         return hl7.from_package(descriptor["ehrsynth"]["hl7"])
@@ -72,6 +72,7 @@ def recipe(key: str, descriptor: Mapping[str, Any]) -> Recipe | None:
         "code_systems/rxnorm": drugs.rxnorm,
         "concept_maps/icd9cm_to_icd10cm": icd.icd9cm_to_icd10cm,
         "concept_maps/ndc_to_rxnorm": drugs.ndc_to_rxnorm,
+        "concept_maps/omop_concepts": omop.omop_concepts,
     }
     return made.get(key)
 
@@ -79,7 +80,9 @@ def recipe(key: str, descriptor: Mapping[str, Any]) -> Recipe | None:
 def missing_sources(descriptor: Mapping[str, Any], sources: Sources) -> list[str]:
     """Return the files that a descriptor names (``sources[].path``) and that are not there."""
     paths = [entry["path"] for entry in descriptor.get("sources", []) if not entry["path"].startswith("http")]
-    return [path for path in paths if not ((sources.root / path).exists() or sources.download(Path(path).name).exists())]
+    return [
+        path for path in paths if not ((sources.root / path).exists() or sources.download(Path(path).name).exists())
+    ]
 
 
 def write_table(path: Path, fields: Sequence[Mapping[str, Any]], rows: Rows) -> None:

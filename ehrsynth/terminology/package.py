@@ -70,6 +70,11 @@ class VocabularyPackage:
         return [str(entry.get("name") or entry.get("title", "")) for entry in self.descriptor.get("licenses", [])]
 
     @property
+    def licence(self) -> str:
+        """Names of the licences it is under, separated by commas."""
+        return ", ".join(self.licences)
+
+    @property
     def properties(self) -> dict[str, Any]:
         """What the descriptor says under ``ehrsynth``: kind, uri, source, target..."""
         return dict(self.descriptor["ehrsynth"])

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ehrsynth.vocabularies.build import Rows, Sources
+    from ..build import Rows, Sources
 
 __all__ = ["cvx", "ndc_to_rxnorm", "rxnorm"]
 
@@ -69,7 +69,12 @@ def ndc_to_rxnorm(sources: Sources) -> dict[str, Rows]:
 def cvx(sources: Sources) -> dict[str, Rows]:
     """Return the vaccines; codes of one digit are written with two, as CVX does."""
     rows = [
-        (row["CVXCode"].strip().zfill(2), " ".join(row["ShortDescription"].split()), " ".join(row["FullVaccinename"].split()), row["Status"].lower())
+        (
+            row["CVXCode"].strip().zfill(2),
+            " ".join(row["ShortDescription"].split()),
+            " ".join(row["FullVaccinename"].split()),
+            row["Status"].lower(),
+        )
         for row in _records(sources.vocab("cvx.csv.gz"), "cp1252")
     ]
-    return {"codes": sorted(rows, key=lambda row: int(row[0]))}
+    return {"codes": sorted(rows, key=lambda row: (len(row[0]), row[0]))}

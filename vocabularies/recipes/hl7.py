@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ehrsynth.vocabularies.build import Rows, Sources
+    from ..build import Rows, Sources
 
 __all__ = ["cdcrec", "from_package"]
 
@@ -98,6 +98,7 @@ def cdcrec(sources: Sources) -> dict[str, Rows]:
         rows = [{key.strip(): value for key, value in row.items()} for row in csv.DictReader(handle)]
     return {
         "codes": [
-            (row["Concept Code"].strip(), " ".join(row["Concept Name"].split()), row["Hierarchical Property"].strip()) for row in rows
+            (row["Concept Code"].strip(), " ".join(row["Concept Name"].split()), row["Hierarchical Property"].strip())
+            for row in rows
         ]
     }

@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
 from ehrsynth.terminology.icd import with_dot
-from ehrsynth.vocabularies.recipes.limit_rules import Limits, apply, read_rules, widest
+
+from .limit_rules import Limits, apply, read_rules, widest
 
 if TYPE_CHECKING:
-    from ehrsynth.vocabularies.build import Rows, Sources
+    from ..build import Rows, Sources
 
 __all__ = ["ccsr", "icd9cm", "icd9cm_to_icd10cm", "icd10cm"]
 
@@ -50,7 +51,9 @@ def _default_categories(sources: Sources) -> tuple[dict[str, str], dict[str, str
     """
     chosen: dict[str, tuple[int, str]] = {}
     titles: dict[str, str] = {}
-    for code, title, category, _, inpatient, outpatient in list(_lines(sources.vocab("dx_to_ccsr_mapping_v2023_1.csv.gz")))[1:]:
+    for code, title, category, _, inpatient, outpatient in list(
+        _lines(sources.vocab("dx_to_ccsr_mapping_v2023_1.csv.gz"))
+    )[1:]:
         rank = 0 if outpatient == "Y" else 1 if inpatient == "Y" else 2
         if code not in chosen or rank < chosen[code][0]:
             chosen[code] = (rank, category)
@@ -86,12 +89,18 @@ def icd10cm(sources: Sources) -> dict[str, Rows]:
     current = {row[0]: row[1] for row in _lines(sources.vocab("icd_10_cm_2026.csv.gz"))}
     earlier = {row["icd10cm_code"]: row for row in _records(sources.vocab("icd10cm_fy2022_chronic_indicator.csv.gz"))}
     category, ccsr_titles = _default_categories(sources)
-    flag = {code: row["chronic_indicator"] for code, row in earlier.items() if row["chronic_indicator"] not in ("", "NA")}
+    flag = {
+        code: row["chronic_indicator"] for code, row in earlier.items() if row["chronic_indicator"] not in ("", "NA")
+    }
     lasting = {code: "true" if value in "BC" else "false" for code, value in flag.items()}
 
     titles = {code: row["icd10cm_long_description"] for code, row in earlier.items()}
     titles = {**ccsr_titles, **titles, **current}
-    billable = set(current) | {code for code, row in earlier.items() if row["valid_billing_code"].startswith("1")} | set(ccsr_titles)
+    billable = (
+        set(current)
+        | {code for code, row in earlier.items() if row["valid_billing_code"].startswith("1")}
+        | set(ccsr_titles)
+    )
     # A code of an earlier year that was split since is a heading now.
     headings = {code[:stop] for code in current for stop in range(3, len(code))}
     billable -= headings
@@ -199,7 +208,9 @@ def icd9cm(sources: Sources) -> dict[str, Rows]:
 
     rules = read_rules(sources.here / "code_systems/icd9cm/limit_rules.csv")
     limits = {
-        code: apply(rules, code, titles.get(code, "")) if _ruled(rules, code, titles.get(code, "")) else widest(_limits(targets[code]))
+        code: apply(rules, code, titles.get(code, ""))
+        if _ruled(rules, code, titles.get(code, ""))
+        else widest(_limits(targets[code]))
         for code in billable
     }
     rows = []
@@ -220,7 +231,8 @@ def _prefixes(code: str) -> list[str]:
 
 def _limits(rows: list[dict[str, str]]) -> list[Limits]:
     return [
-        Limits(sex=row["sex"], min_age=float(row["min_age"] or 0), max_age=float(row["max_age"] or "inf")) for row in rows
+        Limits(sex=row["sex"], min_age=float(row["min_age"] or 0), max_age=float(row["max_age"] or "inf"))
+        for row in rows
     ]
 
 

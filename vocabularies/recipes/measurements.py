@@ -9,18 +9,18 @@ import re
 import tarfile
 from typing import TYPE_CHECKING
 
-from ehrsynth.vocabularies.recipes.limit_rules import apply, read_rules
+from .limit_rules import apply, read_rules
 
 if TYPE_CHECKING:
-    from ehrsynth.vocabularies.build import Rows, Sources
+    from ..build import Rows, Sources
 
 __all__ = ["loinc"]
 
 _SPECIMEN = re.compile(
-    r" (?:in|of) (Serum or Plasma|Serum, Plasma or Blood|Serum or Blood|Platelet poor plasma|Serum|Plasma|Urine sediment"
-    r"|24 hour Urine|Urine|Capillary blood|Arterial blood|Venous blood|Cord blood|Red Blood Cells|Blood|Stool"
-    r"|Cerebral spinal fluid|Body fluid|Synovial fluid|Pleural fluid|Peritoneal fluid|Amniotic fluid|Semen|Saliva|Sputum"
-    r"|Nasopharynx|Respiratory specimen|Upper respiratory specimen|Throat|Cervix|Tissue|Bone marrow)\b",
+    r" (?:in|of) (Serum or Plasma|Serum, Plasma or Blood|Serum or Blood|Platelet poor plasma|Serum|Plasma"
+    r"|Urine sediment|24 hour Urine|Urine|Capillary blood|Arterial blood|Venous blood|Cord blood|Red Blood Cells|Blood"
+    r"|Stool|Cerebral spinal fluid|Body fluid|Synovial fluid|Pleural fluid|Peritoneal fluid|Amniotic fluid|Semen|Saliva"
+    r"|Sputum|Nasopharynx|Respiratory specimen|Upper respiratory specimen|Throat|Cervix|Tissue|Bone marrow)\b",
     re.IGNORECASE,
 )
 
@@ -79,7 +79,14 @@ def loinc(sources: Sources) -> dict[str, Rows]:
         rows.append((code, name, unit, specimen[1] if specimen else None, *apply(rules, code, name).row()))
     sexes = {"F": "female", "M": "male", None: None}
     intervals = [
-        (code, sexes[variant.get("sex")], variant.get("min_age"), variant.get("low"), variant.get("high"), variant["unit"])
+        (
+            code,
+            sexes[variant.get("sex")],
+            variant.get("min_age"),
+            variant.get("low"),
+            variant.get("high"),
+            variant["unit"],
+        )
         for code in sorted(ranges, key=_order)
         for variant in ranges[code]
     ]
@@ -87,7 +94,7 @@ def loinc(sources: Sources) -> dict[str, Rows]:
 
 
 def _is_loinc(code: str) -> bool:
-    """Whether a code is an observation's: digits, a dash and their check digit (modulus 10, as LOINC's guide gives it)."""
+    """Whether a code is an observation's: digits, a dash and their check digit (modulus 10, LOINC Users' Guide)."""
     match = re.fullmatch(r"(\d{1,7})-(\d)", code)
     if not match:
         return False
