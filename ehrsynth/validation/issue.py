@@ -45,7 +45,7 @@ class Issue:
 
 @dataclass(kw_only=True)
 class ValidationReport:
-    """What was looked at (`counts`: rows per table or resources per type; `checked`: what each check covered) and found."""
+    """What was looked at (`counts`: rows or resources by table or type; `checked`: by check) and found."""
 
     source: str
     format: str
