@@ -10,7 +10,7 @@ from ehrsynth.exporters.fhir.resources.allergy_intolerance import ALLERGY_INTOLE
 from ehrsynth.exporters.fhir.resources.blood_pressure import BLOOD_PRESSURE
 from ehrsynth.exporters.fhir.resources.condition import CONDITION
 from ehrsynth.exporters.fhir.resources.coverage import COVERAGE
-from ehrsynth.exporters.fhir.resources.device import DEVICE, DEVICE_USE_STATEMENT
+from ehrsynth.exporters.fhir.resources.device import DEVICE
 from ehrsynth.exporters.fhir.resources.encounter import ENCOUNTER
 from ehrsynth.exporters.fhir.resources.immunization import IMMUNIZATION
 from ehrsynth.exporters.fhir.resources.location import LOCATION
@@ -44,7 +44,6 @@ BUILT_IN: tuple[Resource, ...] = (
     IMMUNIZATION,
     ALLERGY_INTOLERANCE,
     DEVICE,
-    DEVICE_USE_STATEMENT,
 )
 """Our own, referenced types first: the order in which they are written and listed."""
 

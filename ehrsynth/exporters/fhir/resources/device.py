@@ -1,14 +1,14 @@
-"""Device and DeviceUseStatement: what a patient carries, and from when to when."""
+"""Device: what a patient carries."""
 
 import re
 from typing import Any
 
-from ehrsynth.exporters.fhir.datatypes import US_CORE, concept, period, source_identifier
+from ehrsynth.exporters.fhir.datatypes import US_CORE, concept, source_identifier
 from ehrsynth.exporters.fhir.resource import Resource
 from ehrsynth.exporters.fhir.templates import Each
-from ehrsynth.exporters.fhir.values import Code, Link, Text, clean_text, look_up
+from ehrsynth.exporters.fhir.values import Code, Link, Text, clean_text
 
-__all__ = ["DEVICE", "DEVICE_USE_STATEMENT"]
+__all__ = ["DEVICE"]
 
 _GTIN = re.compile(r"\(01\)\s*(\d{14})")
 
@@ -37,28 +37,5 @@ DEVICE = Resource(
         "serialNumber": Text("serial_number"),
         "type": concept("code_system", "code", "display"),
         "patient": Link("patient"),
-    },
-)
-
-DEVICE_USE_STATEMENT = Resource(
-    type="DeviceUseStatement",
-    table="device",
-    kind="device_use",
-    derived=True,
-    elements={
-        # Its codes are of the use: a device that is inactive was in use until it was.
-        "status": look_up(
-            "status",
-            {
-                "active": "active",
-                "inactive": "completed",
-                "entered-in-error": "entered-in-error",
-                "unknown": "active",
-            },
-        ),
-        "subject": Link("patient"),
-        "timingPeriod": period("start_datetime", "end_datetime", "time_precision"),
-        "source": Link("practitioner"),
-        "device": Link("device"),
     },
 )

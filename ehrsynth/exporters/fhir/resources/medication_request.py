@@ -100,7 +100,7 @@ MEDICATION_REQUEST = Resource(
                 Link("practitioner"),
                 Link("practitioner", "encounter_practitioner_id"),
                 Link("organization", "encounter_organization_id"),
-                compile_template(ABSENT),
+                compile_template({**ABSENT, "display": "unknown"}),
             )
         ),
         "reasonReference": [Link("condition", "reason_condition_id")],

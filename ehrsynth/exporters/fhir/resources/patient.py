@@ -14,7 +14,7 @@ from ehrsynth.exporters.fhir.datatypes import (
     telecom,
 )
 from ehrsynth.exporters.fhir.resource import Resource
-from ehrsynth.exporters.fhir.templates import Each, First, compile_template
+from ehrsynth.exporters.fhir.templates import Each, First, Later, compile_template
 from ehrsynth.exporters.fhir.values import Code, Link, Text, Time
 
 __all__ = ["PATIENT"]
@@ -47,6 +47,11 @@ def _category(profile: str) -> Each:
     return Each((f"{profile.removeprefix('us-core-')}_code",), make)
 
 
+def _social_security() -> dict[str, Any]:
+    codings = [make_coding(IDENTIFIER_TYPE, code) for code in ("SS", "SB")]
+    return {"coding": codings, "text": "Social Security number"}
+
+
 PATIENT = Resource(
     type="Patient",
     table="patient",
@@ -65,7 +70,8 @@ PATIENT = Resource(
                 "value": Text("medical_record_number"),
             },
             {
-                "type": fixed_concept(IDENTIFIER_TYPE, "SS"),
+                # SS is what the United States use, SB what FHIR R4's value set has for it.
+                "type": Later(_social_security),
                 "system": "http://hl7.org/fhir/sid/us-ssn",
                 "value": Text("social_security_number"),
             },

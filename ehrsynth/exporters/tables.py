@@ -1,0 +1,136 @@
+"""The canonical tables as CSV, one file each, with the data package that describes them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import orjson
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ehrsynth.exporters.fragments import Slot, constant, join, joined_bytes, pool_of, row_texts, time_slots
+from ehrsynth.exporters.part import ExportSummary, Part
+from ehrsynth.records import Records
+from ehrsynth.schema import TableSchema, clinical, datapackage
+
+__all__ = ["CsvExporter"]
+
+CHUNK_ROWS = 1 << 15
+_SPECIAL = (b'"', b",", b"\n", b"\r")
+
+
+class CsvExporter:
+    r"""Writes comma-separated values as RFC 4180 has them, in UTF-8, with a header, and ``datapackage.json``.
+
+    Quotation marks stand only where they are needed. Rows end with a line feed and not with RFC 4180's carriage return
+    and line feed: every reader takes both, and what works by lines (cut, awk, diff, git) does not take the carriage
+    return for a part of the last column. Times are UTC and say so (``Z``). Nothing and the empty text are both empty.
+    """
+
+    name = "csv"
+
+    def begin(self, shared: Records) -> Iterator[Part]:
+        """Yield every table's header, and the rows of the shared tables."""
+        for table in shared.schema.tables:
+            yield Part(f"{table.name}.csv", ",".join(table.names).encode() + b"\n")
+            if table.shared:
+                yield from _parts(table, shared)
+
+    def encode(self, block: Records, shared: Records) -> Iterator[Part]:
+        """Yield the rows of a block of patients."""
+        for table in block.schema.tables:
+            if not table.shared:
+                yield from _parts(table, block)
+
+    def end(self, summary: ExportSummary) -> Iterator[Part]:
+        """Yield ``datapackage.json``."""
+        synthetic = bool(summary.provenance.get("synthetic"))
+        resources = {
+            table.name: {
+                "path": f"{table.name}.csv",
+                "format": "csv",
+                "mediatype": "text/csv",
+                "encoding": "utf-8",
+                "dialect": {"lineTerminator": "\n"},
+                "bytes": summary.files[f"{table.name}.csv"]["bytes"],
+                "hash": f"sha256:{summary.files[f'{table.name}.csv']['sha256']}",
+                "description": table.description,
+                "rowCount": summary.files[f"{table.name}.csv"]["rows"],
+            }
+            for table in clinical().tables
+            if f"{table.name}.csv" in summary.files
+        }
+        made_up = "Synthetic: made by a model, of nobody. " if synthetic else ""
+        document = datapackage(
+            clinical(),
+            resources,
+            name="ehrsynth-records",
+            title="Health records" + (" (synthetic)" if synthetic else ""),
+            description=f"{made_up}The canonical tables of ehrsynth {clinical().version}, linked by their keys.",
+            version=clinical().version,
+            created=_instant(summary),
+            ehrsynth=dict(summary.provenance),
+        )
+        yield Part("datapackage.json", orjson.dumps(document, option=orjson.OPT_INDENT_2) + b"\n")
+
+
+def _instant(summary: ExportSummary) -> str:
+    text = str(summary.provenance.get("generated_at") or "1970-01-01")
+    return f"{text}T00:00:00Z" if len(text) == 10 else text
+
+
+def _parts(table: TableSchema, records: Records) -> Iterator[Part]:
+    rows = records[table.name]
+    for start in range(0, rows.num_rows, CHUNK_ROWS):
+        chunk = rows.slice(start, CHUNK_ROWS).combine_chunks()
+        yield Part(f"{table.name}.csv", _encode(chunk), chunk.num_rows)
+
+
+def _encode(rows: pa.Table) -> bytes:
+    slots: list[Slot] = []
+    for place, name in enumerate(rows.column_names):
+        if place:
+            slots.append(constant(b","))
+        slots += _column(rows[name].chunk(0))
+    return joined_bytes(join([*slots, constant(b"\n")], rows.num_rows))
+
+
+def _column(values: pa.Array) -> list[Slot]:
+    if values.null_count == len(values):
+        return []
+    kind = values.type
+    if pa.types.is_temporal(kind):
+        return time_slots(values)
+    if pa.types.is_dictionary(kind):
+        return [_quoted(values)]
+    if pa.types.is_string(kind):
+        return [_quoted(values.dictionary_encode()) if _has_special(values) else row_texts(values)]
+    if pa.types.is_floating(kind):
+        # What is not a number is no value; Table Schema writes infinity so.
+        values = pc.if_else(pc.is_nan(values), None, values)
+    encoded = values.dictionary_encode()
+    texts = encoded.dictionary.cast(pa.string())
+    if pa.types.is_floating(kind):
+        texts = pc.replace_substring(texts, "inf", "INF")
+    index = pc.fill_null(encoded.indices, -1).to_numpy()
+    return [Slot(texts.cast(pa.large_binary()), index, foldable=pa.types.is_boolean(kind))]
+
+
+def _has_special(values: pa.Array) -> bool:
+    # The buffer may hold more than these values: then the slower way is taken for nothing, and is right as well.
+    data = values.buffers()[2]
+    content = b"" if data is None else data.to_pybytes()
+    return any(mark in content for mark in _SPECIAL)
+
+
+def _quoted(values: pa.DictionaryArray) -> Slot:
+    texts = [_quote(text) for text in values.dictionary.cast(pa.binary()).to_pylist()]
+    index = pc.fill_null(values.indices, -1).to_numpy().astype(np.int32, copy=False)
+    return Slot(pool_of(texts), index)
+
+
+def _quote(text: bytes | None) -> bytes:
+    if text is None or not any(mark in text for mark in _SPECIAL):
+        return text or b""
+    return b'"' + text.replace(b'"', b'""') + b'"'
