@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,7 +17,8 @@ from ehrsynth.errors import EhrsynthError
 
 __all__ = ["ProgressBar", "error_console", "out", "print_error", "print_json", "progress_bar", "table"]
 
-out = Console(soft_wrap=False)
+# A terminal tells its width; a file or pipe has none and gets lines long enough for tables to be read.
+out = Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else 160)
 error_console = Console(stderr=True)
 
 

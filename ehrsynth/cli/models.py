@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ehrsynth.cli import options
+from ehrsynth.errors import OutputError
 
 if TYPE_CHECKING:
     from ehrsynth.model.summary import ModelSummary
@@ -48,6 +50,9 @@ def show(
         str | None, typer.Argument(help="A model file, or the name of a shipped model. Default: the default.")
     ] = None,
     states: Annotated[int, typer.Option("--states", help="How many hidden states to list, the commonest first.")] = 16,
+    svg: Annotated[
+        Path | None, typer.Option("--svg", help="Also draw the Bayesian network of the person into this SVG file.")
+    ] = None,
     json: options.Json = False,
 ) -> None:
     """Show what a model holds, so that a custodian can decide whether it may leave the building.
@@ -59,6 +64,13 @@ def show(
     from ehrsynth.model.summary import summarise
 
     summary = summarise(open_model(model))
+    if svg is not None:
+        from ehrsynth.model.picture import network_svg
+
+        try:
+            svg.write_text(network_svg(summary), encoding="utf-8")
+        except OSError as error:
+            raise OutputError(f"The picture cannot be written: {error.strerror}.", file=svg) from None
     if json:
         print_json(summary.to_dict())
     else:

@@ -106,7 +106,7 @@ def summarise(model: PatientModel) -> ModelSummary:
         variables=_variables(model),
         classes=tuple(_classes(model, occupancy, conditions)),
         states=tuple(_states(model, occupancy, conditions)),
-        families=tuple(_family(family, occupancy) for family in model.families),
+        families=tuple(_family(model, family, occupancy) for family in model.families),
         measurements=_measurements(model),
         min_patients=disclosure.min_patients,
         counts=disclosure.counts,
@@ -134,7 +134,26 @@ def _variables(model: PatientModel) -> tuple[VariableSummary, ...]:
 
 def _class_weights(model: PatientModel) -> npt.NDArray[np.float64]:
     names = [variable.name for variable in model.person.variables]
-    return posterior(model.person, [names.index("trajectory_class")], {})
+    return np.asarray(posterior(model.person, [names.index("trajectory_class")], {}), dtype=float)
+
+
+def _new_rates(model: PatientModel, family: CodeFamily | None) -> npt.NDArray[np.float64]:
+    """P(a code is in a visit | state, never had, no parent in the visit), float [Q, C], for the mean stratum.
+
+    Lift and structural zeros count: a code of the other sex is no candidate.
+    """
+    if family is None:
+        return np.zeros((model.trajectory.n_classes * model.trajectory.n_states, 0))
+    strata, base = model.trajectory.strata, np.asarray(family.never, dtype=float)
+    rates = np.zeros_like(base)
+    for r, weight in enumerate(_stratum_weights(model)):
+        s, a = divmod(r, strata.n_ages)
+        sex = {"female": 1, "male": 2}.get(strata.sexes[s], 0)
+        possible = (family.sex_limit == 0) | (family.sex_limit == sex) | (sex == 0)
+        possible &= (family.age_max >= strata.age_edges[a]) & (family.age_min < strata.age_edges[a + 1])
+        odds = np.asarray(family.lift[r], dtype=float) * possible
+        rates += weight * base * odds / (1.0 - base + base * odds)
+    return rates
 
 
 def _stratum_weights(model: PatientModel) -> npt.NDArray[np.float64]:
@@ -190,6 +209,7 @@ def _states(
 ) -> list[StateSummary]:
     t = model.trajectory
     shares = occupancy / max(occupancy.sum(), 1e-300)
+    new_rates = _new_rates(model, conditions)
     mean_matrix = np.einsum(
         "r,rgij->gij", _stratum_weights(model), np.asarray(t.transition, dtype=float)[t.transition_stratum]
     )
@@ -198,7 +218,7 @@ def _states(
         g, k = divmod(q, t.n_states)
         following = mean_matrix[g, k]
         likely = np.argsort(-following, kind="stable")[:3]
-        rates = np.asarray(conditions.never[q], dtype=float) if conditions is not None else np.zeros(0)
+        rates = new_rates[q]
         found.append(
             StateSummary(
                 trajectory_class=g,
@@ -217,14 +237,14 @@ def _classes(
     model: PatientModel, occupancy: npt.NDArray[np.float64], conditions: CodeFamily | None
 ) -> list[tuple[str, float]]:
     """One sentence per trajectory class: share of people, visits each, typical encounter, commonest new codes."""
-    t, weights = model.trajectory, _class_weights(model)
+    t, weights, new_rates = model.trajectory, _class_weights(model), _new_rates(model, conditions)
     sentences = []
     for g in range(t.n_classes):
         block = slice(g * t.n_states, (g + 1) * t.n_states)
         visits = occupancy[block].sum() / max(weights[g], 1e-300)
         mix = occupancy[block] / max(occupancy[block].sum(), 1e-300)
         kind = t.encounter_classes[int(np.argmax(mix @ np.asarray(t.encounter_class[block], dtype=float)))]
-        rates = mix @ np.asarray(conditions.never[block], dtype=float) if conditions is not None else np.zeros(0)
+        rates = mix @ new_rates[block]
         codes = ", ".join(label for label, _ in _top_codes(conditions, rates)[:3])
         sentences.append(
             (f"{visits:.1f} visits each, mostly {kind}; most often new: {codes or 'nothing'}", float(weights[g]))
@@ -232,11 +252,11 @@ def _classes(
     return sentences
 
 
-def _family(family: CodeFamily, occupancy: npt.NDArray[np.float64]) -> FamilySummary:
+def _family(model: PatientModel, family: CodeFamily, occupancy: npt.NDArray[np.float64]) -> FamilySummary:
     systems: dict[str, int] = {}
     for coding in family.codings:
         systems[coding.system] = systems.get(coding.system, 0) + 1
-    rates = occupancy @ np.asarray(family.never, dtype=float)
+    rates = occupancy @ _new_rates(model, family)
     return FamilySummary(
         table=family.table,
         codes=len(family.codings),
