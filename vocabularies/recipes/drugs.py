@@ -68,7 +68,7 @@ def ndc_to_rxnorm(sources: Sources) -> dict[str, Rows]:
 
 def cvx(sources: Sources) -> dict[str, Rows]:
     """Return the vaccines; codes of one digit are written with two, as CVX does."""
-    rows = [
+    rows: list[tuple[str, str, str, str]] = [
         (
             row["CVXCode"].strip().zfill(2),
             " ".join(row["ShortDescription"].split()),
@@ -77,4 +77,5 @@ def cvx(sources: Sources) -> dict[str, Rows]:
         )
         for row in _records(sources.vocab("cvx.csv.gz"), "cp1252")
     ]
-    return {"codes": sorted(rows, key=lambda row: (len(row[0]), row[0]))}
+    rows.sort(key=lambda row: int(row[0]))
+    return {"codes": rows}
