@@ -25,6 +25,9 @@ MAX_AGE_YEARS = 125.0
 """Ages beyond are errors of the source (the oldest person known lived 122 years)."""
 
 _NOT_HAPPENED = ("cancelled", "entered-in-error", "planned")
+_DIED = "exp"
+"""Discharge disposition that means death: it also tells of deaths that the patient table does not."""
+
 _PERSON = {
     "race": "race_code",
     "ethnicity": "ethnicity_code",
@@ -92,7 +95,9 @@ def encode(records: Records, *, min_patients: int = 5, max_visits: int = 500) ->
     )
     patient_table = records["patient"].take(pa.array(people))
     person, person_left_out = _person_levels(records, patient_table, min_patients)
-    died, death_days, tail_days, record_end = _ends(patient_table, visits, last, basis, dated)
+    died, death_days, tail_days, last_day = _ends(patient_table, visits, last, basis, dated)
+    in_care = np.array([label == _DIED for label in disposition.labels])[disposition.index[last]] & ~died
+    died, death_days = died | in_care, np.where(in_care, 0, death_days)
     encounter_visit = np.full(encounters.num_rows, -1, dtype=np.int64)
     encounter_visit[visits.rows] = np.arange(len(visits.rows))
     index = VisitIndex(
@@ -100,7 +105,7 @@ def encode(records: Records, *, min_patients: int = 5, max_visits: int = 500) ->
         encounter_ids=encounters["encounter_id"],
         visit_of_encounter=encounter_visit,
         offsets=offsets,
-        start_day=start_day if dated else np.full(len(visits.rows), NO_TIME),
+        start=visits.start if dated else np.full(len(visits.rows), NO_TIME),
     )
     families = {}
     for name in FAMILIES:
@@ -121,7 +126,7 @@ def encode(records: Records, *, min_patients: int = 5, max_visits: int = 500) ->
         died=died,
         death_days=death_days,
         tail_days=tail_days,
-        record_end_day=record_end,
+        last_day=last_day,
         age_years=age.astype(np.float32),
         number=(np.arange(len(visits.rows)) - np.repeat(first, np.diff(offsets)) + 1).astype(np.int32),
         gap_days=gap,
@@ -305,7 +310,7 @@ def _payers(records: Records, patients: pa.Table) -> tuple[npt.NDArray[np.int64]
 def _ends(
     patients: pa.Table, visits: _Visits, last: npt.NDArray[np.int64], basis: str, dated: bool
 ) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Return (died, days to death, days to the end of the record, last day of the record) of each patient."""
+    """Return (died, days to death, days to the end of the record, last day of care) of each patient."""
     death = days(patients["death_datetime"])
     died = death != NO_TIME
     unknown = np.full(patients.num_rows, -1, dtype=np.int64)
@@ -317,5 +322,4 @@ def _ends(
     latest = np.maximum.reduceat(end_second, np.concatenate(([0], last[:-1] + 1))) // 86_400
     death_days = np.where(died, np.maximum(death - latest, 0), -1)
     tail = np.where(record_end == NO_TIME, -1, np.maximum(record_end - latest, 0))
-    end_known = first_known(record_end, latest)
-    return died, death_days, tail, end_known if basis == "calendar" else unknown
+    return died, death_days, tail, latest if basis == "calendar" else unknown

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ehrsynth.encoding.columns import NO_TIME, categories, coding_keys, days, first_known, targets
+from ehrsynth.encoding.columns import NO_TIME, categories, coding_keys, days, first_known, seconds, targets
 from ehrsynth.encoding.discretise import distinct_patients
 from ehrsynth.encoding.timeline import FamilyTimeline
 from ehrsynth.model import Coding
@@ -21,26 +21,36 @@ __all__ = ["FAMILIES", "Source", "VisitIndex", "encode_family", "kept_codings"]
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """Which columns of a table say when a row was and whether it counts."""
+    """Which columns of a table say when a row was, from when to when it lasted, and whether it counts."""
 
     times: tuple[str, ...]
+    ends: tuple[str, str] | None = None
     void: tuple[tuple[str, str], ...] = ()
 
 
 FAMILIES = {
     "condition": Source(
         times=("onset_date", "recorded_date"),
+        ends=("onset_date", "abatement_date"),
         void=(("verification_status", "entered-in-error"), ("verification_status", "refuted")),
     ),
     "medication_request": Source(
-        times=("authored_datetime", "start_date"), void=(("status", "entered-in-error"), ("status", "cancelled"))
+        times=("authored_datetime", "start_date"),
+        ends=("start_date", "end_date"),
+        void=(("status", "entered-in-error"), ("status", "cancelled")),
     ),
-    "procedure": Source(times=("start_datetime",), void=(("status", "entered-in-error"), ("status", "not-done"))),
+    "procedure": Source(
+        times=("start_datetime",),
+        ends=("start_datetime", "end_datetime"),
+        void=(("status", "entered-in-error"), ("status", "not-done")),
+    ),
     "observation": Source(
         times=("effective_datetime",), void=(("status", "entered-in-error"), ("status", "cancelled"))
     ),
     "immunization": Source(times=("occurrence_datetime",), void=(("status", "entered-in-error"),)),
-    "device": Source(times=("start_datetime",), void=(("status", "entered-in-error"),)),
+    "device": Source(
+        times=("start_datetime",), ends=("start_datetime", "end_datetime"), void=(("status", "entered-in-error"),)
+    ),
 }
 """The tables that are learned as code families, in the order in which the model keeps them."""
 
@@ -57,15 +67,20 @@ class VisitIndex:
         Kept visit of each encounter of the source, -1 if it was not kept.
     offsets : int64[n + 1]
         Visits of patients.
-    start_day : int64[V]
-        `NO_TIME` where there are no dates.
+    start : int64[V]
+        Seconds since 1970-01-01; `NO_TIME` where there are no dates.
     """
 
     patient_ids: pa.ChunkedArray
     encounter_ids: pa.ChunkedArray
     visit_of_encounter: npt.NDArray[np.int64]
     offsets: npt.NDArray[np.int64]
-    start_day: npt.NDArray[np.int64]
+    start: npt.NDArray[np.int64]
+
+    @property
+    def start_day(self) -> npt.NDArray[np.int64]:
+        """Day of the start of each visit since 1970-01-01; `NO_TIME` where there are no dates."""
+        return np.where(self.start == NO_TIME, NO_TIME, self.start // 86_400)
 
     @property
     def n_visits(self) -> int:
@@ -171,6 +186,7 @@ def encode_family(
     rows, visit, index = rows[keep], visit[keep], index[keep]
     order = np.lexsort((rows, index, visit))
     rows, visit, index = rows[order], visit[order], index[order]
+    minutes, lasting = _row_times(table, source, visits, visit, rows)
     offsets, codes, counts = _incidence(visit, index, visits.n_visits)
     return FamilyTimeline(
         table=name,
@@ -181,10 +197,35 @@ def encode_family(
         row_visit=visit.astype(np.int32),
         row_code=index.astype(np.int32),
         row_index=rows,
+        row_minutes=minutes,
+        row_days=lasting,
         left_out=left_out,
         unlinked=float(free[usable].mean()),
         set_aside=set_aside,
     )
+
+
+def _row_times(
+    table: pa.Table, source: Source, visits: VisitIndex, visit: npt.NDArray[np.int64], rows: npt.NDArray[np.int64]
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Return (minutes from the start of the visit, days from start to end) of the rows; -1 where unknown."""
+    minutes = np.full(len(rows), -1, dtype=np.int64)
+    start = visits.start[visit]
+    for column in source.times:
+        when = seconds(table[column])[rows]
+        if pa.types.is_timestamp(table[column].type):
+            since = (when - start) // 60
+        else:
+            since = (when // 86_400 - start // 86_400) * 1440
+        known = (minutes < 0) & (when != NO_TIME) & (start != NO_TIME)
+        minutes[known] = np.maximum(since[known], 0)
+    lasting = np.full(len(rows), -1, dtype=np.int64)
+    if source.ends is not None:
+        begin, end = (days(table[column])[rows] for column in source.ends)
+        begin = np.where(begin == NO_TIME, start // 86_400, begin)
+        known = (end != NO_TIME) & (begin != NO_TIME) & (end >= begin) & (start != NO_TIME)
+        lasting[known] = (end - begin)[known]
+    return minutes, lasting
 
 
 def _incidence(

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from ehrsynth.encoding.timeline import FamilyTimeline, Timelines
+from ehrsynth.encoding.timeline import OF_ROWS, FamilyTimeline, Timelines
 
 __all__ = ["ranges", "select_patients", "split_patients"]
 
@@ -47,8 +47,7 @@ def _family(family: FamilyTimeline, visits: npt.NDArray[np.int64]) -> FamilyTime
         codes=family.codes[entries],
         counts=family.counts[entries],
         row_visit=np.repeat(np.arange(len(visits), dtype=np.int32), n_rows),
-        row_code=family.row_code[rows],
-        row_index=family.row_index[rows],
+        **{name: getattr(family, name)[rows] for name in OF_ROWS},
     )
 
 

@@ -41,6 +41,10 @@ class Levels:
         return replace(self, index=self.index[rows])
 
 
+OF_ROWS = ("row_code", "row_index", "row_minutes", "row_days")
+"""Columns of a family's rows that stay as they are when visits are chosen."""
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class FamilyTimeline:
     """The codes of one table by visit.
@@ -59,6 +63,11 @@ class FamilyTimeline:
         Visit and code of each kept row of the table.
     row_index : int64[n]
         Its number in the table of the records.
+    row_minutes : int64[n]
+        Minutes from the start of the visit to the row's time, at least 0; -1 if unknown. Whole days (times 1440) where
+        the row has only a date.
+    row_days : int64[n]
+        Days from the row's start to its end, at least 0; -1 if no end is recorded.
     left_out : int
         Distinct codes left out because too few patients have them.
     unlinked : float
@@ -75,6 +84,8 @@ class FamilyTimeline:
     row_visit: npt.NDArray[np.int32]
     row_code: npt.NDArray[np.int32]
     row_index: npt.NDArray[np.int64]
+    row_minutes: npt.NDArray[np.int64]
+    row_days: npt.NDArray[np.int64]
     left_out: int = 0
     unlinked: float = 0.0
     set_aside: int = 0
@@ -99,12 +110,28 @@ class FamilyTimeline:
             codes=self.codes[low:high],
             counts=self.counts[low:high],
             row_visit=self.row_visit[first:last] - np.int32(start),
-            row_code=self.row_code[first:last],
-            row_index=self.row_index[first:last],
+            **{name: getattr(self, name)[first:last] for name in OF_ROWS},
+        )
+
+    def select_codes(self, start: int, stop: int) -> FamilyTimeline:
+        """Return the part of the codes start..stop-1, renumbered from 0."""
+        entries = (self.codes >= start) & (self.codes < stop)
+        rows = (self.row_code >= start) & (self.row_code < stop)
+        changes: dict[str, Any] = {name: getattr(self, name)[rows] for name in OF_ROWS}
+        changes["row_code"] = changes["row_code"] - np.int32(start)
+        kept = np.concatenate(([0], np.cumsum(entries)))
+        return replace(
+            self,
+            codings=self.codings[start:stop],
+            offsets=kept[self.offsets].astype(np.int64),
+            codes=self.codes[entries] - np.int32(start),
+            counts=self.counts[entries],
+            row_visit=self.row_visit[rows],
+            **changes,
         )
 
 
-_OF_PATIENTS = ("weight", "age_at_start", "cut", "died", "death_days", "tail_days", "record_end_day")
+_OF_PATIENTS = ("weight", "age_at_start", "cut", "died", "death_days", "tail_days", "last_day")
 _OF_VISITS = ("age_years", "number", "gap_days", "stay_minutes", "start_minute")
 _LEVELS_OF_VISITS = ("encounter_class", "disposition", "admit_source", "encounter_type")
 
@@ -131,8 +158,8 @@ class Timelines:
         Days from the end of the last visit to death, at least 0; -1 if not dead or undated.
     tail_days : int64[n]
         Days from the end of the last visit to the end of the record; -1 if unknown.
-    record_end_day : int64[n]
-        Last day known of the record, days since 1970-01-01; -1 if unknown.
+    last_day : int64[n]
+        Day of the end of the last visit since 1970-01-01 in sources of true dates; -1 in others.
     age_years : float32[V]
         Age at the visit.
     number : int32[V]
@@ -167,7 +194,7 @@ class Timelines:
     died: Bools
     death_days: npt.NDArray[np.int64]
     tail_days: npt.NDArray[np.int64]
-    record_end_day: npt.NDArray[np.int64]
+    last_day: npt.NDArray[np.int64]
     age_years: npt.NDArray[np.float32]
     number: npt.NDArray[np.int32]
     gap_days: npt.NDArray[np.int64]

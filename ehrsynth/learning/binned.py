@@ -1,0 +1,146 @@
+"""Timelines in the model's bins: strata, bands of visit numbers, coarse bins of days and minutes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ehrsynth.encoding import Timelines
+from ehrsynth.learning.evidence import CodeEvidence, SparseRows, code_evidence
+from ehrsynth.learning.layout import RowLayout
+from ehrsynth.model import Strata
+from ehrsynth.probability.histogram import Histogram
+
+__all__ = ["BinnedVisits", "Bins", "bin_visits"]
+
+Ints = npt.NDArray[np.integer[Any]]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Bins:
+    """The discretisation of visits, fixed before EM.
+
+    Attributes
+    ----------
+    strata : Strata
+    visit_edges : int64[V]
+        First visit number of each band.
+    gap_days, stay_minutes : Histogram or None
+        None where the source does not know them: they say nothing then.
+    encounter_classes : tuple of str
+    zero_truncated : bool
+        Every visit of the source has a condition.
+    """
+
+    strata: Strata
+    visit_edges: npt.NDArray[np.int64]
+    gap_days: Histogram | None
+    stay_minutes: Histogram | None
+    encounter_classes: tuple[str, ...]
+    zero_truncated: bool
+
+    @property
+    def n_gaps(self) -> int:
+        """B, 0 if gaps are not known."""
+        return 0 if self.gap_days is None else self.gap_days.n_coarse
+
+    @property
+    def n_stays(self) -> int:
+        """L, 0 if stays are not known."""
+        return 0 if self.stay_minutes is None else self.stay_minutes.n_coarse
+
+    def layout(self, n_codes: int) -> RowLayout:
+        """Return the rows of evidence of visits with `n_codes` condition codes."""
+        return RowLayout(
+            n_codes=n_codes,
+            n_parents=n_codes,
+            n_gaps=self.n_gaps,
+            n_classes=len(self.encounter_classes),
+            n_stays=self.n_stays,
+            n_bands=len(self.visit_edges),
+        )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class BinnedVisits:
+    """One chunk of patients, ready for EM.
+
+    Attributes
+    ----------
+    offsets : int64[n + 1]
+    weight : float64[n]
+    visit_weight : float32[V]
+        That of the visit's patient.
+    stratum : int64[V]
+        At the visit.
+    history, present : SparseRows
+        History rows, and all other rows, see `RowLayout`.
+    """
+
+    offsets: npt.NDArray[np.int64]
+    weight: npt.NDArray[np.float64]
+    stratum: npt.NDArray[np.int64]
+    history: SparseRows
+    present: SparseRows
+
+    @cached_property
+    def visit_weight(self) -> npt.NDArray[np.float32]:
+        """The weight of each visit's patient."""
+        return np.repeat(self.weight, np.diff(self.offsets)).astype(np.float32)
+
+
+def bin_visits(timelines: Timelines, bins: Bins, layout: RowLayout, parent: npt.NDArray[np.int32]) -> BinnedVisits:
+    """Return `timelines` (a chunk) in `bins`; `parent` int32[C] is the within-visit forest of the conditions."""
+    n = timelines.n_visits
+    everything = np.arange(n, dtype=np.int64)
+    visits: list[Ints] = []
+    rows: list[Ints] = []
+
+    def add(which: Ints, numbers: Ints) -> None:
+        visits.append(which)
+        rows.append(numbers)
+
+    encounter_class = timelines.encounter_class.index.astype(np.int64)
+    add(everything, layout.encounter_class + encounter_class)
+    last = timelines.is_last
+    if bins.gap_days is not None:
+        known = np.flatnonzero(timelines.gap_days >= 0)
+        add(known, layout.gap + bins.gap_days.coarse_of(timelines.gap_days[known]))
+    if bins.stay_minutes is not None:
+        known = np.flatnonzero(timelines.stay_minutes >= 0)
+        stay = bins.stay_minutes.coarse_of(timelines.stay_minutes[known])
+        add(known, layout.stay + encounter_class[known] * layout.n_stays + stay)
+    band = np.searchsorted(bins.visit_edges, timelines.number, side="right") - 1
+    going = np.flatnonzero(~last)
+    add(going, layout.goes_on + band[going])
+    # The last kept visit of a patient who has more says nothing about the end of the record.
+    ended = timelines.offsets[1:][~timelines.cut] - 1
+    add(ended, layout.ends + band[ended])
+    codes = empty_evidence()
+    family = timelines.families.get("condition")
+    if family is not None:
+        codes = code_evidence(timelines, family, layout, parent, family)
+    add(codes.visits, codes.rows)
+    return BinnedVisits(
+        offsets=timelines.offsets,
+        weight=timelines.weight,
+        stratum=strata_of(timelines, bins.strata),
+        history=SparseRows(codes.history_visits, codes.history_rows, n, layout.n_history),
+        present=SparseRows(np.concatenate(visits), np.concatenate(rows), n, layout.n_rows),
+    )
+
+
+def empty_evidence() -> CodeEvidence:
+    """Return the evidence of no codes."""
+    nothing = np.zeros(0, dtype=np.int64)
+    return CodeEvidence(history_visits=nothing, history_rows=nothing, visits=nothing, rows=nothing)
+
+
+def strata_of(timelines: Timelines, strata: Strata) -> npt.NDArray[np.int64]:
+    """Return the stratum of each visit, int64[V]."""
+    sex = timelines.person["sex"].index[timelines.patient_of_visit]
+    return strata.index(sex, timelines.age_years.astype(np.float64)).astype(np.int64)

@@ -1,0 +1,176 @@
+"""Code families given the states: when a visit has a code of a table, and how often."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from ehrsynth.encoding import FamilyTimeline, Timelines
+from ehrsynth.encoding.discretise import distinct_patients
+from ehrsynth.learning.evidence import SparseRows, code_evidence
+from ehrsynth.learning.layout import RowLayout
+from ehrsynth.learning.lift import odds_lift
+from ehrsynth.learning.maximisation import CodeCounts, Strengths, code_counts, code_tables, margins
+from ehrsynth.learning.parameters import CodeTables
+from ehrsynth.learning.strength import beta_strength
+
+__all__ = ["FamilyCounts", "StatePosterior", "count_family", "family_lift", "family_tables"]
+
+Doubles = npt.NDArray[np.float64]
+
+_MOST_CELLS = 40_000_000
+"""Cells of the counts by stratum that are held at a time; more codes are counted in several passes."""
+
+_LIFT_STRENGTH = 8.0
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class StatePosterior:
+    """A chunk of patients with the weighted posterior of the state of each visit.
+
+    Attributes
+    ----------
+    timelines : Timelines
+    stratum : int64[V]
+    gamma : float32[V, Q]
+        Times the patient's weight.
+    ghosts : float32[V, Q] or None
+        Zero-truncated conditions: expected visits without a condition for each recorded one.
+    """
+
+    timelines: Timelines
+    stratum: npt.NDArray[np.int64]
+    gamma: npt.NDArray[np.float32]
+    ghosts: npt.NDArray[np.float32] | None
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class FamilyCounts:
+    """Counts of rows of evidence of some codes of a family, by stratum; additive.
+
+    Attributes
+    ----------
+    rows : float64[R, n_rows, Q]
+    unseen : float64[R, 2 * C, Q]
+    visits, unseen_visits : float64[R, Q]
+    patients : int64[R, C]
+        Distinct patients who have a code in a stratum.
+    """
+
+    rows: Doubles
+    unseen: Doubles
+    visits: Doubles
+    unseen_visits: Doubles
+    patients: npt.NDArray[np.int64]
+
+    def __add__(self, other: FamilyCounts) -> FamilyCounts:
+        return FamilyCounts(
+            rows=self.rows + other.rows,
+            unseen=self.unseen + other.unseen,
+            visits=self.visits + other.visits,
+            unseen_visits=self.unseen_visits + other.unseen_visits,
+            patients=self.patients + other.patients,
+        )
+
+    def of_stratum(self, r: int, layout: RowLayout, parent: npt.NDArray[np.int32]) -> CodeCounts:
+        """Return presences and trials in one stratum."""
+        return code_counts(self.rows[r], self.visits[r], layout, parent, self.unseen[r], self.unseen_visits[r])
+
+    def pooled(self, layout: RowLayout, parent: npt.NDArray[np.int32]) -> CodeCounts:
+        """Return presences and trials over all strata."""
+        return code_counts(
+            self.rows.sum(axis=0),
+            self.visits.sum(axis=0),
+            layout,
+            parent,
+            self.unseen.sum(axis=0),
+            self.unseen_visits.sum(axis=0),
+        )
+
+
+def code_layout(n_codes: int, n_parents: int) -> RowLayout:
+    """Return a layout that has rows of codes only."""
+    return RowLayout(n_codes=n_codes, n_parents=n_parents, n_gaps=0, n_classes=0, n_stays=0, n_bands=0)
+
+
+def code_blocks(n_codes: int, n_strata: int, n_states: int) -> Iterator[tuple[int, int]]:
+    """Yield the ranges of codes that are counted in one pass."""
+    size = max(1, _MOST_CELLS // (8 * n_strata * n_states))
+    for start in range(0, n_codes, size):
+        yield start, min(start + size, n_codes)
+
+
+def count_family(
+    chunk: StatePosterior,
+    family: FamilyTimeline,
+    parent: npt.NDArray[np.int32],
+    parent_family: FamilyTimeline,
+    n_strata: int,
+) -> FamilyCounts:
+    """Return the counts of `family` (all of its codes, or a selection) in a chunk."""
+    layout = code_layout(family.n_codes, parent_family.n_codes)
+    evidence = code_evidence(chunk.timelines, family, layout, parent, parent_family)
+    n_visits, n_states = chunk.gamma.shape
+    own = family.table == "condition" and chunk.ghosts is not None
+    shape = (n_strata, layout.n_rows, n_states)
+    rows, unseen = np.zeros(shape), np.zeros((n_strata, layout.n_history, n_states))
+    visits, unseen_visits = np.zeros((n_strata, n_states)), np.zeros((n_strata, n_states))
+    # The stratum is one more digit of the row number: one pass counts all strata.
+    history = SparseRows(
+        evidence.history_visits,
+        chunk.stratum[evidence.history_visits] * layout.n_history + evidence.history_rows,
+        n_visits,
+        n_strata * layout.n_history,
+    )
+    present = SparseRows(
+        evidence.visits,
+        chunk.stratum[evidence.visits] * layout.n_rows + evidence.rows,
+        n_visits,
+        n_strata * layout.n_rows,
+    )
+    rows += present.scatter(chunk.gamma).reshape(shape)
+    rows[:, : layout.n_history] = history.scatter(chunk.gamma).reshape(unseen.shape)
+    np.add.at(visits, chunk.stratum, chunk.gamma)
+    if own and chunk.ghosts is not None:
+        unseen = history.scatter(chunk.ghosts).reshape(unseen.shape)
+        np.add.at(unseen_visits, chunk.stratum, chunk.ghosts)
+    cells = chunk.stratum[family.visits] * family.n_codes + family.codes
+    patients = distinct_patients(cells, chunk.timelines.patient_of_visit[family.visits], n_strata * family.n_codes)
+    return FamilyCounts(
+        rows=rows,
+        unseen=unseen,
+        visits=visits,
+        unseen_visits=unseen_visits,
+        patients=patients.reshape(n_strata, -1),
+    )
+
+
+def family_tables(counts: CodeCounts, parent: npt.NDArray[np.int32], strengths: Strengths | None = None) -> CodeTables:
+    """Return the tables of codes given the states; strengths of shrinkage by empirical Bayes unless given."""
+    if strengths is None:
+        strengths = Strengths(
+            **{
+                name: beta_strength(present, trials, margins(present, trials))
+                for name, (present, trials) in counts.items().items()
+            }
+        )
+    return code_tables(counts, strengths, parent)
+
+
+def family_lift(counts: FamilyCounts, tables: CodeTables, layout: RowLayout, min_patients: int) -> Doubles:
+    """Return the odds multipliers float64[R, C] of the counted codes."""
+    return np.stack(
+        [
+            odds_lift(
+                counts.of_stratum(r, layout, tables.parent),
+                tables,
+                counts.patients[r],
+                strength=_LIFT_STRENGTH,
+                min_patients=min_patients,
+            )
+            for r in range(len(counts.visits))
+        ]
+    )

@@ -1,0 +1,197 @@
+"""Learn: records in, a patient model out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ehrsynth.encoding import Timelines, encode
+from ehrsynth.learning.details import learn_family
+from ehrsynth.learning.disclosure import learn_disclosure
+from ehrsynth.learning.encounters import learn_trajectory
+from ehrsynth.learning.person import learn_person
+from ehrsynth.learning.posterior import Posteriors
+from ehrsynth.learning.settings import LearningProgress, LearningSettings
+from ehrsynth.learning.sizes import Sizes, choose_sizes
+from ehrsynth.learning.times import learn_bins, learn_calendar
+from ehrsynth.learning.trajectory import Fitted, Problem, em, held_out, start_statistics
+from ehrsynth.learning.tree import within_visit_forest
+from ehrsynth.model import PatientModel
+from ehrsynth.provenance import versions
+from ehrsynth.randomness import stream
+from ehrsynth.records import Records
+
+__all__ = ["learn"]
+
+Progress = Callable[[LearningProgress], None]
+
+_STRATUM_PATIENTS = 5_000
+"""Below so many patients transitions do not depend on sex and age: their tables would be noise."""
+
+
+def _silent(progress: LearningProgress) -> None:
+    """Tell nobody."""
+
+
+def learn(
+    records: Records,
+    *,
+    settings: LearningSettings | None = None,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> PatientModel:
+    """Learn a patient model from records.
+
+    A Bayesian network of the person with a latent trajectory class; for each class an autoregressive hidden Markov
+    model of the visits (EM with exact expectations); given the states, the tables of every other family, the
+    measurements and the dates. Everything that is read from the data is a sum over patients.
+
+    Parameters
+    ----------
+    records : Records
+    settings : LearningSettings, optional
+    seed : int
+        Of the start of EM and of the validation fold. The same records, settings and seed make the same model.
+    progress : callable, optional
+        Called with a `LearningProgress` now and then.
+
+    Raises
+    ------
+    LearningError
+        Nothing can be learned: too few patients, no encounters, no ages.
+    """
+    settings = settings or LearningSettings()
+    tell = progress or _silent
+    tell(LearningProgress(stage="encoding", message="reading visits"))
+    timelines = encode(records, min_patients=settings.min_patients, max_visits=settings.max_visits)
+    notes = list(timelines.notes)
+    problem, sizes = _choose_problem(timelines, settings, seed, tell, notes)
+    fitted = _fit(problem, timelines, settings, stream(seed, "learning/start"), tell)
+    posteriors = Posteriors(problem, fitted.tables, timelines, settings.chunk_visits)
+    trajectory = learn_trajectory(
+        timelines, problem, fitted.tables, posteriors, min_patients=settings.min_patients, notes=notes
+    )
+    tell(LearningProgress(stage="person", message="network of the person"))
+    person = learn_person(
+        timelines, posteriors.classes, min_patients=settings.min_patients, max_parents=settings.max_parents
+    )
+    families = []
+    for step, name in enumerate(timelines.families, start=1):
+        tell(LearningProgress(stage="details", step=step, steps=len(timelines.families), message=name))
+        families.append(
+            learn_family(
+                records[name],
+                timelines,
+                name,
+                posteriors,
+                n_strata=len(problem.bins.strata),
+                own=fitted.tables.codes if name == "condition" else None,
+                zero_truncated=name == "condition" and problem.bins.zero_truncated,
+                min_patients=settings.min_patients,
+            )
+        )
+    calendar = learn_calendar(
+        timelines,
+        reference_date=settings.reference_date,
+        min_patients=settings.min_patients,
+        notes=notes,
+    )
+    model = PatientModel(
+        name=settings.name,
+        title=settings.title,
+        description=settings.description,
+        licence=settings.licence,
+        provenance=_provenance(records, settings, seed, sizes, fitted),
+        person=person,
+        calendar=calendar,
+        trajectory=trajectory,
+        families=tuple(families),
+        measurements=None,
+        disclosure=learn_disclosure(records, timelines, settings, notes),
+    )
+    tell(LearningProgress(stage="done", log_likelihood=fitted.log_likelihood))
+    return model
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Forest:
+    """A problem without sizes: bins, rows of evidence and the within-visit forest."""
+
+    problem: Problem
+
+    def sized(self, classes: int, states: int) -> Problem:
+        """Return the problem of so many classes and states."""
+        return replace(self.problem, n_classes=classes, n_states=states)
+
+
+def _choose_problem(
+    timelines: Timelines, settings: LearningSettings, seed: int, tell: Progress, notes: list[str]
+) -> tuple[Problem, Sizes]:
+    bins = learn_bins(timelines, settings.min_patients, notes)
+    conditions = timelines.families.get("condition")
+    n_codes = 0 if conditions is None else conditions.n_codes
+    parent = np.zeros(0, dtype=np.int32) if conditions is None else within_visit_forest(timelines, conditions)
+    n_strata = len(bins.strata)
+    by_stratum = timelines.n_patients >= _STRATUM_PATIENTS
+    problem = Problem(
+        bins=bins,
+        layout=bins.layout(n_codes),
+        parent=parent,
+        transition_stratum=np.arange(n_strata) if by_stratum else np.zeros(n_strata, dtype=np.int64),
+        n_classes=1,
+        n_states=1,
+    )
+
+    def score(rest: Timelines, held: Timelines, classes: int, states: int) -> float:
+        sized = replace(
+            problem,
+            n_classes=classes,
+            n_states=states,
+            transition_stratum=np.zeros(n_strata, dtype=np.int64),
+        )
+        quiet = replace(settings, iterations=min(settings.iterations, 12))
+        fitted = _fit(sized, rest, quiet, stream(seed, "learning/sizes"), _silent)
+        return held_out(sized, sized.chunks(held, settings.chunk_visits), fitted.tables)
+
+    def report(step: int, steps: int, message: str, value: float | None) -> None:
+        tell(LearningProgress(stage="sizes", step=step, steps=steps, message=message, log_likelihood=value))
+
+    sizes = choose_sizes(timelines, settings, stream(seed, "learning/fold"), score, report)
+    return replace(problem, n_classes=sizes.classes, n_states=sizes.states), sizes
+
+
+def _fit(
+    problem: Problem,
+    timelines: Timelines,
+    settings: LearningSettings,
+    generator: np.random.Generator,
+    tell: Progress,
+) -> Fitted:
+    chunks = problem.chunks(timelines, settings.chunk_visits)
+    start = start_statistics(problem, timelines, chunks, generator)
+
+    def report(iteration: int, objective: float) -> None:
+        tell(LearningProgress(stage="trajectory", step=iteration, steps=settings.iterations, log_likelihood=objective))
+
+    return em(problem, chunks, start, iterations=settings.iterations, tolerance=settings.tolerance, report=report)
+
+
+def _provenance(
+    records: Records, settings: LearningSettings, seed: int, sizes: Sizes, fitted: Fitted
+) -> dict[str, object]:
+    origin = records.provenance
+    return {
+        "source": origin.source,
+        "source_format": origin.source_format,
+        "source_licence": origin.licence,
+        "source_synthetic": origin.synthetic,
+        "time_basis": origin.time_basis,
+        "settings": settings.to_dict(),
+        "seed": seed,
+        "sizes_tried": sizes.tried,
+        "log_likelihood_by_patient": round(fitted.log_likelihood, 3),
+        "iterations": len(fitted.objective),
+        "versions": versions("numpy", "pyarrow"),
+    }

@@ -1,0 +1,118 @@
+"""The Bayesian network of the person: who people are, and which trajectory class they belong to."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import numpy.typing as npt
+
+from ehrsynth.encoding import Timelines
+from ehrsynth.encoding.discretise import age_bins, distinct_patients
+from ehrsynth.probability.bayesnet import (
+    MISSING,
+    BayesianNetwork,
+    FamilyCounts,
+    Variable,
+    estimate_network,
+    hill_climb,
+)
+
+__all__ = ["learn_person", "person_counts"]
+
+TIERS = {
+    "sex": 0,
+    "age_at_start": 0,
+    "race": 0,
+    "ethnicity": 0,
+    "state": 0,
+    "language": 1,
+    "marital_status": 1,
+    "payer": 1,
+    "trajectory_class": 2,
+}
+"""Causes do not come after their consequences: birth, then society, then the course of illness."""
+
+_STRENGTH = 5.0
+
+
+def _variables(
+    timelines: Timelines, n_classes: int, min_patients: int
+) -> tuple[list[Variable], list[npt.NDArray[np.int64]]]:
+    """Return the variables but for the class, with the state of each patient."""
+    variables, data = [], []
+    for name in TIERS:
+        if name == "age_at_start":
+            ages = timelines.age_at_start
+            # Bins hold about the square root of the patients: fine where there are many, and never few.
+            edges = age_bins(ages, max(min_patients, int(np.sqrt(len(ages)) + 0.5)))
+            labels = tuple(f"{low:g}-{high:g}" for low, high in itertools.pairwise(edges))
+            variables.append(Variable(name=name, states=labels, edges=tuple(edges.tolist())))
+            data.append(np.clip(np.searchsorted(edges, ages, side="right") - 1, 0, len(labels) - 1).astype(np.int64))
+        elif name == "trajectory_class":
+            variables.append(Variable(name=name, states=tuple(str(g) for g in range(n_classes))))
+        elif name in timelines.person:
+            column = timelines.person[name]
+            variables.append(Variable(name=name, states=tuple(label or MISSING for label in column.labels)))
+            data.append(column.index.astype(np.int64))
+    return variables, data
+
+
+def person_counts(
+    timelines: Timelines, classes: npt.NDArray[np.float64], min_patients: int
+) -> tuple[list[Variable], FamilyCounts]:
+    """Return the variables and their joint counts; a patient counts once for each class, with its posterior.
+
+    Parameters
+    ----------
+    timelines : Timelines
+    classes : float64[n, G]
+        P(trajectory class | record).
+    min_patients : int
+    """
+    n, n_classes = classes.shape
+    variables, data = _variables(timelines, n_classes, min_patients)
+    known = np.column_stack(data)
+    rows = np.column_stack([np.repeat(known, n_classes, axis=0), np.tile(np.arange(n_classes), n)])
+    weights = (np.clip(classes, 0.0, 1.0) * timelines.weight[:, None]).reshape(-1)
+    counts = FamilyCounts.of(rows, [variable.cardinality for variable in variables], weights)
+    return variables, counts
+
+
+def learn_person(
+    timelines: Timelines, classes: npt.NDArray[np.float64], *, min_patients: int, max_parents: int
+) -> BayesianNetwork:
+    """Return the network of the person.
+
+    The graph is found by hill climbing on BIC under `TIERS`; the latent class enters as soft counts. Tables are shrunk
+    toward their margins, and states that never come with their parents' states keep a small probability.
+
+    Parameters
+    ----------
+    timelines : Timelines
+    classes : float64[n, G]
+        P(trajectory class | record).
+    min_patients : int
+    max_parents : int
+    """
+    variables, counts = person_counts(timelines, classes, min_patients)
+    dag = hill_climb(
+        counts,
+        tiers=[TIERS[variable.name] for variable in variables],
+        max_parents=max_parents,
+        max_cells=_most_cells(timelines.n_patients),
+    )
+    return estimate_network(counts, variables, dag, strength=_STRENGTH)
+
+
+def _most_cells(n_patients: int) -> int:
+    # A table of more cells than patients is noise, whatever its score.
+    return max(64, n_patients)
+
+
+def smallest_level(timelines: Timelines) -> int:
+    """Return the number of patients of the rarest level of any person variable (for tests and notes)."""
+    everyone = np.arange(timelines.n_patients)
+    return min(
+        int(distinct_patients(column.index, everyone, len(column.labels)).min()) for column in timelines.person.values()
+    )

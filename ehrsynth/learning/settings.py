@@ -1,0 +1,116 @@
+"""What a learner may be told, and what it tells while it works."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from datetime import date
+from typing import Any, Literal
+
+from ehrsynth.errors import UsageError
+
+__all__ = ["LearningProgress", "LearningSettings"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LearningSettings:
+    """How to learn.
+
+    Attributes
+    ----------
+    min_patients : int
+        No code, category, date or histogram cell of fewer people is in the model.
+    states, classes : int or "auto"
+        States of each trajectory class, and classes; "auto" chooses by held-out log-likelihood.
+    iterations : int
+        At most so many EM iterations.
+    tolerance : float
+        EM stops when an iteration improves the log-likelihood by less than this part of it.
+    max_visits : int
+        Visits of one patient that are learned from at most.
+    validation_fraction : float
+        Share of the patients held out to choose the sizes; they are learned from afterwards.
+    max_parents : int
+        Parents of a variable of the person network.
+    chunk_visits : int
+        Visits handled at a time: bounds memory, does not change the result (beyond rounding).
+    reference_date : str or None
+        ISO date at which generated records end. By default the first of the month after the last day of the source
+        where that has true dates, else 2025-01-01.
+    rounding : int
+        Counts in the package are rounded to multiples of this.
+    name, title, description, licence : str
+        Of the model package.
+
+    Raises
+    ------
+    UsageError
+        A setting that cannot be.
+    """
+
+    min_patients: int = 5
+    states: int | Literal["auto"] = "auto"
+    classes: int | Literal["auto"] = "auto"
+    iterations: int = 15
+    tolerance: float = 1e-4
+    max_visits: int = 500
+    validation_fraction: float = 0.15
+    max_parents: int = 3
+    chunk_visits: int = 50_000
+    reference_date: str | None = None
+    rounding: int = 10
+    name: str = "learned"
+    title: str = ""
+    description: str = ""
+    licence: str = ""
+
+    def __post_init__(self) -> None:
+        for name, least in (
+            ("min_patients", 1),
+            ("iterations", 1),
+            ("max_visits", 1),
+            ("max_parents", 0),
+            ("chunk_visits", 1),
+            ("rounding", 1),
+        ):
+            if getattr(self, name) < least:
+                raise UsageError(f"{name} is {getattr(self, name)}; it must be at least {least}.")
+        for name in ("states", "classes"):
+            value = getattr(self, name)
+            if value != "auto" and not (isinstance(value, int) and value >= 1):
+                raise UsageError(f"{name} is {value!r}; give a whole number from 1, or 'auto'.")
+        if not 0 < self.validation_fraction < 1:
+            raise UsageError(f"validation_fraction is {self.validation_fraction}; it must lie between 0 and 1.")
+        if self.reference_date is not None:
+            try:
+                date.fromisoformat(self.reference_date)
+            except ValueError:
+                raise UsageError(
+                    f"{self.reference_date!r} is no date.", hint="Give reference_date as YYYY-MM-DD."
+                ) from None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return a JSON-serialisable copy."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LearningProgress:
+    """How far a learner is.
+
+    Attributes
+    ----------
+    stage : str
+        ``encoding``, ``sizes``, ``trajectory``, ``person``, ``details``, ``measurements`` or ``done``.
+    step, steps : int
+        Step of so many in the stage, from 1.
+    log_likelihood : float or None
+        Of the trajectories, natural logarithm, by patient; with the log-prior that EM ascends.
+    message : str
+        A few words for a person.
+    """
+
+    stage: str
+    step: int = 1
+    steps: int = 1
+    log_likelihood: float | None = None
+    message: str = ""

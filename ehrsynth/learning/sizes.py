@@ -1,0 +1,88 @@
+"""How many classes and states: the sizes under which patients not learned from are likeliest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from ehrsynth.encoding import Timelines
+from ehrsynth.encoding.selection import split_patients
+from ehrsynth.learning.settings import LearningSettings
+
+__all__ = ["Sizes", "candidates", "choose_sizes"]
+
+_MOST_PATIENTS = 8_000
+"""Patients that sizes are chosen on; more do not change the choice among so few candidates."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sizes:
+    """Classes and states of each, and the held-out log-likelihood by patient of every pair that was tried."""
+
+    classes: int
+    states: int
+    tried: dict[str, float]
+
+
+def candidates(n_patients: int, n_visits: int, settings: LearningSettings) -> list[tuple[int, int]]:
+    """Return the pairs (classes, states) to try, the smallest first; a given size is not varied."""
+    if n_patients < 300:
+        pairs = [(1, 1), (1, 2), (1, 4), (1, 6), (1, 8)]
+    elif n_patients < 2_000:
+        pairs = [(1, 4), (1, 8), (1, 12), (2, 8), (2, 12), (3, 8)]
+    elif n_patients < 10_000:
+        pairs = [(1, 16), (2, 12), (3, 12), (4, 12), (4, 16)]
+    else:
+        pairs = [(2, 16), (4, 16), (6, 16)]
+    if n_visits < 2 * n_patients:
+        # Single visits tell a class from a state by nothing.
+        pairs = pairs if n_patients >= 2_000 else [(1, k) for _, k in pairs]
+    classes = settings.classes
+    states = settings.states
+    fixed = [(g if classes == "auto" else int(classes), k if states == "auto" else int(states)) for g, k in pairs]
+    return list(dict.fromkeys(fixed))
+
+
+def choose_sizes(
+    timelines: Timelines,
+    settings: LearningSettings,
+    generator: np.random.Generator,
+    score: Callable[[Timelines, Timelines, int, int], float],
+    report: Callable[[int, int, str, float | None], None],
+) -> Sizes:
+    """Return the sizes of the best held-out score.
+
+    Parameters
+    ----------
+    timelines : Timelines
+    settings : LearningSettings
+    generator : numpy Generator
+        Draws the validation fold.
+    score : callable (learn from, hold out, classes, states) -> log-likelihood by patient
+    report : callable (step, steps, message, score)
+    """
+    pairs = candidates(timelines.n_patients, timelines.n_visits, settings)
+    if len(pairs) == 1:
+        return Sizes(classes=pairs[0][0], states=pairs[0][1], tried={})
+    n = timelines.n_patients
+    pool = timelines
+    if n > _MOST_PATIENTS:
+        pool = timelines.select_patients(np.sort(generator.choice(n, _MOST_PATIENTS, replace=False)))
+    # Few patients make a small fold; several folds make up for it.
+    folds = 1 if pool.n_patients >= 2_000 else 3
+    splits = [split_patients(pool.n_patients, settings.validation_fraction, generator) for _ in range(folds)]
+    tried: dict[str, float] = {}
+    best: tuple[float, int, int] | None = None
+    for step, (g, k) in enumerate(pairs, start=1):
+        value = float(
+            np.mean([score(pool.select_patients(rest), pool.select_patients(held), g, k) for rest, held in splits])
+        )
+        tried[f"{g}x{k}"] = round(value, 4)
+        report(step, len(pairs), f"{g} classes of {k} states", value)
+        # A larger model must be better, not as good.
+        if best is None or value > best[0] + 1e-3 * abs(best[0]):
+            best = (value, g, k)
+    assert best is not None
+    return Sizes(classes=best[1], states=best[2], tried=tried)

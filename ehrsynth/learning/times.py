@@ -1,0 +1,134 @@
+"""When: bins of gaps, stays, starts and tails, the calendar, and what each encounter says of its end."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ehrsynth.encoding import Timelines
+from ehrsynth.encoding.discretise import stratum_ages
+from ehrsynth.learning.binned import Bins
+from ehrsynth.model import Calendar, Strata
+from ehrsynth.probability.histogram import Histogram
+
+__all__ = ["even_days", "learn_bins", "learn_calendar", "learn_histogram", "visit_bands"]
+
+Ints = npt.NDArray[np.integer[Any]]
+
+DEFAULT_REFERENCE = "2025-01-01"
+"""Where generated records end when the source's dates say nothing about the calendar."""
+
+_SPREAD_DAYS = 3 * 365
+_ORDER_GAP_DAYS = 365
+_BANDS = (1, 2, 3, 4, 6, 10, 16, 30, 60, 120, 240)
+
+
+def even_days(first: int, last: int) -> Histogram:
+    """Return the histogram of the days first..last, all alike, in one bin: what is assumed where nothing is known."""
+    return Histogram(edges=np.array([first, last + 1]), coarse=np.array([0]), weight=np.array([1.0]))
+
+
+def learn_histogram(
+    values: Ints, patients: Ints, *, min_patients: int, n_coarse: int, n_fine: int = 256
+) -> Histogram | None:
+    """Return the histogram of the values that are not negative, or None if too few patients have one."""
+    known = values >= 0
+    if len(np.unique(patients[known])) < min_patients:
+        return None
+    return Histogram.learn(values[known], patients[known], min_patients=min_patients, n_coarse=n_coarse, n_fine=n_fine)
+
+
+def visit_bands(timelines: Timelines, min_patients: int) -> npt.NDArray[np.int64]:
+    """Return the first visit number of each band: those of enough patients to see both an end and a going on."""
+    visits = np.diff(timelines.offsets)
+    edges = [1]
+    for edge in _BANDS[1:]:
+        if (visits >= edge).sum() >= max(4 * min_patients, 30):
+            edges.append(edge)
+    return np.array(edges, dtype=np.int64)
+
+
+def learn_bins(timelines: Timelines, min_patients: int, notes: list[str]) -> Bins:
+    """Return the discretisation of the visits, from all timelines."""
+    n = timelines.n_patients
+    patients = timelines.patient_of_visit
+    # A stratum must hold enough people for a lift of its own; with few patients there are few bands.
+    ages = stratum_ages(timelines.age_at_start, max(4 * min_patients, n // 12))
+    strata = Strata(sexes=timelines.person["sex"].labels, age_edges=ages)
+    n_bins = int(np.clip(timelines.n_visits // 200, 4, 16))
+    gap = learn_histogram(timelines.gap_days, patients, min_patients=min_patients, n_coarse=n_bins, n_fine=512)
+    if gap is None:
+        notes.append(
+            "The source says nothing of the days between visits: they are drawn evenly from "
+            f"1 to {_ORDER_GAP_DAYS}, which describes nobody."
+        )
+    stay = learn_histogram(
+        timelines.stay_minutes, patients, min_patients=min_patients, n_coarse=min(n_bins, 12), n_fine=512
+    )
+    if stay is None:
+        notes.append("The source says nothing of how long visits last.")
+    family = timelines.families.get("condition")
+    full = 0.0 if family is None else float((np.diff(family.offsets) > 0).mean())
+    return Bins(
+        strata=strata,
+        visit_edges=visit_bands(timelines, min_patients),
+        gap_days=gap,
+        stay_minutes=stay,
+        encounter_classes=timelines.encounter_class.labels,
+        zero_truncated=full > 0.995,
+    )
+
+
+def gap_days_or_assumed(bins: Bins) -> Histogram:
+    """Return the days between visits: learned, or the documented assumption where only the order is known."""
+    if bins.gap_days is not None:
+        return bins.gap_days
+    return even_days(1, _ORDER_GAP_DAYS)
+
+
+def stay_minutes_or_none(bins: Bins) -> Histogram:
+    """Return the minutes of stay: learned, or no time at all (never recorded, see `Trajectory.stay_known`)."""
+    if bins.stay_minutes is not None:
+        return bins.stay_minutes
+    return even_days(0, 0)
+
+
+def learn_calendar(
+    timelines: Timelines, *, reference_date: str | None, min_patients: int, notes: list[str]
+) -> Calendar:
+    """Return where time comes from, see `Calendar`.
+
+    The reference date of a calendar source is the first of the month after the last day that at least `min_patients`
+    records reach; dates of shifted, relative and merely ordered sources carry none, so a constant is used.
+    """
+    reference = reference_date or _reference(timelines, min_patients)
+    since = timelines.tail_days
+    if timelines.basis == "calendar" and (timelines.last_day >= 0).any():
+        # Not to the end of each person's own cover: generated records all end together, at the reference date, and
+        # must lie in the same years as the source's.
+        end = np.sort(timelines.last_day)[::-1][min(min_patients, timelines.n_patients) - 1]
+        since = np.maximum(end - timelines.last_day, 0)
+    tail = learn_histogram(since, np.arange(timelines.n_patients), min_patients=min_patients, n_coarse=1)
+    if timelines.basis != "calendar":
+        notes.append(f"Dates of the source are no calendar dates ({timelines.basis}): records end by {reference}.")
+    return Calendar(
+        basis=timelines.basis,
+        reference_date=reference,
+        tail_days=tail if tail is not None else even_days(0, 365),
+        spread_days=0 if timelines.basis == "calendar" else _SPREAD_DAYS,
+        birth_date_precision=timelines.birth_date_precision,
+    )
+
+
+def _reference(timelines: Timelines, min_patients: int) -> str:
+    if timelines.basis != "calendar":
+        return DEFAULT_REFERENCE
+    known = np.sort(timelines.last_day[timelines.last_day >= 0])
+    if len(known) < min_patients:
+        return DEFAULT_REFERENCE
+    last = date(1970, 1, 1) + timedelta(days=int(known[-min_patients]))
+    month = last.year * 12 + last.month  # months since year 0, of the following month
+    return date(month // 12, month % 12 + 1, 1).isoformat()

@@ -1,0 +1,182 @@
+"""Learning the trajectory: start, EM over chunks of patients, early stop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import reduce
+from operator import add
+
+import numpy as np
+import numpy.typing as npt
+
+from ehrsynth.encoding import Timelines
+from ehrsynth.learning.binned import BinnedVisits, Bins, bin_visits
+from ehrsynth.learning.expectation import Weights, expectation, infer, log_emission
+from ehrsynth.learning.layout import RowLayout
+from ehrsynth.learning.maximisation import Strengths, choose_strengths, log_prior, maximise
+from ehrsynth.learning.parameters import TrajectoryTables
+from ehrsynth.learning.start import start_states
+from ehrsynth.learning.statistics import TrajectoryStatistics
+
+__all__ = ["Fitted", "Problem", "em", "held_out", "start_statistics"]
+
+_WARM_UP = 3
+"""Iterations after which the strengths of shrinkage are chosen for the last time."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Problem:
+    """Everything that is fixed during EM.
+
+    Attributes
+    ----------
+    bins : Bins
+    layout : RowLayout
+    parent : int32[C]
+        Within-visit forest of the conditions.
+    transition_stratum : int64[R]
+    n_classes, n_states : int
+    """
+
+    bins: Bins
+    layout: RowLayout
+    parent: npt.NDArray[np.int32]
+    transition_stratum: npt.NDArray[np.int64]
+    n_classes: int
+    n_states: int
+
+    def weights(self, tables: TrajectoryTables) -> Weights:
+        """Turn tables into log-weights."""
+        return Weights.of(tables, self.layout, self.transition_stratum, self.bins.zero_truncated)
+
+    def chunks(self, timelines: Timelines, chunk_visits: int) -> list[BinnedVisits]:
+        """Return the timelines in bins, chunk by chunk."""
+        return [bin_visits(part, self.bins, self.layout, self.parent) for part in timelines.chunks(chunk_visits)]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Fitted:
+    """What EM reached.
+
+    Attributes
+    ----------
+    tables : TrajectoryTables
+    strengths : Strengths
+    objective : tuple of float
+        Log-likelihood plus log-prior of each iteration's tables, by patient.
+    log_likelihood : float
+        Of the data under the tables before the last step, by patient.
+    """
+
+    tables: TrajectoryTables
+    strengths: Strengths
+    objective: tuple[float, ...]
+    log_likelihood: float
+
+
+def start_statistics(
+    problem: Problem, timelines: Timelines, chunks: Sequence[BinnedVisits], generator: np.random.Generator
+) -> TrajectoryStatistics:
+    """Return counts of visits that are clustered instead of inferred."""
+    classes, states = start_states(timelines, problem.n_classes, problem.n_states, generator)
+    flat = classes[timelines.patient_of_visit] * problem.n_states + states
+    parts = []
+    position = 0
+    for chunk in chunks:
+        n = int(chunk.offsets[-1])
+        parts.append(_hard_counts(problem, chunk, flat[position : position + n]))
+        position += n
+    return reduce(add, parts)
+
+
+def _hard_counts(problem: Problem, chunk: BinnedVisits, flat: npt.NDArray[np.int64]) -> TrajectoryStatistics:
+    g, k = problem.n_classes, problem.n_states
+    gamma = np.zeros((len(flat), g * k), dtype=np.float32)
+    gamma[np.arange(len(flat)), flat] = chunk.visit_weight
+    n_strata, n_matrices = len(problem.bins.strata), int(problem.transition_stratum.max()) + 1
+    initial = np.zeros((n_strata, g * k))
+    first = chunk.offsets[:-1]
+    np.add.at(initial, chunk.stratum[first], gamma[first])
+    going = np.ones(len(flat), dtype=bool)
+    going[chunk.offsets[1:] - 1] = False
+    left = np.flatnonzero(going)
+    transition = np.zeros((n_matrices, g, k, k))
+    where = (problem.transition_stratum[chunk.stratum[left]], flat[left] // k, flat[left] % k, flat[left + 1] % k)
+    np.add.at(transition, where, chunk.visit_weight[left])
+    rows = chunk.present.scatter(gamma)
+    rows[: chunk.history.n_rows] = chunk.history.scatter(gamma)
+    return TrajectoryStatistics(
+        rows=rows,
+        unseen=np.zeros((chunk.history.n_rows, g * k)),
+        visits=gamma.sum(axis=0, dtype=np.float64),
+        unseen_visits=np.zeros(g * k),
+        initial=initial,
+        transition=transition,
+        log_likelihood=0.0,
+        patients=float(chunk.weight.sum()),
+    )
+
+
+def em(
+    problem: Problem,
+    chunks: Sequence[BinnedVisits],
+    start: TrajectoryStatistics,
+    *,
+    iterations: int,
+    tolerance: float,
+    report: Callable[[int, float], None] | None = None,
+) -> Fitted:
+    """Climb from the tables of `start`.
+
+    Parameters
+    ----------
+    problem : Problem
+    chunks : sequence of BinnedVisits
+        Of the same problem.
+    start : TrajectoryStatistics
+    iterations : int
+        At most so many.
+    tolerance : float
+        Stop when the objective improves by less than this part of itself.
+    report : callable (iteration from 1, objective by patient), optional
+    """
+    strengths = choose_strengths(start, problem.layout, problem.parent, Strengths())
+    tables = maximise(start, problem.layout, problem.parent, strengths)
+    objective: list[float] = []
+    likelihood = float("nan")
+    for iteration in range(1, iterations + 1):
+        weights = problem.weights(tables)
+        statistics = total(expectation(chunk, weights) for chunk in chunks)
+        likelihood = statistics.log_likelihood / statistics.patients
+        prior = log_prior(tables, statistics, problem.layout, strengths)
+        objective.append(likelihood + prior / statistics.patients)
+        if report is not None:
+            report(iteration, objective[-1])
+        if iteration == _WARM_UP:
+            strengths = choose_strengths(statistics, problem.layout, problem.parent, strengths)
+        tables = maximise(statistics, problem.layout, problem.parent, strengths)
+        if iteration > _WARM_UP + 1 and objective[-1] - objective[-2] < tolerance * abs(objective[-1]):
+            break
+    return Fitted(tables=tables, strengths=strengths, objective=tuple(objective), log_likelihood=likelihood)
+
+
+def total(parts: Iterable[TrajectoryStatistics]) -> TrajectoryStatistics:
+    """Return the sum of the statistics of disjoint sets of patients."""
+    return reduce(add, parts)
+
+
+def held_out(problem: Problem, chunks: Sequence[BinnedVisits], tables: TrajectoryTables) -> float:
+    """Return the log-likelihood by patient of patients not learned from."""
+    weights = problem.weights(tables)
+    likelihood = patients = 0.0
+    for chunk in chunks:
+        emission, _ = log_emission(chunk, weights)
+        likelihood += float(infer(chunk, weights, emission).log_likelihood @ chunk.weight)
+        patients += float(chunk.weight.sum())
+    return likelihood / patients
+
+
+def with_parents(problem: Problem, parent: npt.NDArray[np.int32]) -> Problem:
+    """Return the problem with another within-visit forest."""
+    return replace(problem, parent=parent)

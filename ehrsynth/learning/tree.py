@@ -1,0 +1,112 @@
+"""Which code goes with which: the within-visit forest, and the condition that best explains a code of another table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ehrsynth.encoding import FamilyTimeline, Timelines
+from ehrsynth.encoding.selection import ranges
+from ehrsynth.probability.association import binary_mutual_information, chow_liu_forest
+
+__all__ = ["condition_parents", "first_occurrences", "within_visit_forest"]
+
+Ints = npt.NDArray[np.integer[Any]]
+Bools = npt.NDArray[np.bool_]
+
+_MOST_PAIRS = 4_000_000
+"""Pairs counted at a time: bounds memory."""
+
+
+def first_occurrences(timelines: Timelines, family: FamilyTimeline) -> Bools:
+    """Return whether each entry of `family.codes` is the patient's first of that code, bool[nnz]."""
+    keys = timelines.patient_of_visit[family.visits] * max(family.n_codes, 1) + family.codes
+    _, first = np.unique(keys, return_index=True)
+    result = np.zeros(len(keys), dtype=bool)
+    result[first] = True
+    return result
+
+
+def _count_pairs(
+    counts: npt.NDArray[np.int64], blocks: Iterator[npt.NDArray[np.int64]]
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Return the distinct keys of all blocks and how often each comes."""
+    keys, times = counts[:0], counts[:0]
+    for block in blocks:
+        new, number = np.unique(block, return_counts=True)
+        joined, inverse = np.unique(np.concatenate([keys, new]), return_inverse=True)
+        times = np.bincount(inverse, weights=np.concatenate([times, number]), minlength=len(joined)).astype(np.int64)
+        keys = joined
+    return keys, times
+
+
+def _cross(
+    left_offsets: Ints, left: Ints, right_offsets: Ints, right: Ints, factor: int
+) -> Iterator[npt.NDArray[np.int64]]:
+    """Yield left * factor + right for all pairs of entries of the same visit, in blocks."""
+    sizes = np.diff(right_offsets)
+    per_entry = np.repeat(sizes, np.diff(left_offsets))
+    starts = np.repeat(right_offsets[:-1], np.diff(left_offsets))
+    ends = np.cumsum(per_entry)
+    position = 0
+    while position < len(left):
+        limit = (int(ends[position - 1]) if position else 0) + _MOST_PAIRS
+        stop = max(int(np.searchsorted(ends, limit, side="right")), position + 1)
+        lengths = per_entry[position:stop].astype(np.int64)
+        others = right[ranges(starts[position:stop].astype(np.int64), lengths)]
+        yield np.repeat(left[position:stop].astype(np.int64), lengths) * factor + others
+        position = stop
+
+
+def _keep(offsets: Ints, kept: Bools) -> npt.NDArray[np.int64]:
+    return np.concatenate(([0], np.cumsum(kept)))[offsets].astype(np.int64)
+
+
+def within_visit_forest(timelines: Timelines, family: FamilyTimeline) -> npt.NDArray[np.int32]:
+    """Return the parent of each code, -1 for none: the Chow-Liu forest over codes that are new in a visit.
+
+    Codes that a patient has had come again by recurrence, not by company; so only first occurrences count. An edge is
+    kept where it pays for its parameter, see `chow_liu_forest`.
+    """
+    n_codes = family.n_codes
+    new = first_occurrences(timelines, family)
+    codes, offsets = family.codes[new], _keep(family.offsets, new)
+    nothing = np.zeros(0, dtype=np.int64)
+    keys, both = _count_pairs(nothing, _cross(offsets, codes, offsets, codes, max(n_codes, 1)))
+    left, right = keys // max(n_codes, 1), keys % max(n_codes, 1)
+    once = left < right
+    single = np.bincount(codes, minlength=n_codes).astype(np.float64)
+    forest = chow_liu_forest(
+        float(timelines.n_visits), single, (left[once], right[once], both[once].astype(np.float64))
+    )
+    return forest.astype(np.int32)
+
+
+def condition_parents(
+    timelines: Timelines, family: FamilyTimeline, conditions: FamilyTimeline
+) -> npt.NDArray[np.int32]:
+    """Return the condition of the same visit that tells most about each new code of `family`, -1 for none.
+
+    The pair must be positively associated and pay for its parameter: n * MI > log(n) / 2.
+    """
+    n_codes, n_conditions, n = family.n_codes, conditions.n_codes, float(timelines.n_visits)
+    parent = np.full(n_codes, -1, dtype=np.int32)
+    if not n_codes or not n_conditions:
+        return parent
+    new = first_occurrences(timelines, family)
+    codes, offsets = family.codes[new], _keep(family.offsets, new)
+    nothing = np.zeros(0, dtype=np.int64)
+    keys, both = _count_pairs(nothing, _cross(offsets, codes, conditions.offsets, conditions.codes, n_conditions))
+    code, condition = keys // n_conditions, keys % n_conditions
+    of_code = np.bincount(codes, minlength=n_codes).astype(np.float64)
+    of_condition = np.bincount(conditions.codes, minlength=n_conditions).astype(np.float64)
+    information = binary_mutual_information(n, of_code[code], of_condition[condition], both.astype(np.float64))
+    useful = (both * n > of_code[code] * of_condition[condition]) & (n * information > np.log(max(n, 2.0)) / 2)
+    code, condition, information = code[useful], condition[useful], information[useful]
+    # Ascending information; among equals the lower condition is written last and stays.
+    order = np.lexsort((-condition, np.round(information, 14)))
+    parent[code[order]] = condition[order]
+    return parent
