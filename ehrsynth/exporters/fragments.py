@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -179,17 +180,26 @@ def time_slots(values: pa.Array, *, close: bytes = b"", date_only: npt.NDArray[n
     day = Slot(pa.array(names).cast(pa.large_binary()), day_index, foldable=False)
     if seconds is None:
         return [day, constant(close, _masked(np.zeros(len(raw), np.int32), absent))] if close else [day]
-    minutes = np.array([f"T{m // 60:02d}:{m % 60:02d}" for m in range(1440)], dtype="S6")
-    ends = [b":%02dZ%b" % (second, close) for second in range(60)] + [close]
     minute_index, second_index = (part.astype(np.int32) for part in np.divmod(seconds, 60))
     if date_only is not None:
         minute_index = _masked(minute_index, date_only)
         second_index[date_only] = 60
     return [
         day,
-        Slot(pa.array(minutes).cast(pa.large_binary()), _masked(minute_index, absent), foldable=False),
-        Slot(pool_of(ends), _masked(second_index, absent), foldable=False),
+        Slot(_minutes(), _masked(minute_index, absent), foldable=False),
+        Slot(_seconds(close), _masked(second_index, absent), foldable=False),
     ]
+
+
+@lru_cache(maxsize=1)
+def _minutes() -> pa.LargeBinaryArray:
+    return pool_of([b"T%02d:%02d" % divmod(minute, 60) for minute in range(1440)])
+
+
+@lru_cache(maxsize=8)
+def _seconds(close: bytes) -> pa.LargeBinaryArray:
+    """The ends of a time by its second; after them the end of a date."""
+    return pool_of([b":%02dZ%b" % (second, close) for second in range(60)] + [close])
 
 
 def _masked(index: Index, absent: npt.NDArray[np.bool_] | None) -> Index:

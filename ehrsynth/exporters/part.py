@@ -44,6 +44,12 @@ class ExportSummary:
     row_counts: Mapping[str, int]
     provenance: Mapping[str, Any]
 
+    @property
+    def instant(self) -> str:
+        """When the data are as of, with time and zone: the date of the model or of the source, never the clock."""
+        text = str(self.provenance.get("generated_at") or "1970-01-01")
+        return f"{text}T00:00:00Z" if len(text) == len("1970-01-01") else text
+
 
 class Exporter(Protocol):
     """An output format. Registered under the entry-point group ``ehrsynth.exporters``.

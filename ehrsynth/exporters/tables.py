@@ -69,15 +69,10 @@ class CsvExporter:
             title="Health records" + (" (synthetic)" if synthetic else ""),
             description=f"{made_up}The canonical tables of ehrsynth {clinical().version}, linked by their keys.",
             version=clinical().version,
-            created=_instant(summary),
+            created=summary.instant,
             ehrsynth=dict(summary.provenance),
         )
         yield Part("datapackage.json", orjson.dumps(document, option=orjson.OPT_INDENT_2) + b"\n")
-
-
-def _instant(summary: ExportSummary) -> str:
-    text = str(summary.provenance.get("generated_at") or "1970-01-01")
-    return f"{text}T00:00:00Z" if len(text) == 10 else text
 
 
 def _parts(table: TableSchema, records: Records) -> Iterator[Part]:

@@ -6,7 +6,8 @@ from typing import Any
 
 from ehrsynth import terminology
 from ehrsynth.exporters.fhir.identity import identifier_system
-from ehrsynth.exporters.fhir.templates import Each, First, Instead, Later, Node, Object, compile_template
+from ehrsynth.exporters.fhir.rows import Node
+from ehrsynth.exporters.fhir.templates import Each, First, Instead, Later, Object, compile_template
 from ehrsynth.exporters.fhir.values import Code, Id, Number, OwnId, SourceKey, Text, Time, clean_code, clean_text
 
 __all__ = [

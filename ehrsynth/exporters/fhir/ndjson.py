@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
 import orjson
 import pyarrow as pa
@@ -14,7 +13,7 @@ from ehrsynth.exporters.fragments import Slot, constant, joined_bytes
 from ehrsynth.exporters.part import ExportSummary, Part
 from ehrsynth.records import Records
 
-__all__ = ["NdjsonExporter", "instant"]
+__all__ = ["NdjsonExporter"]
 
 
 class NdjsonExporter:
@@ -35,7 +34,7 @@ class NdjsonExporter:
         order = {f"{resource.type}.ndjson": place for place, resource in reversed(list(enumerate(resources())))}
         files = sorted((path for path in summary.files if path in order), key=lambda path: order[path])
         manifest = {
-            "transactionTime": instant(summary.provenance),
+            "transactionTime": summary.instant,
             "request": "ehrsynth",
             "requiresAccessToken": False,
             "output": [
@@ -62,9 +61,3 @@ def _lines(resource: Resource, source: Source) -> Iterator[Part]:
 
 def _line(resource: Resource, ids: pa.Array) -> tuple[tuple[Slot, ...], tuple[Slot, ...]]:
     return (), (constant(b"\n"),)
-
-
-def instant(provenance: Mapping[str, Any]) -> str:
-    """Return when the data are as of, an instant: the date of the model or of the source, never the clock."""
-    text = str(provenance.get("generated_at") or "1970-01-01")
-    return f"{text}T00:00:00Z" if len(text) == 10 else text

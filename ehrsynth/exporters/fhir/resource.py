@@ -10,7 +10,8 @@ from typing import Any
 import pyarrow as pa
 
 from ehrsynth.exporters.fhir.identity import derived_ids, fhir_ids, identifier_system
-from ehrsynth.exporters.fhir.templates import Node, Object, Rows, compile_template
+from ehrsynth.exporters.fhir.rows import Node, Rows
+from ehrsynth.exporters.fhir.templates import Object, compile_template
 from ehrsynth.exporters.fhir.values import OwnId
 from ehrsynth.exporters.fragments import Slot, join
 from ehrsynth.records import Records

@@ -11,7 +11,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ehrsynth.exporters.fhir.templates import NOTHING, Each, Piece, Present, Rows, lacks, only
+from ehrsynth.exporters.fhir.rows import NOTHING, Piece, Present, Rows, lacks, only
+from ehrsynth.exporters.fhir.templates import Each
 from ehrsynth.exporters.fragments import Slot, row_texts, time_slots
 
 __all__ = [
