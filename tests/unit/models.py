@@ -237,13 +237,14 @@ def observations() -> CodeFamily:
             columns=("category", "value_system", "value_code", "value_display", "interpretation_code"),
             rows=(
                 ("vital-signs", None, None, None, None),
-                ("laboratory", None, None, None, "N"),
-                ("laboratory", None, None, None, "H"),
+                ("vital-signs", None, None, None, None),
+                ("laboratory", None, None, None, None),
+                ("vital-signs", None, None, None, None),
                 ("social-history", snomed, "266919005", "Never smoked tobacco", None),
                 ("social-history", snomed, "8517006", "Ex-smoker", None),
             ),
-            offsets=np.array([0, 1, 1, 3, 3, 3, 5]),
-            weight=np.array([1.0, 0.7, 0.3, 0.6, 0.4]),
+            offsets=np.array([0, 1, 2, 3, 3, 4, 6]),
+            weight=np.array([1.0, 1.0, 1.0, 1.0, 0.6, 0.4]),
         ),
     )
 

@@ -1,0 +1,142 @@
+"""The tables of a code family made ready for sampling: parents first, rates in running sums, structural zeros."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from ehrsynth.errors import ModelError
+from ehrsynth.model import CodeFamily, Strata
+
+__all__ = ["CodeTables", "lifted", "rate"]
+
+Int = npt.NDArray[np.int64]
+Float = npt.NDArray[np.float64]
+Bool = npt.NDArray[np.bool_]
+
+# Running sums that the tables of one family may hold (8 bytes each).
+_CELLS = 2_000_000
+# A code that is certain would need infinitely many arrivals; 2**-40 is the resolution of all our draws.
+_CERTAIN = 1 - 2.0**-40
+
+
+class CodeTables:
+    """The tables of a family as sampling reads them: flat, parents first, impossible ones zero.
+
+    Attributes
+    ----------
+    n_codes, n_parents : int
+        C; codes that may be parents (of the family itself or of another one).
+    own_tree : bool
+        Whether parents are codes of the family itself.
+    code : int64[C]
+        The family's number of the code of each rank; ranks put parents first.
+    level_edges : int64[levels + 1]
+        Ranks of the codes with 0, 1, 2... ancestors.
+    parent : int64[C]
+        Rank of the parent (its number, if of another family); -1 for none.
+    children, child_start, child_count : int64
+        Ranks of the children of parent p: ``children[child_start[p] : child_start[p] + child_count[p]]``.
+    never, with_parent : float32[Q * C]
+    again : float32[Q * C, 2]
+        In the previous visit, earlier.
+    lift : float32[R * C]
+        Zero where the stratum cannot have the code.
+    group : int64[R]
+        Strata share tables of rates by group.
+    highest : float32[groups * C]
+        The highest lift of each group.
+    running : float64[groups * Q * C]
+        Running sum of the rates of new codes at the highest lift of the group.
+    row_start, row_total : float64[groups * Q]
+        Where the row of a group and state begins in `running`, and its rate in all.
+    """
+
+    def __init__(self, family: CodeFamily, strata: Strata) -> None:
+        n_states, n_codes = np.asarray(family.never).shape
+        self.n_codes = n_codes
+        self.own_tree = family.parent_table == family.table
+        parent = np.asarray(family.parent, dtype=np.int64)
+        depth = _depths(parent) if self.own_tree else np.zeros(n_codes, dtype=np.int64)
+        # Inside, codes are numbered parents first.
+        self.code = np.argsort(depth, kind="stable")
+        rank = np.empty(n_codes, dtype=np.int64)
+        rank[self.code] = np.arange(n_codes)
+        self.level_edges = np.searchsorted(depth[self.code], np.arange(depth.max(initial=-1) + 2))
+        parent = parent[self.code]
+        self.parent = np.where(parent >= 0, rank[parent], -1) if self.own_tree else parent
+        self.n_parents = n_codes if self.own_tree else int(parent.max(initial=-1)) + 1
+        with_parent = np.flatnonzero(self.parent >= 0)
+        self.children = with_parent[np.argsort(self.parent[with_parent], kind="stable")]
+        self.child_count = np.bincount(self.parent[with_parent], minlength=self.n_parents)
+        self.child_start = np.cumsum(self.child_count) - self.child_count
+        self.never, self.with_parent, previous, earlier = (
+            np.ascontiguousarray(np.asarray(table, dtype=np.float32)[:, self.code]).reshape(-1)
+            for table in (family.never, family.never_with_parent, family.previous, family.earlier)
+        )
+        self.again = np.stack([previous, earlier], axis=1)
+        lift = np.asarray(family.lift, dtype=np.float32)[:, self.code]
+        self.sex_limit = np.asarray(family.sex_limit, dtype=np.int64)[self.code]
+        self.age_min = np.asarray(family.age_min, dtype=np.float64)[self.code]
+        self.age_max = np.asarray(family.age_max, dtype=np.float64)[self.code]
+        lift = np.where(self._possible_strata(strata), lift, np.float32(0))
+        self.lift = lift.reshape(-1)
+        self._make_rates(lift, strata, n_states)
+
+    def _possible_strata(self, strata: Strata) -> Bool:
+        """Return whether each code is possible anywhere in each stratum, bool[R, C]."""
+        sex = np.array([{"female": 1, "male": 2}.get(label, 0) for label in strata.sexes]).repeat(strata.n_ages)
+        edges = np.asarray(strata.age_edges, dtype=np.float64)
+        # The outer bands take the ages beyond them; a day of grace for ages counted in days instead of birthdays.
+        low = np.concatenate([[-np.inf], edges[1:-1]]) - 0.01
+        high = np.concatenate([edges[1:-1], [np.inf]]) + 0.01
+        fits_sex = (self.sex_limit == 0) | (sex[:, None] == 0) | (sex[:, None] == self.sex_limit)
+        fits_age = (high[:, None] > self.age_min) & (low[:, None] < self.age_max + 1)
+        return np.asarray(fits_sex & np.tile(fits_age, (len(strata.sexes), 1)))
+
+    def _make_rates(self, lift: npt.NDArray[np.float32], strata: Strata, n_states: int) -> None:
+        """Make the running sums of the highest rates of new codes, for groups of strata that are small enough."""
+        ages = strata.n_ages
+        groups = _CELLS // max(1, n_states * self.n_codes)
+        per_sex = min(ages, max(1, groups // len(strata.sexes)))
+        of_age = np.arange(ages) * per_sex // ages
+        of_sex = np.arange(len(strata.sexes)) if groups >= len(strata.sexes) else np.zeros(len(strata.sexes), np.int64)
+        self.group = (of_sex[:, None] * per_sex + of_age[None, :]).reshape(-1)
+        n_groups = int(self.group.max()) + 1
+        highest = np.zeros((n_groups, self.n_codes), dtype=np.float32)
+        np.maximum.at(highest, self.group, lift)
+        self.highest = highest.reshape(-1)
+        never = self.never.reshape(n_states, self.n_codes)
+        rates = np.empty((n_groups, n_states, self.n_codes))
+        for g in range(n_groups):
+            rates[g] = rate(lifted(never, highest[g]))
+        self.running: Float = np.cumsum(rates.reshape(-1), out=rates.reshape(-1))
+        ends = self.running.reshape(-1, self.n_codes)[:, -1] if self.n_codes else np.zeros(n_groups * n_states)
+        self.row_start = np.concatenate([[0.0], ends[:-1]])
+        self.row_total = ends - self.row_start
+
+
+def lifted(p: npt.NDArray[np.float32], lift: npt.NDArray[np.float32]) -> Float:
+    """Return the probabilities `p` with their odds multiplied by `lift`; a certain one stays certain if lift > 0."""
+    p, lift = np.asarray(p, dtype=np.float64), np.asarray(lift, dtype=np.float64)
+    raised = p * lift
+    # 1 - p + p * lift is zero only for a certain code with lift zero, which is impossible.
+    return np.asarray(raised / np.maximum(1.0 - p + raised, 1e-300))
+
+
+def rate(p: Float) -> Float:
+    """Return the rate at which a code arrives that is present with probability `p`."""
+    return np.asarray(-np.log1p(-np.minimum(p, _CERTAIN)))
+
+
+def _depths(parent: Int) -> Int:
+    """Return the number of ancestors of each code."""
+    depth = np.zeros(len(parent), dtype=np.int64)
+    ancestor = parent.copy()
+    for _ in range(len(parent) + 1):
+        alive = ancestor >= 0
+        if not alive.any():
+            return depth
+        depth[alive] += 1
+        ancestor[alive] = parent[ancestor[alive]]
+    raise ModelError("The tree of codes has a circle: a code is among its own ancestors.")

@@ -1,0 +1,356 @@
+"""Which codes of a family each visit has: an exact, sparse draw over all visits of a block at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import numpy.typing as npt
+
+from ehrsynth.generation.code_tables import CodeTables, lifted, rate
+from ehrsynth.generation.segments import contains, first_of_each, ranges
+from ehrsynth.model import CodeFamily, Strata
+
+__all__ = ["CodeSampler", "Present", "VisitContext"]
+
+Int = npt.NDArray[np.int64]
+Float = npt.NDArray[np.float64]
+Bool = npt.NDArray[np.bool_]
+
+# Cells of any array that is made while drawing.
+_WORK_CELLS = 2_000_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class VisitContext:
+    """What the codes of the visits of a block depend on; visits of one person are together and in order.
+
+    Attributes
+    ----------
+    patient, state, stratum : int64[v]
+    offsets : int64[n + 1]
+    sex : int64[v]
+        1 female, 2 male, 0 neither or unknown: as a family's `sex_limit`.
+    years_at_start, years_at_end : int64[v]
+        Completed years on the first and on the last day of the encounter: a code has to be possible on both.
+    """
+
+    patient: Int
+    offsets: Int
+    state: Int
+    stratum: Int
+    sex: Int
+    years_at_start: Int
+    years_at_end: Int
+
+    def __len__(self) -> int:
+        return len(self.patient)
+
+    def allows(self, visit: Int, sex_limit: Int, age_min: Float, age_max: Float) -> Bool:
+        """Return whether the person's sex and exact age in each visit are within limits of a code."""
+        sex = self.sex[visit]
+        return np.asarray(
+            ((sex_limit == 0) | (sex == 0) | (sex == sex_limit))
+            & (self.years_at_start[visit] >= age_min)
+            & (self.years_at_end[visit] <= age_max)
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Present:
+    """The codes of the visits, ordered by visit and in a visit parents first.
+
+    Attributes
+    ----------
+    visit, code : int64[m]
+        A code at most once in a visit.
+    recurs : bool[m]
+        The person had the code in an earlier visit.
+    """
+
+    visit: Int
+    code: Int
+    recurs: Bool
+
+    def __len__(self) -> int:
+        return len(self.visit)
+
+
+class CodeSampler:
+    """A family made ready for drawing many blocks.
+
+    Independent Bernoulli draws of many rare codes are drawn as arrivals of a Poisson process, code c with the rate
+    -log(1 - p_c): c is present if it arrives at all. So new codes cost what there are of them, not what there could be;
+    strata share tables of the highest rates among them and arrivals are thinned to the exact ones (Lewis and Shedler
+    1979, "Simulation of nonhomogeneous Poisson processes by thinning"). Codes that a person has had are drawn visit by
+    visit, all visits at once: whether a visit has the code is a function of whether the one before has it, and
+    compositions of such functions are resolved by their last constant.
+
+    Parameters
+    ----------
+    family : CodeFamily
+    strata : Strata
+
+    Raises
+    ------
+    ModelError
+        The tree of parents has a circle.
+    """
+
+    def __init__(self, family: CodeFamily, strata: Strata) -> None:
+        self._zero_truncated = family.zero_truncated
+        self._tables = CodeTables(family, strata)
+
+    def draw(self, visits: VisitContext, rng: np.random.Generator, parents: Present | None = None) -> Present:
+        """Return the codes of `visits`.
+
+        Parameters
+        ----------
+        visits : VisitContext
+        rng : numpy.random.Generator
+        parents : Present, optional
+            Codes of the family that `parent` indexes, if it is another one; without, nobody has a parent.
+        """
+        if not self._tables.n_codes or not len(visits):
+            none = np.zeros(0, dtype=np.int64)
+            return Present(visit=none, code=none, recurs=none.astype(bool))
+        draw = _Draw(self._tables, visits, rng, parents)
+        keys = draw.codes(visits.offsets[:-1], np.zeros(0, dtype=np.int64))
+        if self._zero_truncated:
+            keys = self._without_empty(draw, keys)
+        visit, rank = np.divmod(keys >> 1, self._tables.n_codes)
+        return Present(visit=visit, code=self._tables.code[rank], recurs=(keys & 1).astype(bool))
+
+    def _without_empty(self, draw: _Draw, keys: Int) -> Int:
+        """Return codes drawn given that no visit is without.
+
+        Up to its first empty visit a record is a draw from the law already. There, the first code (parents first) is
+        drawn given that there is one, and that visit's later codes and all later visits are drawn anew; and so on. A
+        visit in which no code is possible at all stays empty.
+        """
+        visits = draw.visits
+        hopeless = np.zeros(len(visits), dtype=bool)
+        while True:
+            empty = np.flatnonzero(
+                (np.bincount((keys >> 1) // self._tables.n_codes, minlength=len(visits)) == 0) & ~hopeless
+            )
+            if not len(empty):
+                return keys
+            first = empty[first_of_each(visits.patient[empty])]
+            start = visits.offsets[1:].copy()
+            start[visits.patient[first]] = first
+            kept = keys[
+                (keys >> 1) // self._tables.n_codes < start[visits.patient[(keys >> 1) // self._tables.n_codes]]
+            ]
+            chosen = draw.first_code(first, kept)
+            hopeless[first[chosen < 0]] = True
+            start[visits.patient[first[chosen < 0]]] = visits.offsets[1:][visits.patient[first[chosen < 0]]]
+            kept = keys[
+                (keys >> 1) // self._tables.n_codes < start[visits.patient[(keys >> 1) // self._tables.n_codes]]
+            ]
+            draw.first_rank[first] = chosen
+            keys = np.sort(np.concatenate([kept, draw.codes(start, kept)]))
+
+
+class _Draw:
+    """One draw: its visits, its random numbers, and the codes forced into visits."""
+
+    def __init__(
+        self, tables: CodeTables, visits: VisitContext, rng: np.random.Generator, parents: Present | None
+    ) -> None:
+        self._t = tables
+        self.visits = visits
+        self.rng = rng
+        # Of visits drawn given that they are not empty: the first rank present. Lower ones are absent.
+        self.first_rank = np.full(len(visits), -1, dtype=np.int64)
+        self._outer = np.zeros(0, dtype=np.int64)
+        if parents is not None and tables.n_parents:
+            of_us = parents.code < tables.n_parents
+            self._outer = np.sort(parents.visit[of_us] * tables.n_parents + parents.code[of_us])
+
+    def codes(self, start: Int, before: Int) -> Int:
+        """Draw the codes of each person's visits from `start` on, given the codes `before` (sorted) of earlier ones.
+
+        Returns
+        -------
+        int64[m]
+            Sorted; 2 * (visit * n_codes + rank), plus 1 if the person had the code before.
+        """
+        t = self._t
+        visits = ranges(start, self.visits.offsets[1:])
+        base = self._arrivals(visits)
+        rank = base % t.n_codes
+        parents = self._outer
+        if len(parents):
+            v = parents // t.n_parents
+            parents = parents[v >= start[self.visits.patient[v]]]
+        forced = visits[self.first_rank[visits] >= 0]
+        forced = forced * t.n_codes + self.first_rank[forced]
+        known = self._histories(start, before)
+        found: list[Int] = []
+        for low, high in pairwise(t.level_edges):
+            new = [base[(rank >= low) & (rank < high)]]
+            if len(parents):
+                new[0] = self._without_parent(new[0], parents)
+                new.append(self._of_parents(parents))
+            new.append(forced[(forced % t.n_codes >= low) & (forced % t.n_codes < high)])
+            history = known[(known % t.n_codes >= low) & (known % t.n_codes < high)]
+            level = self._with_recurrences(np.concatenate(new), history, start, before)
+            found.append(level)
+            if t.own_tree:
+                parents = np.sort(level >> 1)
+        return np.sort(np.concatenate(found))
+
+    def _possible(self, visit: Int, rank: Int) -> Bool:
+        """Whether sex and exact age allow each code in each visit."""
+        t = self._t
+        return self.visits.allows(visit, t.sex_limit[rank], t.age_min[rank], t.age_max[rank])
+
+    def _arrivals(self, visits: Int) -> Int:
+        """Draw codes at their rates without history or parent; sorted visit * n_codes + rank."""
+        t = self._t
+        n_states = len(t.never) // t.n_codes
+        row = t.group[self.visits.stratum[visits]] * n_states + self.visits.state[visits]
+        count = self.rng.poisson(t.row_total[row])
+        visit, row = np.repeat(visits, count), np.repeat(row, count)
+        u, keep = self.rng.random((2, len(visit)))
+        rank = np.searchsorted(t.running, t.row_start[row] + u * t.row_total[row], side="right") - row * t.n_codes
+        rank = np.clip(rank, 0, t.n_codes - 1)
+        state, stratum = self.visits.state[visit], self.visits.stratum[visit]
+        never = t.never[state * t.n_codes + rank]
+        exact = rate(lifted(never, t.lift[stratum * t.n_codes + rank]))
+        envelope = rate(lifted(never, t.highest[t.group[stratum] * t.n_codes + rank]))
+        kept = (keep * envelope < exact) & self._possible(visit, rank) & (rank > self.first_rank[visit])
+        return np.unique(visit[kept] * t.n_codes + rank[kept])
+
+    def _without_parent(self, keys: Int, parents: Int) -> Int:
+        """Return those of `keys` whose parent is not in the same visit."""
+        t = self._t
+        visit, rank = np.divmod(keys, t.n_codes)
+        parent = t.parent[rank]
+        return keys[(parent < 0) | ~contains(parents, visit * t.n_parents + parent)]
+
+    def _of_parents(self, parents: Int) -> Int:
+        """Draw the children of the `parents` present, as new codes."""
+        t = self._t
+        visit, parent = np.divmod(parents, t.n_parents)
+        count = t.child_count[parent]
+        first = t.child_start[parent]
+        visit = np.repeat(visit, count)
+        rank = t.children[ranges(first, first + count)]
+        u = self.rng.random(len(visit))
+        p = self._probability(t.with_parent, visit, rank)
+        kept = np.flatnonzero((u < p) & (rank > self.first_rank[visit]))
+        kept = kept[self._possible(visit[kept], rank[kept])]
+        return np.asarray(visit[kept] * t.n_codes + rank[kept])
+
+    def _probability(self, table: npt.NDArray[np.float32], visit: Int, rank: Int) -> Float:
+        t = self._t
+        c = t.n_codes
+        lift = t.lift[self.visits.stratum[visit] * c + rank]
+        return lifted(table[self.visits.state[visit] * c + rank], lift)
+
+    def _histories(self, start: Int, before: Int) -> Int:
+        """Return the codes each person has had, as keys of the visit before the first to draw."""
+        t = self._t
+        visit, rank = np.divmod(before >> 1, t.n_codes)
+        patient = self.visits.patient[visit]
+        more = start[patient] < self.visits.offsets[1:][patient]
+        pair = np.unique(patient[more] * t.n_codes + rank[more])
+        return np.asarray((start[pair // t.n_codes] - 1) * t.n_codes + pair % t.n_codes)
+
+    def _with_recurrences(self, new: Int, history: Int, start: Int, before: Int) -> Int:
+        """Keep the first of each person's new codes that have no history, and draw what recurs of all."""
+        t = self._t
+        visit, rank = np.divmod(np.concatenate([history, new]), t.n_codes)
+        patient = self.visits.patient[visit]
+        order = np.argsort((patient * t.n_codes + rank) * len(self.visits) + visit, kind="stable")
+        patient, visit, rank = patient[order], visit[order], rank[order]
+        first = first_of_each(patient * t.n_codes + rank)
+        patient, visit, rank = patient[first], visit[first], rank[first]
+        is_new = visit >= start[patient]
+        present = is_new | contains(before >> 1, visit * t.n_codes + rank)
+        found = [(visit[is_new] * t.n_codes + rank[is_new]) << 1]
+        # In pieces: a record of many visits and many codes has many pairs of them.
+        later = self.visits.offsets[1:][patient] - visit - 1
+        piece = np.cumsum(later) // _WORK_CELLS
+        edges = np.searchsorted(piece, np.arange(piece[-1] + 2)) if len(piece) else np.zeros(0, dtype=np.int64)
+        for low, high in pairwise(edges):
+            found.append(self._recurrences(visit[low:high], rank[low:high], present[low:high], later[low:high]))
+        return np.concatenate(found)
+
+    def _recurrences(self, visit: Int, rank: Int, present: Bool, later: Int) -> Int:
+        """Draw in which of the `later` visits after `visit` each code recurs."""
+        t = self._t
+        total = int(later.sum())
+        if not total:
+            return np.zeros(0, dtype=np.int64)
+        v, r = ranges(visit + 1, visit + 1 + later), np.repeat(rank, later)
+        lift = t.lift[self.visits.stratum[v] * t.n_codes + r]
+        again = t.again[self.visits.state[v] * t.n_codes + r]
+        u = self.rng.random(total)
+        # The code is in the visit: if it was in the one before / if it was not.
+        if_present, if_absent = u < lifted(again[:, 0], lift), u < lifted(again[:, 1], lift)
+        either = np.flatnonzero(if_present | if_absent)
+        impossible = either[~self._possible(v[either], r[either])]
+        forced = self.first_rank[v]
+        if_present[impossible] = if_absent[impossible] = False
+        if_present &= r >= forced
+        if_absent &= r >= forced
+        if_present |= r == forced
+        if_absent |= r == forced
+        position = np.arange(total)
+        segment = np.repeat(np.cumsum(later) - later, later)
+        constant = np.maximum.accumulate(np.where(if_present == if_absent, position, -1))
+        known = constant >= segment
+        value = np.where(known, if_present[constant], np.repeat(present, later))
+        flips = np.cumsum(if_absent & ~if_present)
+        if flips[-1]:
+            opening = np.where(segment > 0, flips[segment - 1], 0)
+            value ^= (flips - np.where(known, flips[constant], opening)) % 2 == 1
+        return np.asarray(((v[value] * t.n_codes + r[value]) << 1) | 1)
+
+    def first_code(self, visits: Int, before: Int) -> Int:
+        """Draw the first code of each of `visits` (at most one a person) given that it has one; -1: none is possible.
+
+        With all lower ranks absent, a code's own parent is absent too: the chance that rank c is the first is
+        p_c * prod_{b < c} (1 - p_b), with the probabilities of codes without parents (but for parents elsewhere).
+        """
+        t = self._t
+        chosen = np.full(len(visits), -1, dtype=np.int64)
+        step = max(1, _WORK_CELLS // t.n_codes)
+        for low in range(0, len(visits), step):
+            some = visits[low : low + step]
+            running = np.cumsum(rate(self._dense(some, before)), axis=1)
+            total = running[:, -1]
+            arrival = -np.log1p(self.rng.random(len(some)) * np.expm1(-total))
+            rank = (running <= arrival[:, None]).sum(axis=1)
+            # A rounding past the end is the last code that is possible.
+            last = (running < total[:, None]).sum(axis=1)
+            chosen[low : low + step] = np.where(total > 0, np.minimum(rank, last), -1)
+        return chosen
+
+    def _dense(self, visits: Int, before: Int) -> Float:
+        """Return P(rank | history, no lower rank) of all codes in each of `visits`, float64[n, C]."""
+        t = self._t
+        n, c = len(visits), t.n_codes
+        codes = np.arange(c)
+        table = t.never.reshape(-1, c)[self.visits.state[visits]]
+        row_of_patient = np.full(len(self.visits.offsets) - 1, -1, dtype=np.int64)
+        row_of_patient[self.visits.patient[visits]] = np.arange(n)
+        if len(self._outer):
+            visit, parent = np.divmod(self._outer, t.n_parents)
+            row = row_of_patient[self.visits.patient[visit]]
+            here = np.flatnonzero((row >= 0) & (visits[row] == visit))
+            count, first = t.child_count[parent[here]], t.child_start[parent[here]]
+            child, row = t.children[ranges(first, first + count)], np.repeat(row[here], count)
+            table[row, child] = t.with_parent[self.visits.state[visits[row]] * c + child]
+        visit, rank = np.divmod(before >> 1, c)
+        row = row_of_patient[self.visits.patient[visit]]
+        for just_before, column in ((False, 1), (True, 0)):
+            had = np.flatnonzero((row >= 0) & ((visit == visits[row] - 1) | (not just_before)))
+            table[row[had], rank[had]] = t.again[self.visits.state[visits[row[had]]] * c + rank[had], column]
+        lift = t.lift.reshape(-1, c)[self.visits.stratum[visits]]
+        possible = self._possible(np.repeat(visits, c), np.tile(codes, n)).reshape(n, c)
+        return np.where(possible, lifted(table, lift), 0.0)

@@ -1,0 +1,82 @@
+"""Arrow columns straight from arrays of numbers: identifiers, dates, times, labels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from ehrsynth.randomness import identifiers
+from ehrsynth.records import dictionary_column
+
+__all__ = ["Columns", "constant", "date_column", "datetime_column", "id_column", "labels", "make_ids", "number_column"]
+
+Int = npt.NDArray[np.int64]
+Bool = npt.NDArray[np.bool_]
+Columns = dict[str, Any]
+
+_WIDTH = 36
+
+
+def make_ids(seed: int, table: str, block: int, count: int) -> npt.NDArray[np.bytes_]:
+    """Return the identifiers of the rows of `table` in `block` as 36 bytes each (text objects would cost more)."""
+    if not count:
+        return np.zeros(0, dtype=f"S{_WIDTH}")
+    text = identifiers(seed, table, block, count)
+    # UCS-4 to ASCII: identifiers are hexadecimal digits and dashes.
+    return text.view(np.uint32).astype(np.uint8).view(f"S{_WIDTH}")
+
+
+def id_column(ids: npt.NDArray[np.bytes_], rows: Int | None = None) -> pa.Array:
+    """Return a text column of `ids`, or of those at `rows`; empty where the row is negative."""
+    known = None
+    if rows is not None:
+        known = rows >= 0
+        if known.all():
+            known, ids = None, ids[rows]
+        else:
+            ids = ids[rows[known]]
+    length = len(ids) if known is None else len(known)
+    ends = np.arange(length) + 1 if known is None else np.cumsum(known)
+    # 64-bit offsets are never needed: a block of more than 59 million rows does not fit in memory anyway.
+    offsets = np.zeros(length + 1, dtype=np.int32)
+    offsets[1:] = ends * _WIDTH
+    validity = None if known is None else pa.py_buffer(np.packbits(known, bitorder="little"))
+    data = pa.py_buffer(np.ascontiguousarray(ids))
+    return pa.StringArray.from_buffers(length, pa.py_buffer(offsets), data, validity)
+
+
+def date_column(days: Int, known: Bool | None = None) -> pa.Array:
+    """Return a date column of days since 1970; empty where not `known`."""
+    mask = None if known is None else ~known
+    return pa.array(np.asarray(days, dtype=np.int32), type=pa.int32(), mask=mask).view(pa.date32())
+
+
+def datetime_column(seconds: Int, known: Bool | None = None) -> pa.Array:
+    """Return a column of times from seconds since 1970; empty where not `known`."""
+    mask = None if known is None else ~known
+    return pa.array(np.asarray(seconds, dtype=np.int64), type=pa.int64(), mask=mask).view(pa.timestamp("s"))
+
+
+def number_column(values: npt.NDArray[Any], known: Bool | None = None) -> pa.Array:
+    """Return a numeric column; empty where not `known`."""
+    return pa.array(values, mask=None if known is None else ~known)
+
+
+def labels(indices: npt.NDArray[np.integer[Any]], values: Sequence[str | None]) -> pa.Array:
+    """Return a categorical column: `indices` into `values`; empty where negative, None or the empty text."""
+    distinct = list(dict.fromkeys(value for value in values if value))
+    if len(distinct) == len(values):
+        return dictionary_column(indices, distinct)
+    place = {value: at for at, value in enumerate(distinct)}
+    # The last one answers for all negative indices.
+    number = np.array([place[value] if value else -1 for value in values] + [-1], dtype=np.int32)
+    return dictionary_column(number[np.maximum(indices, -1)], distinct)
+
+
+def constant(value: str, count: int) -> pa.Array:
+    """Return a categorical column of one value."""
+    return dictionary_column(np.zeros(count, dtype=np.int32), [value])

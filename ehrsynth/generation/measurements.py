@@ -1,0 +1,132 @@
+"""Numbers of the observations: a Gaussian copula of person and visit under quantile-preserving margins."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+
+from ehrsynth.errors import ModelError
+from ehrsynth.model import Measurements
+
+__all__ = ["MeasurementSampler", "cholesky"]
+
+Int = npt.NDArray[np.int64]
+Float = npt.NDArray[np.float64]
+
+_REACH = 8.0
+_STEP = 1 / 64
+# The standard normal distribution on a fine grid: numpy has no error function, and a call of Python's for each value
+# would cost more than all the rest. Linear between points, its error is below 1.5e-5 in probability.
+_X = np.arange(-_REACH, _REACH + _STEP / 2, _STEP)
+_PHI = np.array([0.5 * math.erfc(-x / math.sqrt(2)) for x in _X])
+_WORK_CELLS = 2_000_000
+
+
+class MeasurementSampler:
+    """The measurements of a model made ready for drawing many blocks."""
+
+    def __init__(self, model: Measurements) -> None:
+        self.model = model
+        self._shift = np.asarray(model.shift, dtype=np.float64)
+        share = np.asarray(model.person_share, dtype=np.float64)
+        self._of_person, self._of_visit = np.sqrt(share), np.sqrt(np.maximum(1 - share, 0))
+        self._person = cholesky(np.asarray(model.person, dtype=np.float64))
+        self._visit = cholesky(np.asarray(model.visit, dtype=np.float64))
+        self._value_known = np.asarray(model.value_known, dtype=np.float64)
+        self._scores = [self._score_table(m) for m in range(len(model.code))]
+
+    def _score_table(self, m: int) -> tuple[Float, Float]:
+        """Return grids of s and of Phi^-1(F(s)), F the mixture of unit normals of the states of measurement `m`."""
+        share = np.asarray(self.model.state_share, dtype=np.float64)[:, m]
+        states = np.flatnonzero(share > 0)
+        if not len(states):
+            states, share = np.arange(len(share)), np.ones(len(share))
+        shift = self._shift[states, m]
+        weight = share[states] / share[states].sum()
+        grid = np.arange(shift.min() - _REACH, shift.max() + _REACH + _STEP, _STEP)
+        below, above = np.zeros(len(grid)), np.zeros(len(grid))
+        # Both tails: 1 - F has lost its digits where F is nearly 1.
+        for value, part in zip(shift, weight, strict=True):
+            below += part * np.interp(grid - value, _X, _PHI)
+            above += part * np.interp(value - grid, _X, _PHI)
+        low, high = np.interp(below, _PHI, _X), -np.interp(above, _PHI, _X)
+        return grid, np.where(below < above, low, high)
+
+    def persons(self, count: int, rng: np.random.Generator) -> Float:
+        """Return u of `count` people, float64[M, count]: their own levels, drawn once."""
+        return _correlated(self._person, rng.standard_normal((len(self._person), count)))
+
+    def values(
+        self, persons: Float, patient: Int, occasion: Int, state: Int, measurement: Int, rng: np.random.Generator
+    ) -> tuple[Float, npt.NDArray[np.bool_]]:
+        """Return the value of each row, and whether one is recorded.
+
+        Parameters
+        ----------
+        persons : float64[M, n]
+            From `persons`.
+        patient : int64[rows]
+            Column of `persons`.
+        occasion : int64[rows]
+            Rows of one occasion share e; ascending from 0, none skipped.
+        state, measurement : int64[rows]
+            Flat state of the visit, and m.
+        """
+        known = rng.random(len(patient)) < self._value_known[measurement]
+        own = self._of_visit[measurement] * self._noise(occasion, measurement, rng)
+        score = self._shift[state, measurement] + self._of_person[measurement] * persons[measurement, patient] + own
+        value = np.empty(len(score))
+        order = np.argsort(measurement, kind="stable")
+        edges = np.searchsorted(measurement[order], np.arange(len(self._scores) + 1))
+        for m, (grid, normal) in enumerate(self._scores):
+            rows = order[edges[m] : edges[m + 1]]
+            if len(rows):
+                value[rows] = self.model.margins[m].inverse(np.interp(score[rows], grid, normal))
+        return value, known
+
+    def _noise(self, occasion: Int, measurement: Int, rng: np.random.Generator) -> Float:
+        """Return e of each row; rows are in the order of their occasions."""
+        m = len(self._visit)
+        noise = np.empty(len(occasion))
+        step = max(1, _WORK_CELLS // max(m, 1))
+        count = int(occasion[-1]) + 1 if len(occasion) else 0
+        for first in range(0, count, step):
+            stop = min(first + step, count)
+            e = _correlated(self._visit, rng.standard_normal((m, stop - first)))
+            low, high = np.searchsorted(occasion, [first, stop])
+            noise[low:high] = e[measurement[low:high], occasion[low:high] - first]
+        return noise
+
+
+def cholesky(correlation: Float) -> Float:
+    """Return the lower triangle L with L L' = `correlation`.
+
+    By outer products and without LAPACK, whose last digits may depend on the number of threads.
+
+    Raises
+    ------
+    ModelError
+        The matrix is not positive definite.
+    """
+    rest = np.array(correlation, dtype=np.float64)
+    lower = np.zeros_like(rest)
+    for j in range(len(rest)):
+        pivot = rest[j, j]
+        if not pivot > 1e-12:
+            raise ModelError("A correlation matrix of the measurements is not positive definite.")
+        lower[j:, j] = rest[j:, j] / math.sqrt(pivot)
+        rest[j + 1 :, j + 1 :] -= lower[j + 1 :, j, None] * lower[None, j + 1 :, j]
+    return lower
+
+
+def _correlated(lower: Float, z: Float) -> Float:
+    """Return `lower` @ `z`, by plain sums: the last digits of BLAS may depend on the number of threads."""
+    result = np.empty_like(z)
+    for m, row in enumerate(lower):
+        total = row[m] * z[m]
+        for j in np.flatnonzero(row[:m]):
+            total += row[j] * z[j]
+        result[m] = total
+    return result

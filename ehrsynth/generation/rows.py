@@ -1,0 +1,264 @@
+"""The rows of a family's table: codes of visits, how often, when in the stay, until when, and their other columns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from ehrsynth.errors import ModelError
+from ehrsynth.generation.codes import CodeSampler, Present, VisitContext
+from ehrsynth.generation.columns import Columns, labels, number_column
+from ehrsynth.generation.encounters import UNIT_SECONDS, Encounters
+from ehrsynth.generation.segments import first_of_each, ranges
+from ehrsynth.generation.trajectory import CellTable
+from ehrsynth.model import AttributeTable, CodeFamily, Measurements, Strata
+from ehrsynth.probability.categorical import cumulative, sample_rows
+from ehrsynth.schema import TableSchema
+
+__all__ = ["AttributeSampler", "FamilySampler", "Rows"]
+
+Int = npt.NDArray[np.int64]
+Bool = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rows:
+    """Rows of one table, by visit and time.
+
+    Attributes
+    ----------
+    visit, code : int64[m]
+    repeat : int64[m]
+        0 for the first row of the code in the visit.
+    recurs : bool[m]
+        The person had the code in an earlier visit.
+    time : int64[m]
+        Seconds since 1970, inside the encounter, to its precision.
+    days : int64[m]
+        Days from the start to the end; -1 where no end is recorded.
+    first_visit, last_visit : int64[m]
+        The person's first and last visit with the code.
+    next_visit : int64[m]
+        The person's next visit with the code; -1 for none.
+    attribute : int64[m]
+        Row of the family's attributes; -1 for none.
+    """
+
+    visit: Int
+    code: Int
+    repeat: Int
+    recurs: Bool
+    time: Int
+    days: Int
+    first_visit: Int
+    last_visit: Int
+    next_visit: Int
+    attribute: Int
+
+    def __len__(self) -> int:
+        return len(self.visit)
+
+
+class FamilySampler:
+    """A family made ready for drawing the rows of many blocks."""
+
+    def __init__(self, family: CodeFamily, strata: Strata, measurements: Measurements | None = None) -> None:
+        self.family = family
+        self._followers = _followers(family, measurements)
+        self.codes = CodeSampler(_without_followers(family, self._followers), strata)
+        self._repeats = np.asarray(family.repeats, dtype=np.float64)
+        self._position = cumulative(np.asarray(family.position)[None, :]) if len(family.position) else None
+        duration = np.asarray(family.duration)
+        self._duration = CellTable(duration, family.duration_days) if duration.shape[-1] else None
+        self._one_duration = len(duration) == 1
+        self._duration_known = np.asarray(family.duration_known, dtype=np.float64)
+        self.attributes = None if family.attributes is None else AttributeSampler(family.attributes)
+        # A continued drug keeps its dose, an implanted device its make; other columns are of the day.
+        self._keeps_attributes = family.table in ("medication_request", "device")
+
+    def draw(
+        self, visits: VisitContext, encounters: Encounters, rng: np.random.Generator, parents: Present | None
+    ) -> tuple[Present, Rows]:
+        """Return the codes of the visits and the rows they make."""
+        present = self.codes.draw(visits, rng, parents)
+        more = rng.geometric(1 / (1 + self._repeats[present.code])) - 1
+        at = np.repeat(np.arange(len(present)), more + 1)
+        repeat = ranges(np.zeros(len(present), dtype=np.int64), more + 1)
+        time = self._times(present.visit[at], encounters, rng)
+        source, code = self._with_followers(visits, present.visit[at], present.code[at])
+        at, repeat, time = at[source], repeat[source], time[source]
+        visit = present.visit[at]
+        order = np.argsort((visit << 32) + (time - encounters.start[visit]), kind="stable")
+        visit, code, at = visit[order], code[order], at[order]
+        first, last, following, opening = _neighbours(visits.patient, visit, code, len(self.family.codings))
+        attribute = np.full(len(code), -1) if self.attributes is None else self.attributes.draw(code, rng)
+        if self._keeps_attributes:
+            attribute = attribute[opening]
+        return present, Rows(
+            visit=visit,
+            code=code,
+            repeat=repeat[order],
+            recurs=present.recurs[at],
+            time=time[order],
+            days=self._days(code, rng),
+            first_visit=first,
+            last_visit=last,
+            next_visit=following,
+            attribute=attribute,
+        )
+
+    def _times(self, visit: Int, encounters: Encounters, rng: np.random.Generator) -> Int:
+        """Draw when in the stay each row happens, to the precision of its encounter."""
+        start = encounters.start[visit]
+        if self._position is None:
+            return start
+        u_cell, u_place = rng.random((2, len(visit)))
+        cell = sample_rows(self._position, np.zeros(len(visit), dtype=np.int64), u_cell)
+        offset = (cell + u_place) / self._position.categories * (encounters.end[visit] - start)
+        unit = UNIT_SECONDS[encounters.precision[visit]]
+        return np.asarray(start + offset.astype(np.int64) // unit * unit)
+
+    def _with_followers(self, visits: VisitContext, visit: Int, code: Int) -> tuple[Int, Int]:
+        """Add the rows of the other measurements of each panel; return of which row each is a copy, and its code."""
+        if not self._followers:
+            return np.arange(len(code)), code
+        extra = np.zeros(len(self.family.codings), dtype=np.int64)
+        for leader, followers in self._followers.items():
+            extra[leader] = len(followers)
+        start = np.cumsum(extra) - extra
+        listed = np.array(
+            [code for leader in sorted(self._followers) for code in self._followers[leader]], dtype=np.int64
+        )
+        count = extra[code] + 1
+        source = np.repeat(np.arange(len(code)), count)
+        place = ranges(np.zeros(len(code), dtype=np.int64), count)
+        new = np.where(place > 0, listed[np.minimum(start[code[source]] + place - 1, len(listed) - 1)], code[source])
+        family = self.family
+        limit = np.asarray(family.sex_limit, dtype=np.int64)[new]
+        least, most = (np.asarray(x, dtype=np.float64)[new] for x in (family.age_min, family.age_max))
+        allowed = visits.allows(visit[source], limit, least, most)
+        return source[allowed], new[allowed]
+
+    def _days(self, code: Int, rng: np.random.Generator) -> Int:
+        """Draw the days from each row's start to its end; -1 where no end is recorded."""
+        if self._duration is None:
+            return np.full(len(code), -1, dtype=np.int64)
+        u = rng.random((3, len(code)))
+        row = np.zeros(len(code), dtype=np.int64) if self._one_duration else code
+        return np.where(u[0] < self._duration_known[code], self._duration.draw(row, u[1], u[2]), -1)
+
+
+class AttributeSampler:
+    """Other columns of a family's rows, drawn jointly for each code."""
+
+    def __init__(self, table: AttributeTable) -> None:
+        self.table = table
+        offsets = np.asarray(table.offsets, dtype=np.int64)
+        count = np.diff(offsets)
+        self._offsets, self._count = offsets[:-1], count
+        # Ragged rows as a rectangle: codes have few different rows.
+        width = max(1, int(count.max(initial=0)))
+        weight = np.zeros((len(count), width))
+        inside = ranges(np.zeros(len(count), dtype=np.int64), count)
+        weight[np.repeat(np.arange(len(count)), count), inside] = table.weight
+        weight[count == 0, 0] = 1
+        self._cdf = cumulative(weight) if len(count) else None
+
+    def draw(self, code: Int, rng: np.random.Generator) -> Int:
+        """Return the row of attributes of each code; -1 for codes that have none."""
+        u = rng.random(len(code))
+        if self._cdf is None:
+            return np.full(len(code), -1, dtype=np.int64)
+        return np.where(self._count[code] > 0, self._offsets[code] + sample_rows(self._cdf, code, u), -1)
+
+    def columns(self, rows: Int, schema: TableSchema) -> Columns:
+        """Return the columns of the table's names, of the schema's types; empty where a row is negative or blank.
+
+        Raises
+        ------
+        ModelError
+            A column that the schema's table does not have, or a value that does not fit its type.
+        """
+        result: Columns = {}
+        for number, name in enumerate(self.table.columns):
+            if name not in schema:
+                raise ModelError(f"The model's attributes have a column {name!r}.", table=schema.name, column=name)
+            values = [row[number] for row in self.table.rows]
+            result[name] = _column(values, rows, schema[name].arrow_type, schema.name, name)
+        return result
+
+
+def _column(values: list[Any], rows: Int, kind: pa.DataType, table: str, name: str) -> pa.Array:
+    known = np.array([value is not None for value in values] + [False])[rows]
+    if pa.types.is_dictionary(kind) or pa.types.is_string(kind):
+        distinct = sorted({str(value) for value in values if value is not None})
+        number = {text: i for i, text in enumerate(distinct)}
+        index = np.array([-1 if value is None else number[str(value)] for value in values] + [-1])
+        return labels(index[rows], distinct)
+    try:
+        filled = pa.array([*values, None], type=kind)
+    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+        raise ModelError(
+            f"A value of the model's attributes does not fit: {error}.", table=table, column=name
+        ) from None
+    numbers = filled.fill_null(False if pa.types.is_boolean(kind) else 0).to_numpy(zero_copy_only=False)
+    return number_column(numbers[rows], known)
+
+
+def _followers(family: CodeFamily, measurements: Measurements | None) -> dict[int, list[int]]:
+    """Return the codes that follow each leading code of a panel."""
+    if measurements is None or family.table != "observation":
+        return {}
+    members: dict[int, list[int]] = {}
+    for code, panel in zip(measurements.code.tolist(), measurements.panel.tolist(), strict=True):
+        if panel >= 0:
+            members.setdefault(panel, []).append(code)
+    return {codes[0]: codes[1:] for codes in members.values() if len(codes) > 1}
+
+
+def _without_followers(family: CodeFamily, followers: dict[int, list[int]]) -> CodeFamily:
+    """Return the family with codes that follow another never drawn by themselves; their children are the leader's."""
+    leader = {code: first for first, codes in followers.items() for code in codes}
+    if not leader:
+        return family
+    led = list(leader)
+    tables: dict[str, Any] = {}
+    for name in ("never", "never_with_parent", "previous", "earlier"):
+        table = np.array(getattr(family, name), dtype=np.float32)
+        table[:, led] = 0
+        tables[name] = table
+    parent = np.array(family.parent, dtype=np.int64)
+    if family.parent_table == family.table:
+        for code, first in leader.items():
+            parent[parent == code] = first
+            parent[code] = -1
+        # A leader whose parent was one of its followers.
+        parent[parent == np.arange(len(parent))] = -1
+    return replace(family, parent=parent, **tables)
+
+
+def _neighbours(patient: Int, visit: Int, code: Int, n_codes: int) -> tuple[Int, Int, Int, Int]:
+    """Return each row's first, last and next visit of the same person and code, and the row that is their first."""
+    if not len(visit):
+        none = np.zeros(0, dtype=np.int64)
+        return none, none, none, none
+    pair = patient[visit] * n_codes + code
+    order = np.argsort(pair, kind="stable")
+    pair, at = pair[order], visit[order]
+    opens = np.flatnonzero(first_of_each(pair))
+    length = np.diff(np.append(opens, len(pair)))
+    first, last = np.repeat(at[opens], length), np.repeat(at[opens + length - 1], length)
+    # The next visit is where the next run of equal (pair, visit) begins, if it is of the same pair.
+    new = np.ones(len(at), dtype=bool)
+    new[1:] = (at[1:] != at[:-1]) | (pair[1:] != pair[:-1])
+    runs = np.flatnonzero(new)
+    run = np.cumsum(new) - 1
+    after = np.append(runs[1:], -1)[run]
+    following = np.where((after >= 0) & (pair[after] == pair), at[after], -1)
+    result = np.empty((4, len(order)), dtype=np.int64)
+    result[:, order] = first, last, following, np.repeat(order[opens], length)
+    return result[0], result[1], result[2], result[3]

@@ -1,0 +1,173 @@
+"""The visits of a block of people: states, days and ends, one visit of everybody at a time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from ehrsynth.errors import ModelError
+from ehrsynth.generation.population import DAYS_PER_YEAR, People
+from ehrsynth.model import Trajectory
+from ehrsynth.probability.categorical import cumulative, sample_rows
+from ehrsynth.probability.histogram import Histogram
+
+__all__ = ["MAX_AGE_YEARS", "MAX_VISITS", "CellTable", "TrajectorySampler", "Visits"]
+
+Int = npt.NDArray[np.int64]
+Float = npt.NDArray[np.float64]
+
+MAX_VISITS = 5000
+"""A record ends after this many visits whatever the hazard: a model whose hazard is zero somewhere must not run
+forever."""
+
+MAX_AGE_YEARS = 115
+"""Nobody is seen at an older age: a record ends instead."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Visits:
+    """The visits of a block, those of one person together and in order.
+
+    Attributes
+    ----------
+    patient : int64[v]
+        Index of the person in the block, ascending.
+    offsets : int64[n + 1]
+        Visits of person i are ``offsets[i] : offsets[i + 1]``; everybody has at least one.
+    state : int64[v]
+        Flat state q.
+    age_days : int64[v]
+        Age on the day of the visit's start.
+    day : int64[v]
+        Days since the person's first visit.
+    stratum : int64[v]
+    death_days : int64[n]
+        Days from the end of the last encounter to death; -1 for those who do not die.
+    """
+
+    patient: Int
+    offsets: Int
+    state: Int
+    age_days: Int
+    day: Int
+    stratum: Int
+    death_days: Int
+
+    def __len__(self) -> int:
+        return len(self.patient)
+
+    @property
+    def number(self) -> Int:
+        """Number of each visit in its record, from 1."""
+        return np.arange(len(self.patient)) - self.offsets[self.patient] + 1
+
+
+class CellTable:
+    """Draws whole numbers whose coarse bin has a distribution in each row and whose cells are a histogram's.
+
+    P(cell f | row) = table[row, bin of f] * weight[f] / (weight of f's bin): bin and cell are one draw.
+    """
+
+    def __init__(self, table: npt.NDArray[np.floating], histogram: Histogram) -> None:
+        rows = np.asarray(table, dtype=np.float64)
+        rows = rows.reshape(-1, rows.shape[-1])
+        if rows.shape[1] != histogram.n_coarse:
+            raise ModelError(f"A table of {rows.shape[1]} bins stands on a histogram of {histogram.n_coarse}.")
+        weight = np.asarray(histogram.weight, dtype=np.float64)
+        share = weight / np.bincount(histogram.coarse, weights=weight)[histogram.coarse]
+        self.probability: Float = rows[:, histogram.coarse] * share
+        self.low: Int = np.asarray(histogram.edges[:-1], dtype=np.int64)
+        self.width: Int = np.diff(histogram.edges).astype(np.int64)
+        self._cdf = cumulative(self.probability)
+
+    def draw(self, rows: Int, u_cell: Float, u_place: Float) -> Int:
+        """Return a number for each row: `u_cell` chooses the cell, `u_place` the place in it (both in [0, 1))."""
+        cell = sample_rows(self._cdf, rows, u_cell)
+        return self.low[cell] + (u_place * self.width[cell]).astype(np.int64)
+
+    def draw_at_most(self, rows: Int, most: Int, u_cell: Float, u_place: Float) -> Int:
+        """Return a number for each row given that it is at most `most`; `most` itself where no cell reaches so low."""
+        inside = np.clip(most[:, None] - self.low[None, :] + 1, 0, self.width[None, :])
+        running = np.cumsum(self.probability[rows] * (inside / self.width), axis=1)
+        total = running[:, -1]
+        cell = (running <= (u_cell * total)[:, None]).sum(axis=1)
+        cell = np.minimum(cell, len(self.low) - 1)
+        width = inside[np.arange(len(rows)), cell]
+        return np.where(total > 0, self.low[cell] + (u_place * width).astype(np.int64), most)
+
+
+class TrajectorySampler:
+    """The dynamics of a model made ready for drawing many blocks."""
+
+    def __init__(self, trajectory: Trajectory) -> None:
+        self._model = trajectory
+        g, k = trajectory.n_classes, trajectory.n_states
+        strata = trajectory.strata
+        self._initial = cumulative(np.asarray(trajectory.initial).reshape(len(strata), g, k))
+        self._transition = cumulative(trajectory.transition)
+        self._transition_stratum = np.asarray(trajectory.transition_stratum, dtype=np.int64)
+        self._hazard = np.asarray(trajectory.end_hazard, dtype=np.float64)
+        self._gap = CellTable(trajectory.gap, trajectory.gap_days)
+        self._death = np.asarray(trajectory.death_given_end, dtype=np.float64)
+        self._death_days = CellTable(np.ones((1, 1)), trajectory.death_days)
+        # The first day of each later age band: strata of ages in whole days, without a division in the loop.
+        self._band_days = np.ceil(np.asarray(strata.age_edges[1:-1]) * DAYS_PER_YEAR).astype(np.int64)
+
+    def stratum(self, sex: Int, age_days: Int) -> Int:
+        """Return the stratum of each person at an age in days."""
+        return sex * self._model.strata.n_ages + np.searchsorted(self._band_days, age_days, side="right")
+
+    def draw(self, people: People, rng: np.random.Generator) -> Visits:
+        """Return the visits of `people`.
+
+        In each round everybody who is still in the record has a visit; then the record ends with the hazard of state
+        and visit number, or else days pass, which depend on the state, and a next state comes, which depends on class,
+        state, sex and age. The number of visits is never drawn by itself.
+        """
+        g, k = self._model.n_classes, self._model.n_states
+        n = len(people)
+        who = np.arange(n)
+        sex, group, age = people.sex, people.group, people.age_days
+        stratum = self.stratum(sex, age)
+        local = sample_rows(self._initial, stratum * g + group, rng.random(n))
+        bands = np.asarray(self._model.visit_edges, dtype=np.int64)
+        rounds: list[tuple[Int, Int, Int, Int]] = []
+        for number in range(1, MAX_VISITS + 1):
+            state = group * k + local
+            rounds.append((who, state, age, stratum))
+            u = rng.random((4, len(who)))
+            band = max(int(np.searchsorted(bands, number, side="right")) - 1, 0)
+            next_age = age + self._gap.draw(state, u[1], u[2])
+            stays = (u[0] >= self._hazard[band, state]) & (next_age < MAX_AGE_YEARS * DAYS_PER_YEAR)
+            local = sample_rows(self._transition, (self._transition_stratum[stratum] * g + group) * k + local, u[3])
+            who, sex, group, local = who[stays], sex[stays], group[stays], local[stays]
+            age = next_age[stays]
+            if not len(who):
+                break
+            stratum = self.stratum(sex, age)
+        return self._gather(people, rounds, rng)
+
+    def _gather(self, people: People, rounds: list[tuple[Int, Int, Int, Int]], rng: np.random.Generator) -> Visits:
+        n = len(people)
+        who, state, age, stratum = (np.concatenate(parts) for parts in zip(*rounds, strict=True))
+        offsets = np.zeros(n + 1, dtype=np.int64)
+        np.cumsum(np.bincount(who, minlength=n), out=offsets[1:])
+        number = np.repeat(np.arange(len(rounds)), [len(part[0]) for part in rounds])
+        place = np.empty(len(who), dtype=np.int64)
+        place[offsets[who] + number] = np.arange(len(who))
+        patient, state, age, stratum = who[place], state[place], age[place], stratum[place]
+        last = offsets[1:] - 1
+        u = rng.random((3, n))
+        dies = u[0] < self._death[stratum[last], state[last]]
+        days = self._death_days.draw(np.zeros(n, dtype=np.int64), u[1], u[2])
+        return Visits(
+            patient=patient,
+            offsets=offsets,
+            state=state,
+            age_days=age,
+            day=age - people.age_days[patient],
+            stratum=stratum,
+            death_days=np.where(dies, days, -1),
+        )
