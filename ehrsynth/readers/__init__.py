@@ -1,5 +1,5 @@
 """Readers turn a source into Records and say what they set aside."""
 
-from ehrsynth.readers.report import ReadReport, Reader, SetAside
+from ehrsynth.readers.report import Reader, ReadReport, SetAside
 
 __all__ = ["ReadReport", "Reader", "SetAside"]

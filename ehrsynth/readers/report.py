@@ -61,7 +61,7 @@ class Reader(Protocol):
     def read(self, source: Path, *, strict: bool = True) -> tuple[Records, ReadReport]:
         """Read `source`.
 
-        With `strict`, a broken key, an orphan or an unreadable value is a SourceError that says file, table, row, column
-        and what to do; without, such rows are set aside and counted.
+        With `strict`, a broken key, an orphan or an unreadable value is a SourceError that says file, table, row,
+        column and what to do; without, such rows are set aside and counted.
         """
         ...

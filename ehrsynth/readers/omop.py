@@ -1,0 +1,136 @@
+"""The OMOP Common Data Model, versions 5.3 and 5.4, as Records."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from ehrsynth.provenance import Provenance
+from ehrsynth.readers import assembly, omop_tables
+from ehrsynth.readers.account import Account, positions
+from ehrsynth.readers.omop_layout import INDISPENSABLE, TABLES, Reading
+from ehrsynth.readers.omop_people import People, read_coverage, read_people
+from ehrsynth.readers.omop_places import read_places
+from ehrsynth.readers.omop_visits import read_visits
+from ehrsynth.readers.report import ReadReport
+from ehrsynth.readers.source import SourceFolder, list_tables
+from ehrsynth.records import Records
+from ehrsynth.schema import clinical
+
+__all__ = ["OmopReader"]
+
+_NULL_VALUES = ("", "\\N")
+_TIMES = {
+    "encounter": ("sequence",),
+    "condition": ("recorded_date",),
+    "observation": ("effective_datetime",),
+    "medication_request": ("authored_datetime",),
+    "procedure": ("start_datetime",),
+    "immunization": ("occurrence_datetime",),
+    "device": ("start_datetime",),
+    "coverage": ("start_date",),
+}
+
+
+class OmopReader:
+    """Reads a folder of OMOP tables, one file each: CSV, TSV (also gzipped) or Parquet, upper or lower case.
+
+    Only person and visit_occurrence are indispensable. Read as well: observation_period, death, condition_occurrence,
+    drug_exposure, procedure_occurrence, measurement, observation, device_exposure, provider, care_site, location,
+    payer_plan_period, cdm_source, and every concept and concept_relationship table of the folder. Derived tables (eras,
+    visit_detail, cost...) are not. What each table becomes, and the choices made, stand with the functions that read
+    it: `omop_people.read_people`, `omop_visits.read_visits`, `omop_tables`, `omop_places.read_places`; how codes are
+    chosen with `omop_codes.resolve`.
+
+    Keys are kept exactly as they stand. Rows are sorted by patient, in the order of person, and then by time.
+    """
+
+    name = "omop"
+
+    def recognises(self, source: Path) -> bool:
+        """Whether the folder has person and a table that no other format has."""
+        found = set(list_tables(source))
+        return "person" in found and bool(found & (set(TABLES) - {"person", "death", "location", "provider"}))
+
+    def read(self, source: Path, *, strict: bool = True) -> tuple[Records, ReadReport]:
+        """Read a folder of OMOP tables.
+
+        Raises
+        ------
+        SourceError
+            See `Reader.read`.
+        """
+        source = Path(source)
+        folder = SourceFolder(source, null_values=_NULL_VALUES)
+        account = Account(source, self.name, strict=strict)
+        for table in INDISPENSABLE:
+            folder.require(table, hint="An OMOP data set has at least person and visit_occurrence.")
+        reading = Reading(folder, account)
+        places = read_places(reading)
+        people = read_people(reading, places)
+        tables = {**places.tables, "patient": people.table, **read_coverage(reading, people)}
+        visits = read_visits(reading, people, places, tables.get("coverage"))
+        tables["encounter"] = visits.table
+        for read_events in (
+            omop_tables.read_conditions,
+            omop_tables.read_observations,
+            omop_tables.read_drugs,
+            omop_tables.read_procedures,
+            omop_tables.read_devices,
+        ):
+            tables |= read_events(reading, people, places, visits)
+        ordered = {name: _in_order(name, rows, people) for name, rows in tables.items()}
+        provenance = _provenance(reading, assembly.time_basis(ordered))
+        _note_unread(folder, account)
+        return Records.from_tables(ordered, provenance=provenance), account.report
+
+
+def _in_order(name: str, rows: pa.Table, people: People) -> pa.Table:
+    if name == "patient" or not clinical()[name].has_patient:
+        return rows
+    patients = positions(rows["patient_id"], people.known.taken)
+    times = [_numbers(rows[column]) for column in _TIMES[name]]
+    return rows.take(pa.array(assembly.patient_order(patients, *times)))
+
+
+def _numbers(column: pa.ChunkedArray) -> np.ndarray[Any, np.dtype[np.int64]]:
+    return column.to_numpy() if pa.types.is_integer(column.type) else assembly.seconds(column)
+
+
+def _note_unread(folder: SourceFolder, account: Account) -> None:
+    read = set(account.report.rows_read)
+    concepts = set(folder.matching(r".*concept(_relationship)?"))
+    rest = [name for name in folder.files if name not in read | concepts | {"cdm_source"}]
+    if rest:
+        account.note(f"Not read: {', '.join(rest)}.")
+
+
+def _provenance(reading: Reading, basis: str) -> Provenance:
+    """Return the origin as cdm_source states it, else the folder's name."""
+    details: dict[str, str] = {}
+    source = f"OMOP tables in {reading.folder.path.name}"
+    if "cdm_source" in reading.folder:
+        columns = (
+            "cdm_source_name",
+            "cdm_source_abbreviation",
+            "source_release_date",
+            "cdm_version",
+            "vocabulary_version",
+        )
+        table = reading.folder.read("cdm_source", wanted=columns)
+        if len(table):
+            details = {
+                name: str(table[name][0].as_py())
+                for name in columns
+                if name in table and table[name][0].as_py() is not None
+            }
+            name = details.pop("cdm_source_name", "")
+            source = f"{name}, as {source}" if name else source
+    if basis == "shifted":
+        reading.account.note(
+            f"Dates lie after {assembly.SHIFTED_AFTER_YEAR}: they are shifted, only the intervals are true."
+        )
+    return Provenance(source=source, source_format="omop", time_basis=basis, details=details)

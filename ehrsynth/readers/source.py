@@ -1,0 +1,263 @@
+"""A folder of source tables: which file holds which table, and its rows with their numbers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from ehrsynth.errors import SourceError
+from ehrsynth.readers.delimited import read_delimited
+
+__all__ = ["SourceFolder", "SourceTable", "list_tables"]
+
+_SUFFIXES = (".csv", ".tsv", ".txt", ".csv.gz", ".tsv.gz", ".txt.gz", ".parquet")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceTable:
+    """Rows of one source table.
+
+    Attributes
+    ----------
+    name : str
+        The table's name in the source format.
+    file : str
+        Where it was read from.
+    columns : pyarrow.Table
+        Under lower-case names.
+    rows : int64 array, shape (n,)
+        Number of each row in the file, from 1.
+    header : tuple of str
+        All names of the file, lower case, also of columns that were not read.
+    ragged : list of (int, int)
+        Lines left out: row number and number of fields.
+    """
+
+    name: str
+    file: str
+    columns: pa.Table
+    rows: npt.NDArray[np.int64]
+    header: tuple[str, ...]
+    ragged: list[tuple[int, int]] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __contains__(self, column: object) -> bool:
+        return column in self.columns.column_names
+
+    def __getitem__(self, column: str) -> pa.ChunkedArray:
+        return self.columns[column]
+
+    def get(self, column: str, kind: pa.DataType | None = None) -> pa.ChunkedArray:
+        """Return a column, or empty values (text unless `kind` says otherwise) where the source has none."""
+        if column in self.columns.column_names:
+            return self.columns[column]
+        return pa.chunked_array([pa.nulls(len(self), kind or pa.string())])
+
+    def keep(self, mask: npt.NDArray[np.bool_]) -> SourceTable:
+        """Return the rows where `mask` (shape (n,)) holds."""
+        if mask.all():
+            return self
+        return replace(self, columns=self.columns.filter(pa.array(mask)), rows=self.rows[mask])
+
+    def take(self, positions: npt.NDArray[np.int64]) -> SourceTable:
+        """Return the rows at `positions`, in that order."""
+        return replace(self, columns=self.columns.take(pa.array(positions)), rows=self.rows[positions])
+
+    def with_column(self, name: str, values: pa.ChunkedArray | pa.Array) -> SourceTable:
+        """Return the table with a column replaced or added."""
+        if name in self.columns.column_names:
+            at = self.columns.column_names.index(name)
+            return replace(self, columns=self.columns.set_column(at, name, values))
+        return replace(self, columns=self.columns.append_column(name, values))
+
+
+def list_tables(folder: Path) -> dict[str, list[Path]]:
+    """Return the files of a folder by table name (lower case, without suffixes); empty if there is no such folder.
+
+    A table is a ``.csv``, ``.tsv``, ``.txt`` (each also ``.gz``) or ``.parquet`` file, or a folder of Parquet parts
+    (``person.parquet/part-0.parquet``, ``person/part-0.parquet``) as parallel writers leave them.
+    """
+    found: dict[str, list[Path]] = {}
+    if not folder.is_dir():
+        return found
+    for path in sorted(folder.iterdir(), key=lambda item: item.name):
+        lower = path.name.lower()
+        if path.name.startswith((".", "_")):
+            continue
+        if path.is_dir():
+            if _parts(path):
+                found.setdefault(lower.removesuffix(".parquet"), []).append(path)
+            continue
+        suffix = max((end for end in _SUFFIXES if lower.endswith(end)), key=len, default=None)
+        if suffix:
+            found.setdefault(lower.removesuffix(suffix), []).append(path)
+    return found
+
+
+def _parts(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.is_file() and path.name.lower().endswith(".parquet"))
+
+
+class SourceFolder:
+    """A folder with one file a table.
+
+    Parameters
+    ----------
+    path : Path
+    null_values : sequence of str
+        What stands for no value in delimited text.
+
+    Raises
+    ------
+    SourceError
+        There is no such folder, it is a file, or no table is in it.
+    """
+
+    def __init__(self, path: Path, *, null_values: Sequence[str] = ("",)) -> None:
+        self.path = path
+        self.null_values = tuple(null_values)
+        if not path.exists():
+            raise SourceError("There is no such folder.", file=path, hint="Check the path.")
+        if not path.is_dir():
+            raise SourceError("This is a file.", file=path, hint="Give the folder that holds the tables.")
+        self.files = list_tables(path)
+        if not self.files:
+            below = sorted(child.name for child in path.iterdir() if child.is_dir() and list_tables(child))
+            raise SourceError(
+                "There is no table in the folder.",
+                file=path,
+                hint=f"Did you mean its folder {below[0]!r}?"
+                if below
+                else "It should hold .csv, .csv.gz, .tsv or .parquet files, one a table.",
+            )
+
+    def __contains__(self, table: object) -> bool:
+        return table in self.files
+
+    def matching(self, pattern: str) -> list[str]:
+        """Return the names of the tables that match a regular expression as a whole, sorted."""
+        return sorted(name for name in self.files if re.fullmatch(pattern, name))
+
+    def require(self, table: str, *, hint: str) -> None:
+        """Raise a SourceError if a table is not there."""
+        if table not in self.files:
+            raise SourceError(
+                f"There is no table {table!r}.",
+                file=self.path,
+                table=table,
+                hint=f"{hint} Found: {', '.join(self.files)}.",
+            )
+
+    def read(
+        self, table: str, *, stem: str | None = None, wanted: Callable[[str], bool] | Collection[str] | None = None
+    ) -> SourceTable:
+        """Read a table.
+
+        Parameters
+        ----------
+        table : str
+            Its name.
+        stem : str, optional
+            Name of the file without suffixes, where it is not the table's.
+        wanted : callable or collection of str, optional
+            Which columns, by lower-case name.
+
+        Raises
+        ------
+        SourceError
+            Two files for one table, or a file that cannot be read.
+        """
+        paths = self.files[stem or table]
+        if len(paths) > 1:
+            raise SourceError(
+                f"There are {len(paths)} files for the table: {', '.join(path.name for path in paths)}.",
+                file=self.path,
+                table=table,
+                hint="Leave one of them.",
+            )
+        chosen = _predicate(wanted)
+        path = paths[0]
+        if path.is_dir() or path.name.lower().endswith(".parquet"):
+            return _read_parquet(path, table, chosen)
+        text = read_delimited(path, table=table, wanted=chosen, null_values=self.null_values)
+        return SourceTable(
+            name=table, file=str(path), columns=text.columns, rows=text.rows, header=text.header, ragged=text.ragged
+        )
+
+
+def _predicate(wanted: Callable[[str], bool] | Collection[str] | None) -> Callable[[str], bool]:
+    if wanted is None:
+        return lambda name: True
+    return wanted if callable(wanted) else frozenset(wanted).__contains__
+
+
+def _read_parquet(path: Path, table: str, wanted: Callable[[str], bool]) -> SourceTable:
+    parts: list[pa.Table] = []
+    header: tuple[str, ...] = ()
+    for part in _parts(path) if path.is_dir() else [path]:
+        try:
+            file = pq.ParquetFile(part)
+            names = file.schema_arrow.names
+            header = tuple(name.strip().lower() for name in names)
+            if len(set(header)) < len(header):
+                twice = next(name for at, name in enumerate(header) if name in header[:at])
+                raise SourceError(
+                    f"Two columns are named {twice!r} (case does not count).",
+                    file=part,
+                    table=table,
+                    column=twice,
+                    hint="Rename or remove one of them.",
+                )
+            chosen = [name for name, lower in zip(names, header, strict=True) if wanted(lower)]
+            rows = file.read(columns=chosen)
+            # A table without columns forgets its length.
+            rows = rows if chosen else pa.table({"": pa.nulls(file.metadata.num_rows)})
+        except (OSError, pa.ArrowException) as error:
+            raise SourceError(
+                f"The Parquet file cannot be read: {error}.", file=part, table=table, hint="Export it again."
+            ) from None
+        parts.append(rows.rename_columns([name.strip().lower() for name in rows.column_names]))
+    try:
+        columns = pa.concat_tables(parts, promote_options="permissive")
+    except pa.ArrowException as error:
+        raise SourceError(
+            f"The parts of the table do not agree: {error}.", file=path, table=table, hint="Export it again."
+        ) from None
+    plain = pa.table([_plain(column) for column in columns.columns], names=columns.column_names)
+    return SourceTable(
+        name=table,
+        file=str(path),
+        columns=plain.drop_columns([""]) if "" in plain.column_names else plain,
+        rows=np.arange(1, columns.num_rows + 1, dtype=np.int64),
+        header=header,
+    )
+
+
+def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Undo what writers do to text: dictionaries, large offsets, views; pandas' floats for integers with gaps."""
+    kind = column.type
+    if pa.types.is_dictionary(kind):
+        column = column.cast(kind.value_type)
+        kind = column.type
+    if pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
+        return column.cast(pa.string())
+    if pa.types.is_null(kind):
+        return column.cast(pa.string())
+    if pa.types.is_floating(kind) and pc.all(pc.equal(pc.floor(column), column)).as_py():
+        try:
+            return column.cast(pa.int64())
+        except pa.ArrowInvalid:
+            return column
+    if pa.types.is_decimal(kind):
+        return column.cast(pa.float64())
+    return column
