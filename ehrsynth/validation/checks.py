@@ -61,7 +61,7 @@ outside-encounter          It is not dated on a day of the encounter it belongs 
 implausible-age            The patient would be more than 120 years old at the time.
 """,
     ("tables", "conformance", "error"): """
-missing-table              A table that required keys lead to is not there, so they cannot be checked.
+missing-table              A table that required keys lead to is not there.
 missing-column             A required column is not there.
 duplicate-column           Two columns have the same name.
 ragged-row                 The row has more or fewer cells than the header.
@@ -82,7 +82,7 @@ unknown-column             The schema has no such column.
 empty-required             A required value is empty.
 """,
     ("tables", "plausibility", "error"): """
-sequence-against-dates     The order of the patient's encounters is not that of their dates, or is not 1, 2, 3...
+sequence-against-dates     A patient's encounters are not in the order of their dates, or two share a place.
 """,
     ("tables", "plausibility", "information"): """
 duplicate-row              The row is equal to another one in everything but its key.

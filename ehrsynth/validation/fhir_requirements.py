@@ -42,6 +42,8 @@ class ValueSet:
         """Whether a code, Coding, Quantity or CodeableConcept is in it (of a concept: any of its codings)."""
         if type(value) is str:
             return self.has_code(value)
+        if type(value) is dict and "value" in value and "code" not in value:
+            return True  # a quantity without a unit's code: nothing to hold against it
         if type(value) is dict and "coding" in value:
             codings = value["coding"]
             return type(codings) is list and any(self.has_coding(item) for item in codings)
