@@ -11,6 +11,7 @@ from ehrsynth.encoding import Timelines, encode
 from ehrsynth.learning.details import learn_family
 from ehrsynth.learning.disclosure import learn_disclosure
 from ehrsynth.learning.encounters import learn_trajectory
+from ehrsynth.learning.measurements import learn_measurements
 from ehrsynth.learning.person import learn_person
 from ehrsynth.learning.posterior import Posteriors
 from ehrsynth.learning.settings import LearningProgress, LearningSettings
@@ -77,6 +78,22 @@ def learn(
     person = learn_person(
         timelines, posteriors.classes, min_patients=settings.min_patients, max_parents=settings.max_parents
     )
+    measurements = None
+    blank = None
+    if "observation" in timelines.families:
+        tell(LearningProgress(stage="measurements", message="numbers of the observations"))
+        measurements = learn_measurements(
+            records["observation"],
+            timelines,
+            posteriors,
+            min_patients=settings.min_patients,
+            generator=stream(seed, "learning/measurements"),
+        )
+    if measurements is not None:
+        # Whether a number is high follows from the number; drawn apart it would contradict it.
+        numeric = np.zeros(timelines.families["observation"].n_codes, dtype=bool)
+        numeric[measurements.code] = True
+        blank = {"interpretation_code": numeric}
     families = []
     for step, name in enumerate(timelines.families, start=1):
         tell(LearningProgress(stage="details", step=step, steps=len(timelines.families), message=name))
@@ -90,6 +107,7 @@ def learn(
                 own=fitted.tables.codes if name == "condition" else None,
                 zero_truncated=name == "condition" and problem.bins.zero_truncated,
                 min_patients=settings.min_patients,
+                blank=blank if name == "observation" else None,
             )
         )
     calendar = learn_calendar(
@@ -108,7 +126,7 @@ def learn(
         calendar=calendar,
         trajectory=trajectory,
         families=tuple(families),
-        measurements=None,
+        measurements=measurements,
         disclosure=learn_disclosure(records, timelines, settings, notes),
     )
     tell(LearningProgress(stage="done", log_likelihood=fitted.log_likelihood))

@@ -56,19 +56,19 @@ def odds_lift(
     log_lift = np.zeros(len(expected))
     active = np.flatnonzero(expected > 1e-9)
     for _ in range(iterations):
-        if not len(active):
-            break
         lifted = odds[:, active] * np.exp(log_lift[active])
         p = lifted / (1 + lifted)
         n = trials[:, active]
         error = (n * p).sum(axis=0) - target[active]
-        slope = np.maximum((n * p * (1 - p)).sum(axis=0), 1e-12)
+        off = np.abs(error) > 1e-4 * np.maximum(target[active], 1e-3)
+        active, p, n, error = active[off], p[:, off], n[:, off], error[off]
+        if not len(active):
+            break
         above = error > 0
-        high[active] = np.where(above, np.minimum(high[active], log_lift[active]), high[active])
-        low[active] = np.where(above, low[active], np.maximum(low[active], log_lift[active]))
-        step = log_lift[active] - error / slope
+        high[active] = np.where(above, log_lift[active], high[active])
+        low[active] = np.where(above, low[active], log_lift[active])
+        step = log_lift[active] - error / np.maximum((n * p * (1 - p)).sum(axis=0), 1e-12)
         inside = (step > low[active]) & (step < high[active])
         log_lift[active] = np.where(inside, step, (low[active] + high[active]) / 2)
-        active = active[np.abs(error) > 1e-4 * np.maximum(target[active], 1e-3)]
     result: Doubles = np.exp(log_lift)
     return result

@@ -1,0 +1,247 @@
+"""The numbers of observations: margins by quantiles, levels by state, a share of the person, correlations."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from ehrsynth.encoding import Timelines
+from ehrsynth.learning.families import StatePosterior
+from ehrsynth.learning.values import NumericRows, find_panels, numeric_rows
+from ehrsynth.model import Measurements
+from ehrsynth.probability import normal
+from ehrsynth.probability.quantiles import QuantileDistribution
+
+__all__ = ["learn_measurements", "nearest_correlation"]
+
+Doubles = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+_ROUNDS = 6
+_SHIFT_STRENGTH = 10.0
+_PAIR_STRENGTH = 10.0
+_LEAST_EIGENVALUE = 0.02
+_OCCASIONS = 4096
+_REACH, _STEP = 8.0, 1 / 16
+_X = np.arange(-_REACH, _REACH + _STEP / 8, _STEP / 4)
+_PHI = normal.cdf(_X)
+
+
+def learn_measurements(
+    table: pa.Table,
+    timelines: Timelines,
+    posteriors: Iterable[StatePosterior],
+    *,
+    min_patients: int,
+    generator: np.random.Generator,
+) -> Measurements | None:
+    """Return the numbers of the observation family, or None if there are none.
+
+    Values become normal scores by their margins (the place of a value inside an atom is drawn from `generator`). Levels
+    by state and the mixture that they make are found together by a few rounds of substitution; what remains is split
+    into a part of the person and a part of the visit by the products of scores of different and of the same occasions
+    (the method of moments for crossed effects: no balanced design is needed, and all of it are sums over patients).
+
+    Parameters
+    ----------
+    table : pyarrow.Table
+        The observations of the records.
+    timelines : Timelines
+        With a family ``observation``.
+    posteriors : iterable of StatePosterior
+    min_patients : int
+    generator : numpy Generator
+    """
+    family = timelines.families["observation"]
+    rows = numeric_rows(table, family, timelines, min_patients)
+    if rows is None:
+        return None
+    patients = timelines.patient_of_visit[rows.visit]
+    margins = []
+    score = np.empty(len(rows.value))
+    place = generator.random(len(rows.value))
+    order = np.argsort(rows.measurement, kind="stable")
+    edges = np.searchsorted(rows.measurement[order], np.arange(len(rows.code) + 1))
+    for m in range(len(rows.code)):
+        at = order[edges[m] : edges[m + 1]]
+        margin = QuantileDistribution.learn(rows.value[at], patients[at], min_patients=min_patients)
+        margins.append(margin)
+        score[at] = margin.transform(rows.value[at], place[at])
+    levels = _levels(rows, score, posteriors)
+    person_share, person, visit = _components(rows, levels, patients, min_patients)
+    return Measurements(
+        code=rows.code.astype(np.int32),
+        unit=rows.unit,
+        panel=find_panels(table, family, timelines, rows.code, min_patients),
+        margins=tuple(margins),
+        shift=levels.shift.astype(np.float32),
+        state_share=levels.state_share.astype(np.float32),
+        person_share=person_share.astype(np.float32),
+        person=person,
+        visit=visit,
+        value_known=rows.value_known.astype(np.float32),
+    )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Levels:
+    """State levels float64[Q, M], their shares float64[Q, M], and the residual float64[n] of each row."""
+
+    shift: Doubles
+    state_share: Doubles
+    residual: Doubles
+
+
+def _levels(rows: NumericRows, score: Doubles, posteriors: Iterable[StatePosterior]) -> _Levels:
+    """Find levels such that scores, read through the mixture of the states' normals, have these levels in the states."""
+    n_measurements = len(rows.code)
+    counts = _sums(rows, np.ones(len(score)), posteriors)
+    total = np.maximum(counts.sum(axis=0), 1e-12)
+    state_share = counts / total
+    shift = np.zeros_like(counts)
+    latent = score.copy()
+    for _ in range(_ROUNDS):
+        mean = _sums(rows, latent, posteriors) / np.maximum(counts, 1e-12)
+        mean *= counts / (counts + _SHIFT_STRENGTH)
+        mean -= (state_share * mean).sum(axis=0)
+        # Levels are in units of the spread within states: the latent score has variance 1 + that of the levels.
+        second = np.bincount(rows.measurement, weights=latent**2, minlength=n_measurements) / total
+        within = np.maximum(second - (state_share * mean**2).sum(axis=0), 0.05)
+        shift = mean / np.sqrt(within)
+        for m in range(n_measurements):
+            at = rows.measurement == m
+            latent[at] = _through_mixture(score[at], shift[:, m], state_share[:, m])
+    return _Levels(shift=shift, state_share=state_share, residual=latent - _expected(rows, shift, posteriors))
+
+
+def _through_mixture(score: Doubles, shift: Doubles, share: Doubles) -> Doubles:
+    """Return F^-1(Phi(score)) for the mixture F of unit normals at `shift`."""
+    used = share > 1e-6
+    if not used.any():
+        return score
+    at, weight = shift[used], share[used] / share[used].sum()
+    grid = np.arange(at.min() - _REACH, at.max() + _REACH + _STEP, _STEP)
+    # Both tails: 1 - F has lost its digits where F is nearly 1.
+    below = (np.interp(grid[:, None] - at, _X, _PHI) * weight).sum(axis=1)
+    above = (np.interp(at - grid[:, None], _X, _PHI) * weight).sum(axis=1)
+    low, high = np.interp(below, _PHI, _X), -np.interp(above, _PHI, _X)
+    return np.interp(score, np.maximum.accumulate(np.where(below < above, low, high)), grid)
+
+
+def _sums(rows: NumericRows, value: Doubles, posteriors: Iterable[StatePosterior]) -> Doubles:
+    """Return the sum of value times P(state) by state and measurement, float64[Q, M]."""
+    total: Doubles | None = None
+    position = 0
+    for chunk in posteriors:
+        n_visits, n_states = chunk.gamma.shape
+        low, high = np.searchsorted(rows.visit, [position, position + n_visits])
+        order = np.argsort(rows.measurement[low:high], kind="stable") + low
+        part = np.zeros((len(rows.code), n_states))
+        for start in range(0, len(order), 65_536):
+            at = order[start : start + 65_536]
+            m = rows.measurement[at]
+            first = np.flatnonzero(np.concatenate(([True], m[1:] != m[:-1])))
+            weighted = chunk.gamma[rows.visit[at] - position] * value[at, None]
+            part[m[first]] += np.add.reduceat(weighted, first, axis=0)
+        total = part if total is None else total + part
+        position += n_visits
+    assert total is not None
+    return total.T
+
+
+def _expected(rows: NumericRows, shift: Doubles, posteriors: Iterable[StatePosterior]) -> Doubles:
+    """Return the expected level of each row given what is known of its state."""
+    result = np.empty(len(rows.value))
+    position = 0
+    for chunk in posteriors:
+        n_visits = len(chunk.gamma)
+        low, high = np.searchsorted(rows.visit, [position, position + n_visits])
+        for start in range(low, high, 65_536):
+            stop = min(start + 65_536, high)
+            known = chunk.gamma[rows.visit[start:stop] - position].astype(np.float64)
+            known /= np.maximum(known.sum(axis=1, keepdims=True), 1e-12)
+            result[start:stop] = (known * shift[:, rows.measurement[start:stop]].T).sum(axis=1)
+        position += n_visits
+    return result
+
+
+def _components(
+    rows: NumericRows, levels: _Levels, patients: Ints, min_patients: int
+) -> tuple[Doubles, Doubles, Doubles]:
+    """Return (share of the person float64[M], correlations of persons and of visits float64[M, M])."""
+    m = len(rows.code)
+    residual = levels.residual - np.bincount(rows.measurement, weights=levels.residual, minlength=m)[
+        rows.measurement
+    ] / np.maximum(np.bincount(rows.measurement, minlength=m)[rows.measurement], 1)
+    same, same_n = _products(rows.occasion, rows.measurement, residual, m)
+    every, every_n = _products(patients, rows.measurement, residual, m)
+    support = _pair_support(patients, rows.measurement, m)
+    total = same / np.maximum(same_n, 1)
+    cross_n = every_n - same_n
+    between = np.where(cross_n > 0, (every - same) / np.maximum(cross_n, 1), 0.0)
+    variance = np.maximum(np.diag(total), 1e-6)
+    # Without repeated measurements nothing tells person from visit: half and half, drawn to where there are some.
+    repeats = np.diag(cross_n) / np.maximum(np.diag(same_n), 1)
+    trust = repeats / (repeats + 0.2)
+    share = np.clip(trust * np.diag(between) / variance + (1 - trust) * 0.5, 0.0, 0.98)
+    scale_all = np.sqrt(np.outer(variance, variance))
+    scale_person = np.sqrt(np.outer(share, share)) * scale_all
+    scale_visit = np.sqrt(np.outer(1 - share, 1 - share)) * scale_all
+    correlation = np.where(same_n > 0, total / scale_all, 0.0)
+    person = np.where(cross_n > 0, between / np.maximum(scale_person, 1e-9), correlation)
+    visit = np.where(same_n > 0, (total - np.where(cross_n > 0, between, share.mean() * total)) / scale_visit, 0.0)
+    enough = support >= max(min_patients, 2)
+    weight = np.where(enough, support / (support + _PAIR_STRENGTH), 0.0)
+    return (
+        share,
+        nearest_correlation(np.clip(person, -0.99, 0.99) * weight),
+        nearest_correlation(np.clip(visit, -0.99, 0.99) * weight),
+    )
+
+
+def _products(group: Ints, measurement: Ints, value: Doubles, m: int) -> tuple[Doubles, Doubles]:
+    """Return the sums over groups of S S' and n n', where S and n are the sums and counts by measurement: [M, M] each."""
+    order = np.lexsort((measurement, group))
+    number = np.unique(group[order], return_inverse=True)[1]
+    products, counts = np.zeros((m, m)), np.zeros((m, m))
+    n_groups = int(number[-1]) + 1
+    for start in range(0, n_groups, _OCCASIONS):
+        stop = min(start + _OCCASIONS, n_groups)
+        low, high = np.searchsorted(number, [start, stop])
+        cell = (number[low:high] - start) * m + measurement[order[low:high]]
+        sums = np.bincount(cell, weights=value[order[low:high]], minlength=(stop - start) * m).reshape(-1, m)
+        ns = np.bincount(cell, minlength=(stop - start) * m).reshape(-1, m).astype(np.float64)
+        products += sums.T @ sums
+        counts += ns.T @ ns
+    return products, counts
+
+
+def _pair_support(patients: Ints, measurement: Ints, m: int) -> Doubles:
+    """Return how many patients have both of two measurements, float64[M, M]."""
+    pairs = np.unique(patients * m + measurement)
+    ones = np.ones(len(pairs))
+    return _products(pairs // m, pairs % m, ones, m)[1]
+
+
+def nearest_correlation(matrix: Doubles) -> Doubles:
+    """Return a positive definite correlation matrix near a symmetric matrix of pairwise correlations.
+
+    Eigenvalues below a bound are raised to it and the diagonal is brought back to 1 (Rousseeuw and Molenberghs 1993,
+    "Transformation of non positive semidefinite correlation matrices", the eigenvalue method).
+    """
+    symmetric = (matrix + matrix.T) / 2
+    np.fill_diagonal(symmetric, 1.0)
+    values, vectors = np.linalg.eigh(symmetric)
+    if values.min() < _LEAST_EIGENVALUE:
+        symmetric = (vectors * np.maximum(values, _LEAST_EIGENVALUE)) @ vectors.T
+        scale = np.sqrt(np.diag(symmetric))
+        symmetric = symmetric / np.outer(scale, scale)
+        symmetric = (symmetric + symmetric.T) / 2
+        np.fill_diagonal(symmetric, 1.0)
+    # Rounded so that a difference of the last digits between machines does not travel with the model.
+    result: Doubles = np.round(symmetric, 6)
+    return result
