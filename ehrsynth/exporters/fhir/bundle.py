@@ -90,11 +90,7 @@ def _bundles(source: Source) -> Iterator[Part]:
     for at, patient in enumerate(ids):
         entries = [one.texts.between(int(one.starts[at]), int(one.starts[at + 1])) for one in written]
         count = sum(int(one.starts[at + 1] - one.starts[at]) for one in written)
-        yield Part(f"Patient-{patient}.json", _bundle([text for text in entries if text], _synthetic(source)), count)
-
-
-def _synthetic(source: Source) -> bool:
-    return source.block.provenance.synthetic or source.shared.provenance.synthetic
+        yield Part(f"Patient-{patient}.json", _bundle([text for text in entries if text], source.synthetic), count)
 
 
 class _Texts:

@@ -89,6 +89,11 @@ class Source:
     shared: Records
     links: Links
 
+    @property
+    def synthetic(self) -> bool:
+        """Whether a model made the records up."""
+        return self.block.provenance.synthetic or self.shared.provenance.synthetic
+
     def __getitem__(self, table: str) -> pa.Table:
         return (self.shared if self.shared.schema[table].shared else self.block)[table]
 
@@ -173,7 +178,7 @@ class Resource:
             (
                 ("resourceType", compile_template(self.type)),
                 ("id", OwnId()),
-                ("meta", compile_template(self._meta(source))),
+                ("meta", self._meta(source)),
                 *self._parts,
             )
         )
@@ -183,11 +188,11 @@ class Resource:
         slots = (*before, *root.enclosed(pieces, True, rows).slots, *after)
         return Written(texts=join(slots, len(rows)), rows=table)
 
-    def _meta(self, source: Source) -> dict[str, Any]:
+    def _meta(self, source: Source) -> Node:
+        profile = (("profile", compile_template([self.profile])),) if self.profile else ()
         # Real records that pass through here must not be called test data.
-        synthetic = source.block.provenance.synthetic or source.shared.provenance.synthetic
-        profile = {"profile": [self.profile]} if self.profile else {}
-        return profile | ({"security": [HTEST]} if synthetic else {})
+        security = (("security", compile_template([HTEST])),) if source.synthetic else ()
+        return Object((*profile, *security), stays=source.synthetic)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -87,16 +87,20 @@ class Each:
 class Object:
     """An object; absent where no part that depends on the row is present.
 
-    Absent as well where any of the parts `needs` is absent, or all of `needs_one` are.
+    Absent as well where any of the parts `needs` is absent, or all of `needs_one` are; never absent if it `stays`: its
+    constants say something by themselves.
     """
 
     parts: tuple[tuple[str, Node], ...]
     needs: tuple[str, ...] = ()
     needs_one: tuple[str, ...] = ()
+    stays: bool = False
 
     def piece(self, rows: Rows) -> Piece:
+        if not self.parts:
+            return NOTHING
         pieces = {key: part.piece(rows) for key, part in self.parts}
-        present = _presence([part for _, part in self.parts], list(pieces.values()))
+        present = self.stays or _presence([part for _, part in self.parts], list(pieces.values()))
         for key in self.needs:
             present = both(present, pieces[key].present)
         if self.needs_one:
