@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -104,8 +104,16 @@ class Ragged:
         return np.where(self.is_empty(keys), -1, self.items[found])
 
 
-def codes_of(values: Labels, known: Sequence[str], *, other: int, n: int) -> Int:
-    """Return the position of each label in `known`; `other` for one that is not there or empty, or without `values`."""
+def codes_of(values: Labels, known: Sequence[str] | Mapping[str, int], *, other: int, n: int) -> Int:
+    """Return the position of each label in `known` (or what it is mapped to); `other` for one that is not there.
+
+    Also for an empty label, and for all without `values`.
+
+    Raises
+    ------
+    UsageError
+        Not as many labels as people.
+    """
     if values is None:
         return np.full(n, other, dtype=np.int64)
     column = values if isinstance(values, pa.Array | pa.ChunkedArray) else pa.array(list(values), type=pa.string())
@@ -115,7 +123,7 @@ def codes_of(values: Labels, known: Sequence[str], *, other: int, n: int) -> Int
         column = column.dictionary_encode()
     if len(column) != n:
         raise UsageError(f"{len(column)} labels for {n} people.")
-    place = {label: number for number, label in enumerate(known)}
+    place = known if isinstance(known, Mapping) else {label: number for number, label in enumerate(known)}
     table = np.array([*(place.get(label, other) for label in column.dictionary.to_pylist()), other], dtype=np.int64)
     indices = column.indices.fill_null(len(column.dictionary)).to_numpy(zero_copy_only=False)
     positions: Int = table[indices]
@@ -123,12 +131,12 @@ def codes_of(values: Labels, known: Sequence[str], *, other: int, n: int) -> Int
 
 
 @lru_cache(maxsize=1)
-def _group_codes() -> tuple[tuple[str, ...], Int, tuple[str, ...]]:
+def _group_codes() -> tuple[dict[str, int], dict[str, int]]:
+    """Return the group of each race code, and the codes of Hispanic ethnicity."""
     rows = library.code_system(_RACE_AND_ETHNICITY).codes
-    codes, paths = rows["code"].to_pylist(), rows["path"].to_pylist()
-    races = [(code, _PATHS[path[:2]]) for code, path in zip(codes, paths, strict=True) if path[:2] in _PATHS]
-    hispanic = tuple(code for code, path in zip(codes, paths, strict=True) if path[:2] == "E1")
-    return tuple(code for code, _ in races), np.array([group for _, group in races]), hispanic
+    paths = dict(zip(rows["code"].to_pylist(), rows["path"].to_pylist(), strict=True))
+    races = {code: _PATHS[path[:2]] for code, path in paths.items() if path[:2] in _PATHS}
+    return races, {code: _HISPANIC for code, path in paths.items() if path[:2] == "E1"}
 
 
 def groups_of(race_code: Labels, ethnicity_code: Labels, n: int) -> Int:
@@ -139,11 +147,10 @@ def groups_of(race_code: Labels, ethnicity_code: Labels, n: int) -> Int:
     race_code, ethnicity_code : labels
         Codes of the CDC's race and ethnicity code set, detailed ones as well.
     """
-    races, groups, hispanic = _group_codes()
-    race = codes_of(race_code, races, other=-1, n=n)
-    group = np.where(race < 0, EVERYBODY, groups[race])
-    is_hispanic = codes_of(ethnicity_code, hispanic, other=-1, n=n) >= 0
-    return np.where(is_hispanic, _HISPANIC, group)
+    races, hispanic = _group_codes()
+    race = codes_of(race_code, races, other=EVERYBODY, n=n)
+    ethnicity = codes_of(ethnicity_code, hispanic, other=-1, n=n)
+    return np.where(ethnicity < 0, race, ethnicity)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -229,6 +236,12 @@ class HomeSampler:
         key = key + np.where(self._homes.is_empty(key + group), EVERYBODY, group)
         place = self._homes.draw(key, stream(seed, "identity.home", block).random(n))
         return Homes(place=place, region=self._region_of[place])
+
+    def places_in(self, region: Int, uniform: Float) -> Int:
+        """Return a place (row of `places()`) in each region, by its people."""
+        rows = np.flatnonzero(self._region_of >= 0)
+        everybody = places().people[rows, EVERYBODY]
+        return Ragged.build(self._region_of[rows], rows, everybody, len(self.regions)).draw(region, uniform)
 
     def _check_states(self, state: Labels) -> None:
         column = state if isinstance(state, pa.Array | pa.ChunkedArray) else pa.array(list(state), type=pa.string())
