@@ -10,6 +10,7 @@ import typer
 from ehrsynth.cli import options
 
 if TYPE_CHECKING:
+    from ehrsynth.learning import LearningProgress
     from ehrsynth.model import PatientModel
     from ehrsynth.readers import ReadReport
 
@@ -26,9 +27,7 @@ def learn(
     ] = 5,
     states: Annotated[str, typer.Option("--states", help="Hidden states per trajectory class, or auto.")] = "auto",
     classes: Annotated[str, typer.Option("--classes", help="Trajectory classes, or auto.")] = "auto",
-    max_visits: Annotated[
-        int | None, typer.Option("--max-visits", help="At most so many visits of a patient count.")
-    ] = None,
+    max_visits: Annotated[int, typer.Option("--max-visits", help="At most so many visits of a patient count.")] = 500,
     reference_date: options.ReferenceDate = None,
     name: Annotated[str | None, typer.Option("--name", help="Name of the model. Default: the file's.")] = None,
     title: Annotated[str, typer.Option("--title", help="What it is, in one line.")] = "",
@@ -71,10 +70,15 @@ def learn(
             records,
             seed=seed,
             settings=settings,
-            progress=lambda step: progress(step.done, step.total, step.note),
+            progress=lambda step: progress(step.step, step.steps, _note(step)),
         )
     api.save_model(model, output)
     _print(model, report, output, json=json)
+
+
+def _note(step: LearningProgress) -> str:
+    fit = "" if step.log_likelihood is None else f" (log-likelihood {step.log_likelihood:.3f} a patient)"
+    return f"{step.stage} {step.message}{fit}"
 
 
 def _size(text: str, option: str) -> Any:
