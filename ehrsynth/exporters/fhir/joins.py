@@ -9,7 +9,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-__all__ = ["has_value", "hits", "joined", "with_columns"]
+from ehrsynth.exporters.fhir.values import clean_text
+
+__all__ = ["has_text", "has_value", "hits", "joined", "with_columns"]
 
 
 def joined(keys: pa.ChunkedArray, other: pa.Table, key: str, column: str) -> pa.Array:
@@ -37,6 +39,14 @@ def has_value(column: pa.ChunkedArray) -> npt.NDArray[np.bool_]:
     if pa.types.is_floating(column.type):
         valid = pc.fill_null(pc.is_finite(column), False)
     found: npt.NDArray[np.bool_] = valid.to_numpy()
+    return found
+
+
+def has_text(column: pa.ChunkedArray) -> npt.NDArray[np.bool_]:
+    """Return where a column of strings has text that FHIR can hold, shape (n,)."""
+    encoded = whole(column).dictionary_encode()
+    there = np.array([*(clean_text(text) is not None for text in encoded.dictionary.to_pylist()), False], dtype=bool)
+    found: npt.NDArray[np.bool_] = there[pc.fill_null(encoded.indices, -1).to_numpy()]
     return found
 
 

@@ -17,7 +17,7 @@ from ehrsynth.exporters.fhir.datatypes import (
     quantity,
     source_identifier,
 )
-from ehrsynth.exporters.fhir.joins import has_value, hits, with_columns
+from ehrsynth.exporters.fhir.joins import has_text, has_value, hits, with_columns
 from ehrsynth.exporters.fhir.resource import Resource, Source
 from ehrsynth.exporters.fhir.templates import Each, When
 from ehrsynth.exporters.fhir.values import Code, Link, Text, Time
@@ -53,13 +53,11 @@ def _rows(source: Source) -> pa.Table:
     if pressures.any():
         rows = rows.filter(pa.array(~pressures))
     kind = np.full(rows.num_rows, KINDS.index("nothing"), dtype=np.int32)
-    for column, name in (
-        ("absent_reason_code", "reason"),
-        ("value_text", "text"),
-        ("value_code", "code"),
-        ("value_number", "number"),
-    ):
-        kind[has_value(rows[column])] = KINDS.index(name)
+    # The later ones win: FHIR takes one value.
+    kind[has_value(rows["absent_reason_code"])] = KINDS.index("reason")
+    kind[has_text(rows["value_text"])] = KINDS.index("text")
+    kind[has_value(rows["value_code"])] = KINDS.index("code")
+    kind[has_value(rows["value_number"])] = KINDS.index("number")
     return with_columns(
         rows,
         value_kind=pa.DictionaryArray.from_arrays(pa.array(kind), pa.array(KINDS)),
