@@ -23,6 +23,7 @@ from ehrsynth.generation.columns import (
 from ehrsynth.generation.encounters import DAY, PRECISIONS, UNIT_SECONDS, Encounters
 from ehrsynth.generation.rows import FamilySampler, Rows
 from ehrsynth.generation.segments import contains, first_of_each, ranges
+from ehrsynth.generation.surroundings import SurroundingsOfBlock
 from ehrsynth.schema import TableSchema
 
 __all__ = ["BlockContext", "ConditionIndex", "detail_table"]
@@ -43,9 +44,11 @@ class BlockContext:
     encounters : Encounters
     dated : bool
         False where the model knows only the order of encounters.
-    patient_ids, encounter_ids, practitioner_ids : bytes[*, 36]
-    practitioner : int64[v]
-        Index into `practitioner_ids` of who saw the patient; -1 for nobody.
+    patient_ids, encounter_ids : bytes[*, 36]
+        Of the block.
+    shared_ids : mapping of table name to bytes[*, 36]
+        Of the organizations, practitioners, locations and payers.
+    surroundings : SurroundingsOfBlock
     """
 
     seed: int
@@ -54,8 +57,8 @@ class BlockContext:
     dated: bool
     patient_ids: npt.NDArray[np.bytes_]
     encounter_ids: npt.NDArray[np.bytes_]
-    practitioner_ids: npt.NDArray[np.bytes_]
-    practitioner: Int
+    shared_ids: dict[str, npt.NDArray[np.bytes_]]
+    surroundings: SurroundingsOfBlock
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,8 +130,9 @@ def detail_table(
         "code": labels(rows.code, [coding.code for coding in family.codings]),
         "display": labels(rows.code, [coding.display for coding in family.codings]),
     }
-    if len(context.practitioner_ids):
-        columns["practitioner_id"] = id_column(context.practitioner_ids, context.practitioner[rows.visit])
+    if "practitioner_id" in schema:
+        who = context.surroundings.practitioner[rows.visit]
+        columns["practitioner_id"] = id_column(context.shared_ids["practitioner"], who)
     if "reason_condition_id" in schema and conditions is not None and family.parent_table == "condition":
         reason = conditions.find(rows.visit, np.asarray(family.parent, dtype=np.int64)[rows.code])
         columns["reason_condition_id"] = id_column(conditions.ids, reason)

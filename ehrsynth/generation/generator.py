@@ -18,7 +18,8 @@ from ehrsynth.generation.encounters import DAY, Encounters, EncounterSampler, co
 from ehrsynth.generation.measurements import MeasurementSampler
 from ehrsynth.generation.population import People, Population
 from ehrsynth.generation.rows import FamilySampler, Rows
-from ehrsynth.generation.tables import coverage_columns, encounter_columns, patient_columns, payer_codes
+from ehrsynth.generation.surroundings import Surroundings
+from ehrsynth.generation.tables import coverage_columns, encounter_columns, patient_columns
 from ehrsynth.generation.trajectory import TrajectorySampler
 from ehrsynth.model import PatientModel
 from ehrsynth.provenance import Provenance
@@ -82,9 +83,7 @@ class Generator:
         # Whatever a detail depends on is drawn before it.
         self._families.sort(key=lambda sampler: sampler.family.table != "condition")
         self._measurements = None if model.measurements is None else MeasurementSampler(model.measurements)
-        payer = next((v.states for v in model.person.variables if v.name == "payer"), None)
-        self._payers = payer_codes(payer)
-        self._payer_ids = make_ids(seed, "payer", 0, len(self._payers))
+        self._surroundings = Surroundings(model, seed)
 
     @property
     def provenance(self) -> Provenance:
@@ -104,7 +103,9 @@ class Generator:
 
     def shared(self) -> Records:
         """Return the tables that belong to no patient; they depend on model and seed only."""
-        return self._records({"payer": self._payer_table()})
+        return self._records(
+            {table.name: self._surroundings.records[table.name] for table in self._schema.tables if table.shared}
+        )
 
     def block(self, index: int, n: int = BLOCK_SIZE) -> Records:
         """Return the first `n` patients of block `index` and their rows; shared tables are empty.
@@ -121,10 +122,10 @@ class Generator:
         people = self._population.draw(self.seed, index)
         visits = self._trajectory.draw(people, stream(self.seed, "trajectory", index))
         encounters = self._encounters.draw(visits, people.age_days, stream(self.seed, "encounter", index))
-        context = self._context(index, encounters)
+        context = self._context(index, people, encounters)
         tables: dict[str, pa.Table] = {"patient": pa.table(patient_columns(people, context))}
         coverage_ids = make_ids(self.seed, "coverage", index, len(people))
-        tables["coverage"], covered = coverage_columns(people, context, coverage_ids, self._payer_ids, self._payers)
+        tables["coverage"], covered = coverage_columns(context, coverage_ids)
         leading, details = self._details(people, context)
         condition = self.model.family("condition")
         codings = condition.codings if condition is not None else ()
@@ -149,17 +150,18 @@ class Generator:
         }
         return Records(tables=whole, schema=self._schema, provenance=self.provenance)
 
-    def _context(self, index: int, encounters: Encounters) -> BlockContext:
-        v = len(encounters.visits)
+    def _context(self, index: int, people: People, encounters: Encounters) -> BlockContext:
         return BlockContext(
             seed=self.seed,
             block=index,
             encounters=encounters,
             dated=self._dated,
             patient_ids=make_ids(self.seed, "patient", index, BLOCK_SIZE),
-            encounter_ids=make_ids(self.seed, "encounter", index, v),
-            practitioner_ids=np.zeros(0, dtype="S36"),
-            practitioner=np.full(v, -1, dtype=np.int64),
+            encounter_ids=make_ids(self.seed, "encounter", index, len(encounters.visits)),
+            shared_ids=self._surroundings.ids,
+            surroundings=self._surroundings.of(
+                people, encounters, self.model.trajectory.encounter_classes, index, self.reference_date.year
+            ),
         )
 
     def _details(self, people: People, context: BlockContext) -> tuple[Int, dict[str, tuple[pa.Table, Int]]]:
@@ -221,20 +223,6 @@ class Generator:
             row[together] = which
             columns["panel_id"] = id_column(make_ids(self.seed, "panel", index, len(distinct)), row)
         return columns
-
-    def _payer_table(self) -> pa.Table:
-        from ehrsynth.terminology import displays
-
-        names = displays("https://nahdo.org/sopt", self._payers)
-        return pa.table(
-            {
-                "payer_id": id_column(self._payer_ids),
-                "name": pa.array(
-                    [name or code for name, code in zip(names, self._payers, strict=True)], type=pa.string()
-                ),
-                "payer_type_code": labels(np.arange(len(self._payers)), self._payers),
-            }
-        )
 
 
 def _visit_context(people: People, encounters: Encounters) -> VisitContext:

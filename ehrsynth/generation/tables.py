@@ -1,4 +1,4 @@
-"""The tables of a block's people and of their encounters: patient, coverage, encounter; and the payers they share."""
+"""The tables of a block's people and of their encounters: patient, coverage and encounter."""
 
 from __future__ import annotations
 
@@ -16,19 +16,17 @@ from ehrsynth.generation.columns import (
     number_column,
 )
 from ehrsynth.generation.details import BlockContext
-from ehrsynth.generation.encounters import DAY, PRECISIONS, completed_years
+from ehrsynth.generation.encounters import DAY, PRECISIONS
 from ehrsynth.generation.population import People
+from ehrsynth.generation.surroundings import marital_status
 from ehrsynth.model import Coding, Trajectory
 
-__all__ = ["coverage_columns", "encounter_columns", "patient_columns", "payer_codes"]
+__all__ = ["coverage_columns", "encounter_columns", "patient_columns"]
 
 Int = npt.NDArray[np.int64]
 
 _SEXES = ("male", "female", "other", "unknown")
 _BIRTH_SEX = {"male": "M", "female": "F", "other": "OTH"}
-_MARRIAGE_AGE = 15
-# Source of Payment Typology, chapter 8: no payment from an organization, agency or program (self-pay, charity).
-_NO_PAYER = "8"
 
 
 def patient_columns(people: People, context: BlockContext) -> Columns:
@@ -50,13 +48,14 @@ def patient_columns(people: People, context: BlockContext) -> Columns:
     for variable, name in (("race", "race_code"), ("ethnicity", "ethnicity_code"), ("language", "language_code")):
         if variable in people.labels:
             columns[name] = labels(people.states[variable], people.labels[variable])
-    if "marital_status" in people.labels:
-        # The status is that of the last day on record, when a child that the network calls married is still a child.
-        age = completed_years(encounters.birth_day, encounters.record_end_day)
-        status = people.states["marital_status"]
-        columns["marital_status_code"] = labels(
-            np.where(age >= _MARRIAGE_AGE, status, -1), people.labels["marital_status"]
-        )
+    status = marital_status(people, encounters)
+    if status is not None:
+        columns["marital_status_code"] = status
+    surroundings = context.surroundings
+    for name in surroundings.identity.column_names:
+        columns[name] = surroundings.identity[name]
+    columns["organization_id"] = id_column(context.shared_ids["organization"], surroundings.home_organization)
+    columns["practitioner_id"] = id_column(context.shared_ids["practitioner"], surroundings.home_practitioner)
     if context.dated:
         dead = encounters.death_precision >= 0
         columns["death_datetime"] = datetime_column(encounters.death, dead)
@@ -70,33 +69,18 @@ def _known_sexes(sexes: tuple[str, ...]) -> list[str]:
     return [label if label in _SEXES else "unknown" for label in sexes]
 
 
-def payer_codes(labels_of_payer: tuple[str, ...] | None) -> list[str]:
-    """Return the distinct payer types that pay, of the states of the network's variable ``payer``."""
-    from ehrsynth.probability.bayesnet import MISSING
-
-    return [code for code in labels_of_payer or () if code != MISSING and not code.startswith(_NO_PAYER)]
-
-
-def coverage_columns(
-    people: People,
-    context: BlockContext,
-    coverage_ids: npt.NDArray[np.bytes_],
-    payer_ids: npt.NDArray[np.bytes_],
-    payers: list[str],
-) -> tuple[pa.Table, Int]:
+def coverage_columns(context: BlockContext, coverage_ids: npt.NDArray[np.bytes_]) -> tuple[pa.Table, Int]:
     """Return the coverage table, one row for each person with a payer, and each person's row in it (-1: none)."""
-    known = people.labels.get("payer", ())
-    index = np.array([payers.index(code) if code in payers else -1 for code in known] + [-1], dtype=np.int64)
-    payer = index[people.states["payer"]] if known else np.full(len(people), -1, dtype=np.int64)
+    payer = context.surroundings.payer
     who = np.flatnonzero(payer >= 0)
-    row = np.full(len(people), -1, dtype=np.int64)
+    row = np.full(len(payer), -1, dtype=np.int64)
     row[who] = np.arange(len(who))
     encounters = context.encounters
     dead = encounters.death_precision[who] >= 0
     columns: Columns = {
         "coverage_id": id_column(coverage_ids[: len(who)]),
         "patient_id": id_column(context.patient_ids, who),
-        "payer_id": id_column(payer_ids, payer[who]),
+        "payer_id": id_column(context.shared_ids["payer"], payer[who]),
         "status": labels(np.where(dead, 1, 0), ["active", "cancelled"]),
         "relationship_code": constant("self", len(who)),
     }
@@ -144,8 +128,8 @@ def encounter_columns(
         "discharge_disposition_code": labels(encounters.disposition, trajectory.dispositions),
         "coverage_id": id_column(coverage[0], coverage[1][patient]),
     }
-    if len(context.practitioner_ids):
-        columns["practitioner_id"] = id_column(context.practitioner_ids, context.practitioner)
+    for name in ("organization", "practitioner", "location"):
+        columns[f"{name}_id"] = id_column(context.shared_ids[name], getattr(context.surroundings, name))
     if context.dated:
         columns["start_datetime"] = datetime_column(encounters.start)
         columns["end_datetime"] = datetime_column(encounters.end, encounters.end_known)
