@@ -12,7 +12,7 @@ import hashlib
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["BLOCK_SIZE", "identifiers", "stream"]
+__all__ = ["BLOCK_SIZE", "identifier_bytes", "identifiers", "stream"]
 
 BLOCK_SIZE = 1024
 """Patients in a block. Patients are always made in whole blocks; the last is cut."""
@@ -46,7 +46,12 @@ _HEX = np.frombuffer("".join(f"{i:02x}" for i in range(256)).encode(), dtype="S2
 
 
 def identifiers(seed: int, table: str, block: int, count: int) -> npt.NDArray[np.str_]:
-    """Return `count` UUIDs (36 characters each) for the rows 0..count-1 of `table` in `block` under `seed`.
+    """Return the identifiers of `identifier_bytes` as text."""
+    return identifier_bytes(seed, table, block, count).astype("U36")
+
+
+def identifier_bytes(seed: int, table: str, block: int, count: int) -> npt.NDArray[np.bytes_]:
+    """Return `count` UUIDs (36 ASCII characters each) for the rows 0..count-1 of `table` in `block` under `seed`.
 
     They are UUIDs of version 8 (RFC 9562: vendor-specific, here a keyed mix of table, block and row), not of version 5:
     hashing each row's name with SHA-1 costs more than writing the row, and the mix is vectorised. Within a (seed,
@@ -69,7 +74,7 @@ def identifiers(seed: int, table: str, block: int, count: int) -> npt.NDArray[np
     out = np.full((count, 36), b"-", dtype="S1")
     for start, stop, at in ((0, 8, 0), (8, 12, 9), (12, 16, 14), (16, 20, 19), (20, 32, 24)):
         out[:, at : at + stop - start] = chars[:, start:stop]
-    return out.view("S36").reshape(count).astype("U36")
+    return out.view("S36").reshape(count)
 
 
 def _bijection62(x: npt.NDArray[np.uint64], key: int) -> npt.NDArray[np.uint64]:

@@ -222,7 +222,8 @@ class _Draw:
         exact = rate(lifted(never, t.lift[stratum * t.n_codes + rank]))
         envelope = rate(lifted(never, t.highest[t.group[stratum] * t.n_codes + rank]))
         kept = (keep * envelope < exact) & self._possible(visit, rank) & (rank > self.first_rank[visit])
-        return np.unique(visit[kept] * t.n_codes + rank[kept])
+        keys = np.sort(visit[kept] * t.n_codes + rank[kept])
+        return keys[first_of_each(keys)]
 
     def _without_parent(self, keys: Int, parents: Int) -> Int:
         """Return those of `keys` whose parent is not in the same visit."""
@@ -257,7 +258,8 @@ class _Draw:
         visit, rank = np.divmod(before >> 1, t.n_codes)
         patient = self.visits.patient[visit]
         more = start[patient] < self.visits.offsets[1:][patient]
-        pair = np.unique(patient[more] * t.n_codes + rank[more])
+        pair = np.sort(patient[more] * t.n_codes + rank[more])
+        pair = pair[first_of_each(pair)]
         return np.asarray((start[pair // t.n_codes] - 1) * t.n_codes + pair % t.n_codes)
 
     def _with_recurrences(self, new: Int, history: Int, start: Int, before: Int) -> Int:

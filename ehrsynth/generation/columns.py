@@ -9,25 +9,15 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from ehrsynth.randomness import identifiers
 from ehrsynth.records import dictionary_column
 
-__all__ = ["Columns", "constant", "date_column", "datetime_column", "id_column", "labels", "make_ids", "number_column"]
+__all__ = ["Columns", "constant", "date_column", "datetime_column", "id_column", "labels", "number_column"]
 
 Int = npt.NDArray[np.int64]
 Bool = npt.NDArray[np.bool_]
 Columns = dict[str, Any]
 
 _WIDTH = 36
-
-
-def make_ids(seed: int, table: str, block: int, count: int) -> npt.NDArray[np.bytes_]:
-    """Return the identifiers of the rows of `table` in `block` as 36 bytes each (text objects would cost more)."""
-    if not count:
-        return np.zeros(0, dtype=f"S{_WIDTH}")
-    text = identifiers(seed, table, block, count)
-    # UCS-4 to ASCII: identifiers are hexadecimal digits and dashes.
-    return text.view(np.uint32).astype(np.uint8).view(f"S{_WIDTH}")
 
 
 def id_column(ids: npt.NDArray[np.bytes_], rows: Int | None = None) -> pa.Array:

@@ -17,13 +17,13 @@ from ehrsynth.generation.columns import (
     datetime_column,
     id_column,
     labels,
-    make_ids,
     number_column,
 )
 from ehrsynth.generation.encounters import DAY, PRECISIONS, UNIT_SECONDS, Encounters
 from ehrsynth.generation.rows import FamilySampler, Rows
 from ehrsynth.generation.segments import contains, first_of_each, ranges
 from ehrsynth.generation.surroundings import SurroundingsOfBlock
+from ehrsynth.randomness import identifier_bytes
 from ehrsynth.schema import TableSchema
 
 __all__ = ["BlockContext", "ConditionIndex", "detail_table"]
@@ -119,7 +119,7 @@ def detail_table(
         Of an observation table: numbers and panels, which go before the attributes.
     """
     family = sampler.family
-    ids = make_ids(context.seed, family.table, context.block, len(rows))
+    ids = identifier_bytes(context.seed, family.table, context.block, len(rows))
     columns: Columns = {} if sampler.attributes is None else sampler.attributes.columns(rows.attribute, schema)
     patient = context.encounters.visits.patient[rows.visit]
     columns |= {
@@ -133,8 +133,8 @@ def detail_table(
     if "practitioner_id" in schema:
         who = context.surroundings.practitioner[rows.visit]
         columns["practitioner_id"] = id_column(context.shared_ids["practitioner"], who)
-    if "reason_condition_id" in schema and conditions is not None and family.parent_table == "condition":
-        reason = conditions.find(rows.visit, np.asarray(family.parent, dtype=np.int64)[rows.code])
+    if "reason_condition_id" in schema and conditions is not None:
+        reason = conditions.find(rows.visit, sampler.reason[rows.code])
         columns["reason_condition_id"] = id_column(conditions.ids, reason)
     match family.table:
         case "condition":

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from ehrsynth.errors import ModelError, UsageError
 from ehrsynth.generation.codes import Present, VisitContext
-from ehrsynth.generation.columns import Columns, id_column, labels, make_ids, number_column
+from ehrsynth.generation.columns import Columns, id_column, labels, number_column
 from ehrsynth.generation.details import BlockContext, ConditionIndex, detail_table
 from ehrsynth.generation.encounters import DAY, Encounters, EncounterSampler, completed_years
 from ehrsynth.generation.measurements import MeasurementSampler
@@ -23,7 +23,7 @@ from ehrsynth.generation.tables import coverage_columns, encounter_columns, pati
 from ehrsynth.generation.trajectory import TrajectorySampler
 from ehrsynth.model import PatientModel
 from ehrsynth.provenance import Provenance
-from ehrsynth.randomness import BLOCK_SIZE, stream
+from ehrsynth.randomness import BLOCK_SIZE, identifier_bytes, stream
 from ehrsynth.records import Records, conform
 from ehrsynth.schema import clinical
 
@@ -124,7 +124,7 @@ class Generator:
         encounters = self._encounters.draw(visits, people.age_days, stream(self.seed, "encounter", index))
         context = self._context(index, people, encounters)
         tables: dict[str, pa.Table] = {"patient": pa.table(patient_columns(people, context))}
-        coverage_ids = make_ids(self.seed, "coverage", index, len(people))
+        coverage_ids = identifier_bytes(self.seed, "coverage", index, len(people))
         tables["coverage"], covered = coverage_columns(context, coverage_ids)
         leading, details = self._details(people, context)
         condition = self.model.family("condition")
@@ -156,8 +156,8 @@ class Generator:
             block=index,
             encounters=encounters,
             dated=self._dated,
-            patient_ids=make_ids(self.seed, "patient", index, BLOCK_SIZE),
-            encounter_ids=make_ids(self.seed, "encounter", index, len(encounters.visits)),
+            patient_ids=identifier_bytes(self.seed, "patient", index, BLOCK_SIZE),
+            encounter_ids=identifier_bytes(self.seed, "encounter", index, len(encounters.visits)),
             shared_ids=self._surroundings.ids,
             surroundings=self._surroundings.of(
                 people, encounters, self.model.trajectory.encounter_classes, index, self.reference_date.year
@@ -221,7 +221,7 @@ class Generator:
             distinct, which = np.unique(group, return_inverse=True)
             row = np.full(len(rows), -1, dtype=np.int64)
             row[together] = which
-            columns["panel_id"] = id_column(make_ids(self.seed, "panel", index, len(distinct)), row)
+            columns["panel_id"] = id_column(identifier_bytes(self.seed, "panel", index, len(distinct)), row)
         return columns
 
 

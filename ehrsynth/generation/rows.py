@@ -24,6 +24,8 @@ __all__ = ["AttributeSampler", "FamilySampler", "Rows"]
 Int = npt.NDArray[np.int64]
 Bool = npt.NDArray[np.bool_]
 
+_INDICATION = 5.0
+
 
 @dataclass(frozen=True, kw_only=True)
 class Rows:
@@ -77,6 +79,7 @@ class FamilySampler:
         self._one_duration = len(duration) == 1
         self._duration_known = np.asarray(family.duration_known, dtype=np.float64)
         self.attributes = None if family.attributes is None else AttributeSampler(family.attributes)
+        self.reason = _reasons(family)
         # A continued drug keeps its dose, an implanted device its make; other columns are of the day.
         self._keeps_attributes = family.table in ("medication_request", "device")
 
@@ -207,6 +210,22 @@ def _column(values: list[Any], rows: Int, kind: pa.DataType, table: str, name: s
         ) from None
     numbers = filled.fill_null(False if pa.types.is_boolean(kind) else 0).to_numpy(zero_copy_only=False)
     return number_column(numbers[rows], known)
+
+
+def _reasons(family: CodeFamily) -> Int:
+    """Return the condition each code is for; -1 for none.
+
+    The parent of a code is the condition that tells most about it, which is not always why it is done: it counts as the
+    reason if it multiplies the odds of the code by `_INDICATION` at least.
+    """
+    parent = np.asarray(family.parent, dtype=np.int64)
+    if family.parent_table != "condition" or family.table == "condition":
+        return np.full(len(parent), -1, dtype=np.int64)
+    with_it, without = (
+        np.asarray(table, dtype=np.float64).mean(axis=0) for table in (family.never_with_parent, family.never)
+    )
+    strong = with_it * (1 - without) >= _INDICATION * without * (1 - with_it)
+    return np.where(strong & (with_it > 0), parent, -1)
 
 
 def _followers(family: CodeFamily, measurements: Measurements | None) -> dict[int, list[int]]:
