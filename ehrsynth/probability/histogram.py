@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 
+from ehrsynth.errors import ModelError
+from ehrsynth.probability.categorical import Cumulative, cumulative, sample_rows
+from ehrsynth.probability.cells import make_cells
+from ehrsynth.probability.sketch import MICRO, ValueSketch
+
 __all__ = ["Histogram"]
+
+Ints = npt.NDArray[np.int64]
+Doubles = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -22,11 +31,28 @@ class Histogram:
         The coarse bin of each cell; 0 .. n_coarse - 1, ascending, none skipped.
     weight : float64[F]
         Non-negative weight of each cell; positive in total in each coarse bin.
+
+    Raises
+    ------
+    ModelError
+        Edges that do not ascend, bins that are skipped or empty, or weights that are negative or not finite.
     """
 
-    edges: npt.NDArray[np.int64]
-    coarse: npt.NDArray[np.int64]
-    weight: npt.NDArray[np.float64]
+    edges: Ints
+    coarse: Ints
+    weight: Doubles
+
+    def __post_init__(self) -> None:
+        if not len(self.edges) - 1 == len(self.coarse) == len(self.weight) > 0:
+            raise ModelError("A histogram needs a coarse bin and a weight for each cell between two edges.")
+        if (np.diff(self.edges) <= 0).any():
+            raise ModelError("The edges of a histogram must ascend.")
+        if self.coarse[0] != 0 or not np.isin(np.diff(self.coarse), (0, 1)).all():
+            raise ModelError("The coarse bins of a histogram must be 0, 1, 2, ... in the order of the cells.")
+        if not np.isfinite(self.weight).all() or (self.weight < 0).any():
+            raise ModelError("A cell of a histogram has a negative or not finite weight.")
+        if (np.bincount(self.coarse, weights=self.weight) <= 0).any():
+            raise ModelError("A coarse bin of a histogram has no weight.")
 
     @property
     def n_coarse(self) -> int:
@@ -34,19 +60,52 @@ class Histogram:
         return int(self.coarse[-1]) + 1
 
     @property
-    def coarse_edges(self) -> npt.NDArray[np.int64]:
+    def coarse_edges(self) -> Ints:
         """The edges of the coarse bins, int64[n_coarse + 1]."""
-        raise NotImplementedError
+        first = np.searchsorted(self.coarse, np.arange(self.n_coarse))
+        return np.append(self.edges[first], self.edges[-1]).astype(np.int64)
 
-    def coarse_of(self, values: npt.NDArray[np.number]) -> npt.NDArray[np.int64]:
-        """Return the coarse bin of each value; values beyond the edges belong to the outer bins."""
-        raise NotImplementedError
+    def coarse_of(self, values: npt.NDArray[np.number]) -> Ints:
+        """Return the coarse bin of each value, int64[n]; values beyond the edges belong to the outer bins."""
+        return np.searchsorted(self.coarse_edges[1:-1], values, side="right").astype(np.int64)
 
-    def sample(
-        self, coarse_bin: npt.NDArray[np.integer], u1: npt.NDArray[np.float64], u2: npt.NDArray[np.float64]
-    ) -> npt.NDArray[np.int64]:
+    @cached_property
+    def _cdf(self) -> Cumulative:
+        inside = self.coarse[None, :] == np.arange(self.n_coarse)[:, None]
+        return cumulative(np.where(inside, self.weight, 0.0))
+
+    def sample(self, coarse_bin: npt.NDArray[np.integer], u1: Doubles, u2: Doubles) -> Ints:
         """Draw an integer in each coarse bin: u1 chooses the cell by weight, u2 the place in it (both in [0, 1))."""
-        raise NotImplementedError
+        cell = sample_rows(self._cdf, coarse_bin, u1)
+        return self.edges[cell] + (u2 * (self.edges[cell + 1] - self.edges[cell])).astype(np.int64)
+
+    @classmethod
+    def of_sketch(
+        cls, sketch: ValueSketch, *, min_patients: int = 5, n_coarse: int = 8, n_fine: int = 256
+    ) -> Histogram:
+        """Make the histogram of the whole-number values of a sketch (fractions are cut off).
+
+        Cells are those of `make_cells`; the empty ranges between them are cells of weight 0, which are never drawn.
+        Coarse bins are whole cells of about equal weight; where atoms are heavier there are fewer bins than asked.
+
+        Raises
+        ------
+        LearningError
+            Fewer than `min_patients` patients have a value.
+        """
+        wide = sketch.widen(max(MICRO, sketch.base))
+        cells = make_cells(wide, min_patients=min_patients, n_cells=n_fine)
+        factor = wide.base // MICRO
+        # The base of an exact sketch is the largest power of ten that divides all values: its windows hold one value.
+        width = factor if sketch.coarsened > MICRO else 1
+        lower, stop = cells.lower * factor, cells.upper * factor + width
+        gap = np.flatnonzero(lower[1:] > stop[:-1])
+        bins = _coarse(cells.weight, n_coarse)
+        return cls(
+            edges=np.append(np.insert(lower, gap + 1, stop[gap]), stop[-1]),
+            coarse=np.insert(bins, gap + 1, bins[gap]),
+            weight=np.insert(cells.weight / cells.weight.sum(), gap + 1, 0.0),
+        )
 
     @classmethod
     def learn(
@@ -59,5 +118,29 @@ class Histogram:
         n_coarse: int = 8,
         n_fine: int = 256,
     ) -> Histogram:
-        """Make cells that at least `min_patients` distinct patients fall in, and coarse bins of about equal weight."""
-        raise NotImplementedError
+        """Make the histogram of (value, patient) pairs; see `of_sketch` for data that comes in chunks.
+
+        Parameters
+        ----------
+        values : int[n]
+        patient_ids : int[n]
+        weights : float[n], optional
+        min_patients : int
+            Distinct patients behind every cell with weight, at least.
+        n_coarse, n_fine : int
+            Coarse bins and cells, about.
+
+        Raises
+        ------
+        LearningError
+            Fewer than `min_patients` patients have a value.
+        """
+        sketch = ValueSketch.of(values, patient_ids, weights)
+        return cls.of_sketch(sketch, min_patients=min_patients, n_coarse=n_coarse, n_fine=n_fine)
+
+
+def _coarse(weight: Doubles, n_coarse: int) -> Ints:
+    """Return the bin of each cell: a new one begins where the middle of a cell passes the next share of weight."""
+    middle = (np.cumsum(weight) - weight / 2) / weight.sum()
+    share = np.floor(middle * n_coarse).astype(np.int64)
+    return np.cumsum(np.append(0, np.diff(share) > 0)).astype(np.int64)
