@@ -63,11 +63,13 @@ def main() -> None:
 
         print_error(error)
         sys.exit(exit_code(error))
-    except KeyboardInterrupt as error:
-        from ehrsynth.cli.console import error_console
+    except SystemExit as leaving:
+        # typer turns Ctrl-C into this exit without a word.
+        if leaving.code == exit_code(KeyboardInterrupt()):
+            from ehrsynth.cli.console import error_console
 
-        error_console.print("Interrupted; nothing half-written was left behind.")
-        sys.exit(exit_code(error))
+            error_console.print("Interrupted; nothing half-written was left behind.")
+        raise
     except BrokenPipeError:
         # Whoever read our output has gone (`| head`): leave quietly, and keep Python from flushing into the void.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

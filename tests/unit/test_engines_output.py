@@ -69,6 +69,7 @@ def test_a_disk_that_fills_at_the_last_byte(tmp_path: Path) -> None:
         writer = output.format("csv")
         writer.write([Part("a.csv", b"")])
         # The file system takes the bytes into its buffer and refuses them when the file is closed.
+        writer._open["a.csv"].close()
         writer._open["a.csv"] = Path("/dev/full").open("ab")  # noqa: SIM115
         writer.write([Part("a.csv", b"x")])
     assert everything(tmp_path) == []
