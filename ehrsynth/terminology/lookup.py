@@ -41,20 +41,20 @@ def known(system: str, codes: Iterable[str | None]) -> npt.NDArray[np.bool_] | N
     """Return whether each code is of the system, shape (n,); None if the system is not shipped, or only a part of it.
 
     A system that is shipped in part (SNOMED, LOINC...: ``"ehrsynth": {"content": "fragment"}``) cannot say that a code
-    does not exist; one that is complete only for codes of some shape (``"scope"``, a regular expression: ICD-9-CM's
-    diagnoses, not its procedures) takes other codes for known.
+    does not exist. Of one whose codes of some shape are not listed (``"unlisted"``, a regular expression: ICD-9-CM's
+    procedures beside its diagnoses) those are taken for known.
     """
     found = library.find_code_system(system)
     if found is None or found.properties.get("content") == "fragment":
         return None
     texts = as_texts(codes)
     mask: npt.NDArray[np.bool_] = found.rows(texts) >= 0
-    if scope := found.properties.get("scope"):
+    if pattern := found.properties.get("unlisted"):
         import re
 
-        within = re.compile(scope)
+        shape = re.compile(pattern)
         for at in (~mask).nonzero()[0].tolist():
-            mask[at] = bool(texts[at]) and within.match(texts[at] or "") is None
+            mask[at] = shape.fullmatch(texts[at] or "") is not None
     return mask
 
 

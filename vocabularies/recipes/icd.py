@@ -15,7 +15,7 @@ from xml.etree import ElementTree
 
 from ehrsynth.terminology.icd import with_dot
 
-from .limit_rules import Limits, apply, read_rules, widest
+from .limit_rules import Limits, Rule, apply, read_rules, widest
 
 if TYPE_CHECKING:
     from ..build import Rows, Sources
@@ -236,5 +236,5 @@ def _limits(rows: list[dict[str, str]]) -> list[Limits]:
     ]
 
 
-def _ruled(rules: list, code: str, title: str) -> bool:  # type: ignore[type-arg]
+def _ruled(rules: list[Rule], code: str, title: str) -> bool:
     return any(rule.matches(code, title) for rule in rules)

@@ -62,7 +62,8 @@ def loinc(sources: Sources) -> dict[str, Rows]:
             names.setdefault(row["code"], []).append(row["display"])
     units = {}
     for row in _table(sources, "loinc_preferred_units.csv.gz"):
-        units[row["concept_code.x"]] = row["concept_code.y"]
+        # The source writes the unit of enzymes in the brackets of arbitrary units, which UCUM does not know.
+        units[row["concept_code.x"]] = row["concept_code.y"].replace("[U]", "U")
         names.setdefault(row["concept_code.x"], []).append(row["concept_name.x.x"])
     ranges = json.loads(sources.vocab("reference_ranges.json").read_bytes())["ranges"]
     units |= {code: variants[0]["unit"] for code, variants in ranges.items()}
