@@ -106,6 +106,7 @@ several-choices            More than one of the types of a choice element is the
 code-not-in-value-set      The code is not in the value set that is required.
 dangling-reference         The reference leads to nothing in the data.
 dangling-contained         The reference leads to no contained resource.
+dom-3                      A contained resource is referred to, or refers to what contains it.
 malformed-reference        The reference is neither Type/id, URL, urn: nor #id.
 reference-target-type      The reference leads to a type of resource that is not allowed there.
 bundle-request             The request of an entry is missing or does not fit its resource.

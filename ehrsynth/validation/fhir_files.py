@@ -197,8 +197,9 @@ class FhirFiles:
             resource = entry.get("resource") if type(entry) is dict else None
             url = entry.get("fullUrl") if type(entry) is dict else None
             if type(url) is str and type(resource) is dict and type(resource.get("resourceType")) is str:
-                names[url] = name_of(resource["resourceType"], resource.get("id"), url)
-                types[url] = resource["resourceType"]
+                # Of two with one fullUrl the first is meant; that there are two is a finding of its own.
+                names.setdefault(url, name_of(resource["resourceType"], resource.get("id"), url))
+                types.setdefault(url, resource["resourceType"])
         scope = Scope(file=name, names=names, types=types)
         seen: set[str] = set()
         urls: set[str] = set()

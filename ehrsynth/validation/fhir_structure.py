@@ -117,7 +117,10 @@ class StructureCheck:
                 self._child(value, child)
                 path.pop()
         for name, slots in kind.required:
-            if not any(slot in node for slot in slots):
+            for slot in slots:
+                if slot in node:
+                    break
+            else:
                 self._add("missing-element", at=name)
         for invariant in kind.invariants:
             if not invariant.holds(node):

@@ -56,7 +56,6 @@ class LinkCheck:
         }
         self._files: list[tuple[str, Rows]] = []
         self._hashes: list[npt.NDArray[np.uint64]] = []
-        self._words: dict[str, int] = {}
         self._kept: dict[str, list[Dates]] = {}
         self._sexes: list[npt.NDArray[np.int8]] = []
         self._patients: list[Rows] = []
@@ -204,7 +203,7 @@ class LinkCheck:
                 continue
             if pa.types.is_string(column.type):
                 distinct = column.dictionary_encode()
-                marks = [self._words.setdefault(word, len(self._words)) for word in distinct.dictionary.to_pylist()]
+                marks = [hash(word) for word in distinct.dictionary.to_pylist()]  # compared within this process only
                 spread = np.array([*marks, -1], dtype=np.int64)
                 own = spread[pc.fill_null(distinct.indices, len(marks)).to_numpy(zero_copy_only=False)]
             elif pa.types.is_floating(column.type):
