@@ -190,6 +190,16 @@ def test_chunks_add_up_to_the_whole(
     assert exported(exporter, small_records, small) == whole
 
 
+def entries(bundle: Any) -> set[bytes]:
+    """The entries without their order and that of a report's results."""
+    made = set()
+    for entry in bundle["entry"]:
+        resource = entry["resource"]
+        results = {"result": sorted(one["reference"] for one in resource.get("result", ()))}
+        made.add(orjson.dumps({**entry, "resource": {**resource, **results}}))
+    return made
+
+
 def test_rows_in_any_order_go_to_their_patients(small_records: Records, small: Any, bundles: dict[str, Any]) -> None:
     turned = small_records.replace(
         **{
@@ -198,8 +208,7 @@ def test_rows_in_any_order_go_to_their_patients(small_records: Records, small: A
         }
     )
     for path, data in exported(BundleExporter(), turned, small).items():
-        found = {orjson.dumps(entry) for entry in orjson.loads(data)["entry"]}
-        assert found == {orjson.dumps(entry) for entry in bundles[path]["entry"]}
+        assert entries(orjson.loads(data)) == entries(bundles[path])
 
 
 def test_a_row_of_nobody_is_an_error(small_records: Records, small: Any) -> None:

@@ -44,6 +44,12 @@ def test_a_derived_id_is_never_the_key() -> None:
     made = derived_ids(keys, "practitioner_role").to_pylist()
     assert all(UUID.match(one) for one in made)
     assert not set(made) & set(keys.to_pylist())
+    other = derived_ids(keys, "laboratory_panel").to_pylist()
+    assert len({*made, *other}) == 6
+    # One key, one id: whatever stands beside it, and whether or not it is a UUID itself.
+    mixed = derived_ids(pa.array([None, "7", keys[1].as_py(), "7"]), "practitioner_role").to_pylist()
+    assert mixed == [None, mixed[1], made[1], mixed[1]]
+    assert mixed[1] != fhir_ids(pa.array(["7"]), "practitioner_role")[0].as_py()
 
 
 def test_known_answer() -> None:

@@ -211,7 +211,7 @@ def test_the_pressures_of_a_panel_are_components_of_one_observation() -> None:
     panel = "bbbbbbbb-1111-4111-8111-111111111111"
     rows = [pressure("aaaaaaa1", "8462-4", 80.0, panel), pressure("aaaaaaa2", "8480-6", 120.0, panel)]
     (found,) = resources_of({"observation": rows}, "Observation")
-    assert found["id"] == panel
+    assert found["identifier"] == [{"system": "https://ehrsynth.example/panel", "value": panel}]
     assert found["code"]["coding"][0]["code"] == "85354-9"
     parts = [
         (one["code"]["coding"][0]["code"], one["valueQuantity"]["value"], one["id"][:8]) for one in found["component"]
@@ -228,14 +228,38 @@ def test_no_pressure_is_lost_where_panels_are_odd() -> None:
         pressure("aaaaaaa4", "8462-4", 70.0, None),
     ]
     found = resources_of({"observation": rows}, "Observation")
-    values = {one["id"][:8]: [part.get("valueQuantity", {}).get("value") for part in one["component"]] for one in found}
-    assert values == {"bbbbbbbb": [120, None], "aaaaaaa2": [121, None], "aaaaaaa4": [None, 70]}
+    values = [[part.get("valueQuantity", {}).get("value") for part in one["component"]] for one in found]
+    assert values == [[120, None], [121, None], [None, 70]]
     reasons = [
         part["dataAbsentReason"]["coding"][0]["code"] for one in found for part in one["component"] if "id" not in part
     ]
     assert reasons == ["unknown", "unknown"]
     (error,) = [part for one in found for part in one["component"] if part.get("id", "").startswith("aaaaaaa3")]
     assert error["dataAbsentReason"]["coding"][0]["code"] == "error"
+
+
+def test_the_results_of_a_panel_are_one_report() -> None:
+    panel = "bbbbbbbb-1111-4111-8111-111111111111"
+    at = {"effective_datetime": datetime(2020, 1, 1, 8), "encounter_id": E}
+    rows = [
+        observation("aaaaaaa1", panel_id=panel, **at),
+        observation("aaaaaaa2"),
+        observation("aaaaaaa3", panel_id=panel, **at),
+        observation("aaaaaaa4", panel_id=D, effective_datetime=datetime(2020, 1, 1), time_precision="day"),
+        pressure("aaaaaaa5", "8480-6", 120.0, P),
+    ]
+    encounter = {"encounter_id": E, "patient_id": P, "sequence": 1, "status": "finished", "encounter_class": "AMB"}
+    tables = {"observation": rows, "encounter": [{**encounter, "organization_id": P}]}
+    first, second = resources_of(tables, "DiagnosticReport")
+    assert first["identifier"] == [{"system": "https://ehrsynth.example/panel", "value": panel}]
+    assert first["id"] != panel
+    results = [one["reference"].removeprefix("Observation/")[:8] for one in first["result"]]
+    assert results == ["aaaaaaa1", "aaaaaaa3"]
+    assert first["issued"] == first["effectiveDateTime"] == "2020-01-01T08:00:00Z"
+    assert first["performer"] == [{"reference": f"Organization/{P}"}]
+    assert second["effectiveDateTime"] == "2020-01-01"
+    assert "issued" not in second
+    assert second["_issued"] == ABSENT
 
 
 # -- orders ------------------------------------------------------------------------------------------------------------

@@ -168,3 +168,7 @@ def test_large_bundles_are_taken_apart_entry_by_entry(tmp_path: Path, monkeypatc
     broken = check(path)
     assert "invalid-json" in errors(broken)
     assert sum(broken.counts.values()) == len(GOOD)
+    path.write_text(json.dumps(bundle())[:-300])
+    cut = check(path)
+    assert "invalid-json" in errors(cut)
+    assert sum(cut.counts.values()) == len(GOOD)

@@ -24,6 +24,7 @@ __all__ = [
     "make_concept",
     "needing",
     "own_identifier",
+    "panel_identifier",
     "period",
     "quantity",
     "shared_identifier",
@@ -134,6 +135,11 @@ def own_identifier(key: str, table: str) -> dict[str, Any]:
 def shared_identifier(kind: str) -> dict[str, Any]:
     """Return the template of the Identifier that conditional references look for: the resource id, safe in a URL."""
     return {"system": identifier_system(kind), "value": OwnId()}
+
+
+def panel_identifier() -> dict[str, Any]:
+    """Return the template of the Identifier by which rows of one panel know that they belong together."""
+    return {"system": identifier_system("panel"), "value": Text("panel_id")}
 
 
 def source_identifier(key: str, table: str) -> Object:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -19,6 +20,9 @@ _PATTERN = np.frombuffer(b"".join(b"-" if at in (8, 13, 18, 23) else b"h" for at
 _CLASS = np.zeros(256, dtype=np.uint8)
 _CLASS[np.frombuffer(b"0123456789abcdef", dtype=np.uint8)] = ord("h")
 _CLASS[ord("-")] = ord("-")
+_DIGIT = np.frombuffer(b"0123456789abcdef", dtype=np.uint8)
+_VALUE = np.zeros(256, dtype=np.uint8)
+_VALUE[_DIGIT] = np.arange(16)
 
 
 def identifier_system(kind: str) -> str:
@@ -27,14 +31,27 @@ def identifier_system(kind: str) -> str:
 
 
 def derived_ids(keys: pa.Array, kind: str) -> pa.Array:
-    """Return UUIDs (version 5, RFC 9562) that stand for `keys` of `kind`, null where a key is; two kinds share none."""
-    encoded = keys.dictionary_encode()
-    ids = [_derived(kind, key) if key.strip() else None for key in encoded.dictionary.to_pylist()]
-    return pa.array(ids, pa.string()).take(encoded.indices)
+    """Return UUIDs that stand for `keys` of `kind` and differ from them, null where a key is.
+
+    The digits of a key's own UUID (`fhir_ids`), but those of version and variant, are combined by exclusive or with
+    digits of the kind's name: a bijection, so one key has one id and two keys never meet.
+    """
+    ids = fhir_ids(keys, kind)
+    there = ids.drop_null()
+    if len(there) == 0:
+        return ids
+    digits = _VALUE[_letters(there)]
+    turned = np.where(ord("-") == _PATTERN, np.uint8(ord("-")), _DIGIT[digits ^ _turn(kind)])
+    made = pa.array(np.ascontiguousarray(turned).view("S36").reshape(-1)).cast(pa.string())
+    at = np.cumsum(ids.is_valid().to_numpy(zero_copy_only=False)) - 1
+    return made.take(pa.array(at, mask=ids.is_null().to_numpy(zero_copy_only=False)))
 
 
-def _derived(kind: str, key: str) -> str:
-    return str(uuid.uuid5(_NAMESPACE, f"{kind}/{key}"))
+def _turn(kind: str) -> npt.NDArray[np.uint8]:
+    """The digits that ids of `kind` are turned by, shape (36,); not all of them 0."""
+    name = _VALUE[np.frombuffer(str(uuid.uuid5(_NAMESPACE, kind)).encode(), dtype=np.uint8)]
+    name[[14, 19]] = 0
+    return name
 
 
 def fhir_ids(keys: pa.Array, kind: str) -> pa.Array:
@@ -59,7 +76,7 @@ def fhir_ids(keys: pa.Array, kind: str) -> pa.Array:
 def _one(kind: str, key: str) -> str | None:
     if not key.strip():
         return None
-    return key if _are_uuids(pa.array([key])) else _derived(kind, key)
+    return key if _are_uuids(pa.array([key])) else str(uuid.uuid5(_NAMESPACE, f"{kind}/{key}"))
 
 
 def _are_uuids(keys: pa.Array) -> bool:
@@ -68,8 +85,12 @@ def _are_uuids(keys: pa.Array) -> bool:
         return True
     if pc.min(pc.binary_length(texts)).as_py() != 36 or pc.max(pc.binary_length(texts)).as_py() != 36:
         return False
+    return bool((_CLASS[_letters(texts)] == _PATTERN).all())
+
+
+def _letters(texts: pa.Array) -> npt.NDArray[np.uint8]:
+    """Return the bytes of texts of 36 bytes each, none of them null, shape (n, 36)."""
     width = np.int64 if pa.types.is_large_string(texts.type) else np.int32
     _, offsets, data = texts.buffers()
     first = int(np.frombuffer(offsets, dtype=width, count=1, offset=texts.offset * width().itemsize)[0])
-    letters = np.frombuffer(data, dtype=np.uint8, count=36 * len(texts), offset=first).reshape(-1, 36)
-    return bool((_CLASS[letters] == _PATTERN).all())
+    return np.frombuffer(data, dtype=np.uint8, count=36 * len(texts), offset=first).reshape(-1, 36)

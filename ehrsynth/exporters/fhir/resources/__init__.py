@@ -11,6 +11,7 @@ from ehrsynth.exporters.fhir.resources.blood_pressure import BLOOD_PRESSURE
 from ehrsynth.exporters.fhir.resources.condition import CONDITION
 from ehrsynth.exporters.fhir.resources.coverage import COVERAGE
 from ehrsynth.exporters.fhir.resources.device import DEVICE
+from ehrsynth.exporters.fhir.resources.diagnostic_report import DIAGNOSTIC_REPORT
 from ehrsynth.exporters.fhir.resources.encounter import ENCOUNTER
 from ehrsynth.exporters.fhir.resources.immunization import IMMUNIZATION
 from ehrsynth.exporters.fhir.resources.location import LOCATION
@@ -39,6 +40,7 @@ BUILT_IN: tuple[Resource, ...] = (
     OBSERVATION,
     BLOOD_PRESSURE,
     CAUSE_OF_DEATH,
+    DIAGNOSTIC_REPORT,
     MEDICATION_REQUEST,
     PROCEDURE,
     IMMUNIZATION,

@@ -7,7 +7,15 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ehrsynth.exporters.fhir.datatypes import US_CORE, absent_without, concept_of, fixed_concept, make_concept, quantity
+from ehrsynth.exporters.fhir.datatypes import (
+    US_CORE,
+    absent_without,
+    concept_of,
+    fixed_concept,
+    make_concept,
+    panel_identifier,
+    quantity,
+)
 from ehrsynth.exporters.fhir.joins import hits, whole
 from ehrsynth.exporters.fhir.resource import Resource, Source
 from ehrsynth.exporters.fhir.resources.observation import ABSENT_REASON, CATEGORY, is_blood_pressure, profiles
@@ -16,7 +24,7 @@ from ehrsynth.exporters.fhir.values import Code, Id, Link, Time
 
 __all__ = ["BLOOD_PRESSURE"]
 
-_OWN = ("patient_id", "encounter_id", "status", "effective_datetime", "time_precision", "practitioner_id")
+_OWN = ("panel_id", "patient_id", "encounter_id", "status", "effective_datetime", "time_precision", "practitioner_id")
 _PART = ("observation_id", "value_number", "value_unit", "absent_reason_code", "interpretation_code")
 
 
@@ -84,10 +92,12 @@ BLOOD_PRESSURE = Resource(
     type="Observation",
     table="observation",
     key="panel_key",
-    kind="panel",
+    kind="blood_pressure",
+    derived=True,
     rows=_rows,
     profile=US_CORE + "us-core-blood-pressure",
     elements={
+        "identifier": [panel_identifier()],
         "status": Code("status"),
         "category": [fixed_concept(CATEGORY, "vital-signs")],
         "code": _code("panel"),
