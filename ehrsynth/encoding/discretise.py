@@ -77,10 +77,10 @@ def levels(
 
 
 def age_bins(ages: npt.NDArray[np.floating[Any]], min_per_bin: int) -> npt.NDArray[np.float64]:
-    """Return the edges of bins of ages, each of at least `min_per_bin` patients and not finer than a year.
+    """Return the edges of bins of ages, whole years, each of at least `min_per_bin` patients or of none.
 
-    Edges are whole years; the first year of life may be a bin of its own. Bins are made from the youngest up; what is
-    left over at the top joins the last bin.
+    Bins are made from the youngest up; what is left over at the top joins the last bin. Where a source knows only bands
+    of age (all of a decade on one year), those years are bins of their own and what lies between is empty.
 
     Parameters
     ----------
@@ -93,20 +93,26 @@ def age_bins(ages: npt.NDArray[np.floating[Any]], min_per_bin: int) -> npt.NDArr
     float64[bins + 1]
         Ascending; bin i is [edges[i], edges[i + 1]).
     """
-    years = np.floor(ages).astype(np.int64)
-    counts = np.bincount(years)
-    edges = [int(years.min())]
+    counts = np.bincount(np.floor(ages).astype(np.int64))
+    first = int(np.flatnonzero(counts)[0])
+    counts = counts[first:]
+    # A year that holds more than its four neighbours on either side together stands for a band.
+    around = np.convolve(counts, np.ones(9, dtype=np.int64))[4 : 4 + len(counts)]
+    alone = (counts >= min_per_bin) & (counts * 2 > around) & (len(counts) > 1)
+    edges = [0]
     running = 0
-    for year, count in enumerate(counts):
-        running += int(count)
+    for year, count in enumerate(counts.tolist()):
+        if alone[year] and year > edges[-1] and running == 0:
+            edges.append(year)
+        running += count
         if running >= min_per_bin:
             edges.append(year + 1)
             running = 0
-    if len(edges) == 1:
-        edges.append(len(counts))
-    elif running:
+    if running and len(edges) > 1:
         edges[-1] = len(counts)
-    return np.array(edges, dtype=np.float64)
+    elif edges[-1] < len(counts):
+        edges.append(len(counts))
+    return np.array(edges, dtype=np.float64) + first
 
 
 _BANDS = (0.0, 1.0, 5.0, 12.0, 18.0, 30.0, 40.0, 50.0, 60.0, 70.0, 80.0)

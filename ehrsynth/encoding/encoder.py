@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import date
 from typing import Any
 
 import numpy as np
@@ -197,8 +198,10 @@ def _people(
     first_start = np.full(n_all, NO_TIME, dtype=np.int64)
     np.maximum.at(first_start, visits.patient, np.where(visits.start == NO_TIME, NO_TIME, -visits.start))
     first_day = np.where(first_start == NO_TIME, NO_TIME, -first_start // 86_400)
-    # Without dates a record begins where the source says its cover begins.
-    first_day = first_known(first_day, days(records["patient"]["record_start_date"]))
+    # Without dates a record begins where the source says its cover begins, or (generated records) ends.
+    first_day = first_known(
+        first_day, days(records["patient"]["record_start_date"]), np.full(n_all, _stated_day(records))
+    )
     has_visit = np.bincount(visits.patient, minlength=n_all) > 0
     ageless = has_visit & ((birth == NO_TIME) | (first_day == NO_TIME))
     start = np.where(visits.start == NO_TIME, first_day[visits.patient], visits.start // 86_400)
@@ -222,7 +225,7 @@ def _people(
         raise LearningError(
             f"Only {len(people)} patients can be learned from, fewer than the minimum of {min_patients}.",
             table="patient",
-            hint="A model of so few would tell about each of them." + (f" {' '.join(notes)}" if notes else ""),
+            hint=" ".join(["A model of so few would tell about each of them.", *notes]),
         )
     position = np.cumsum(keep) - 1
     mask = keep[visits.patient]
@@ -233,6 +236,12 @@ def _people(
         end=visits.end[mask],
     )
     return kept, people, np.maximum(age[mask], 0.0)
+
+
+def _stated_day(records: Records) -> int:
+    """Return the day that the provenance names as the reference date, or `NO_TIME`."""
+    stated = records.provenance.details.get("reference_date")
+    return (date.fromisoformat(stated) - date(1970, 1, 1)).days if isinstance(stated, str) else NO_TIME
 
 
 def _visit_columns(encounters: pa.Table, visits: _Visits, min_patients: int, dated: bool) -> Any:

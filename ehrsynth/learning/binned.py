@@ -62,6 +62,7 @@ class Bins:
             n_classes=len(self.encounter_classes),
             n_stays=self.n_stays,
             n_bands=len(self.visit_edges),
+            n_sexes=len(self.strata.sexes),
         )
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import reduce
+from operator import add
 
 import numpy as np
 import numpy.typing as npt
@@ -75,7 +77,7 @@ def learn_family(
         parent, parent_table = condition_parents(timelines, family, conditions), "condition"
     else:
         parent, parent_table = np.full(family.n_codes, -1, dtype=np.int32), name
-    tables, lift = _tables(family, name, posteriors, parent, parent_table, own, n_strata, min_patients)
+    tables, lift = _tables(timelines, family, name, posteriors, parent, parent_table, own, n_strata, min_patients)
     sex_limit, age_min, age_max = _limits(family)
     repeats = _repeats(family)
     duration, duration_days, duration_known = _durations(timelines, family, min_patients)
@@ -103,7 +105,35 @@ def learn_family(
     )
 
 
+def _counted(
+    posteriors: Iterable[StatePosterior],
+    name: str,
+    codes: tuple[int, int],
+    parent: npt.NDArray[np.int32],
+    parent_table: str,
+    *,
+    predicted: bool,
+    n_strata: int,
+) -> FamilyCounts:
+    """Return the counts of a range of codes over all chunks."""
+    return reduce(
+        add,
+        (
+            count_family(
+                chunk,
+                chunk.timelines.families[name].select_codes(*codes),
+                parent,
+                chunk.timelines.families[parent_table],
+                predicted=predicted,
+                n_strata=n_strata,
+            )
+            for chunk in posteriors
+        ),
+    )
+
+
 def _tables(
+    timelines: Timelines,
     family: FamilyTimeline,
     name: str,
     posteriors: Iterable[StatePosterior],
@@ -117,28 +147,23 @@ def _tables(
     tables: list[CodeTables] = []
     lifts: list[Doubles] = []
     n_states = next(iter(posteriors)).gamma.shape[1]
+    n_parents = timelines.families[parent_table].n_codes
     for start, stop in code_blocks(family.n_codes, n_strata, n_states):
-        counts: FamilyCounts | None = None
-        n_parents = 0
-        for chunk in posteriors:
-            part = chunk.timelines.families[name]
-            mothers = chunk.timelines.families[parent_table]
-            n_parents = mothers.n_codes
-            found = count_family(chunk, part.select_codes(start, stop), parent[start:stop], mothers, n_strata)
-            counts = found if counts is None else counts + found
-        assert counts is not None
+        mother = parent[start:stop]
         layout = code_layout(stop - start, n_parents)
         if own is None:
-            block = family_tables(counts.pooled(layout, parent[start:stop]), parent[start:stop])
+            pooled = _counted(posteriors, name, (start, stop), mother, parent_table, predicted=False, n_strata=1)
+            block = family_tables(pooled.of_stratum(0, layout, mother), mother)
         else:
             block = CodeTables(
                 never=own.never[:, start:stop],
                 never_with_parent=own.never_with_parent[:, start:stop],
                 previous=own.previous[:, start:stop],
                 earlier=own.earlier[:, start:stop],
-                parent=parent[start:stop],
+                parent=mother,
             )
         tables.append(block)
+        counts = _counted(posteriors, name, (start, stop), mother, parent_table, predicted=True, n_strata=n_strata)
         lifts.append(family_lift(counts, block, layout, min_patients))
     whole = CodeTables(
         parent=parent,

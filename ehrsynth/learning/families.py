@@ -29,22 +29,25 @@ _LIFT_STRENGTH = 8.0
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class StatePosterior:
-    """A chunk of patients with the weighted posterior of the state of each visit.
+    """A chunk of patients with what is known of the state of each visit.
 
     Attributes
     ----------
     timelines : Timelines
     stratum : int64[V]
     gamma : float32[V, Q]
-        Times the patient's weight.
-    ghosts : float32[V, Q] or None
+        P(state | everything in the record), times the patient's weight.
+    predicted : float32[V, Q]
+        P(state | everything but the codes), times the weight: what generation will meet in people of this sex and age.
+    ghost_ratio : float32[V, Q] or None
         Zero-truncated conditions: expected visits without a condition for each recorded one.
     """
 
     timelines: Timelines
     stratum: npt.NDArray[np.int64]
     gamma: npt.NDArray[np.float32]
-    ghosts: npt.NDArray[np.float32] | None
+    predicted: npt.NDArray[np.float32]
+    ghost_ratio: npt.NDArray[np.float32] | None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -108,36 +111,52 @@ def count_family(
     family: FamilyTimeline,
     parent: npt.NDArray[np.int32],
     parent_family: FamilyTimeline,
-    n_strata: int,
+    *,
+    predicted: bool = False,
+    n_strata: int = 1,
 ) -> FamilyCounts:
-    """Return the counts of `family` (all of its codes, or a selection) in a chunk."""
+    """Return the counts of `family` (all of its codes, or a selection) in a chunk.
+
+    Parameters
+    ----------
+    chunk : StatePosterior
+    family, parent_family : FamilyTimeline
+        Of the chunk.
+    parent : int32[C]
+    predicted : bool
+        Whether states are those predicted without the codes, instead of those inferred with them.
+    n_strata : int
+        R; with 1 all strata are counted together.
+    """
     layout = code_layout(family.n_codes, parent_family.n_codes)
     evidence = code_evidence(chunk.timelines, family, layout, parent, parent_family)
-    n_visits, n_states = chunk.gamma.shape
-    own = family.table == "condition" and chunk.ghosts is not None
+    occupancy = chunk.predicted if predicted else chunk.gamma
+    stratum = chunk.stratum if n_strata > 1 else np.zeros_like(chunk.stratum)
+    n_visits, n_states = occupancy.shape
     shape = (n_strata, layout.n_rows, n_states)
-    rows, unseen = np.zeros(shape), np.zeros((n_strata, layout.n_history, n_states))
-    visits, unseen_visits = np.zeros((n_strata, n_states)), np.zeros((n_strata, n_states))
     # The stratum is one more digit of the row number: one pass counts all strata.
     history = SparseRows(
         evidence.history_visits,
-        chunk.stratum[evidence.history_visits] * layout.n_history + evidence.history_rows,
+        stratum[evidence.history_visits] * layout.n_history + evidence.history_rows,
         n_visits,
         n_strata * layout.n_history,
     )
     present = SparseRows(
         evidence.visits,
-        chunk.stratum[evidence.visits] * layout.n_rows + evidence.rows,
+        stratum[evidence.visits] * layout.n_rows + evidence.rows,
         n_visits,
         n_strata * layout.n_rows,
     )
-    rows += present.scatter(chunk.gamma).reshape(shape)
-    rows[:, : layout.n_history] = history.scatter(chunk.gamma).reshape(unseen.shape)
-    np.add.at(visits, chunk.stratum, chunk.gamma)
-    if own and chunk.ghosts is not None:
-        unseen = history.scatter(chunk.ghosts).reshape(unseen.shape)
-        np.add.at(unseen_visits, chunk.stratum, chunk.ghosts)
-    cells = chunk.stratum[family.visits] * family.n_codes + family.codes
+    rows = present.scatter(occupancy).reshape(shape)
+    rows[:, : layout.n_history] = history.scatter(occupancy).reshape(n_strata, layout.n_history, n_states)
+    visits, unseen_visits = np.zeros((n_strata, n_states)), np.zeros((n_strata, n_states))
+    np.add.at(visits, stratum, occupancy)
+    unseen = np.zeros((n_strata, layout.n_history, n_states))
+    if family.table == "condition" and chunk.ghost_ratio is not None:
+        ghosts = occupancy * chunk.ghost_ratio
+        unseen = history.scatter(ghosts).reshape(unseen.shape)
+        np.add.at(unseen_visits, stratum, ghosts)
+    cells = stratum[family.visits] * family.n_codes + family.codes
     patients = distinct_patients(cells, chunk.timelines.patient_of_visit[family.visits], n_strata * family.n_codes)
     return FamilyCounts(
         rows=rows,

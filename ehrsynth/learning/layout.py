@@ -32,6 +32,8 @@ class RowLayout:
     ends               V       none does
     ================== ======= =================================================================================
 
+    `n_sexes` are the sexes among the strata; no rows are theirs.
+
     The first two are the *history rows*: with the base alone they make the probability of a visit without codes.
     """
 
@@ -41,6 +43,7 @@ class RowLayout:
     n_classes: int
     n_stays: int
     n_bands: int
+    n_sexes: int = 1
 
     @property
     def previous_absent(self) -> int:

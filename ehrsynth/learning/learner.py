@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
@@ -129,19 +129,8 @@ def learn(
         measurements=measurements,
         disclosure=learn_disclosure(records, timelines, settings, notes),
     )
-    tell(LearningProgress(stage="done", log_likelihood=fitted.log_likelihood))
+    tell(LearningProgress(stage="done", log_likelihood=fitted.log_likelihood[-1]))
     return model
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Forest:
-    """A problem without sizes: bins, rows of evidence and the within-visit forest."""
-
-    problem: Problem
-
-    def sized(self, classes: int, states: int) -> Problem:
-        """Return the problem of so many classes and states."""
-        return replace(self.problem, n_classes=classes, n_states=states)
 
 
 def _choose_problem(
@@ -190,8 +179,8 @@ def _fit(
     chunks = problem.chunks(timelines, settings.chunk_visits)
     start = start_statistics(problem, timelines, chunks, generator)
 
-    def report(iteration: int, objective: float) -> None:
-        tell(LearningProgress(stage="trajectory", step=iteration, steps=settings.iterations, log_likelihood=objective))
+    def report(iteration: int, likelihood: float) -> None:
+        tell(LearningProgress(stage="trajectory", step=iteration, steps=settings.iterations, log_likelihood=likelihood))
 
     return em(problem, chunks, start, iterations=settings.iterations, tolerance=settings.tolerance, report=report)
 
@@ -209,7 +198,7 @@ def _provenance(
         "settings": settings.to_dict(),
         "seed": seed,
         "sizes_tried": sizes.tried,
-        "log_likelihood_by_patient": round(fitted.log_likelihood, 3),
+        "log_likelihood_by_patient": round(fitted.log_likelihood[-1], 3),
         "iterations": len(fitted.objective),
         "versions": versions("numpy", "pyarrow"),
     }

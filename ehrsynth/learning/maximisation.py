@@ -144,6 +144,21 @@ def _visit_counts(statistics: TrajectoryStatistics, layout: RowLayout) -> _Visit
     )
 
 
+def _initial_prior(counts: Doubles, n_sexes: int, strength: float) -> Doubles:
+    """Return the prior mean float64[R, Q] of the first state: sex and age act apart, each shrunk toward all.
+
+    P(q | sex, age) ~ P(q | sex) P(q | age) / P(q): what two factors that do not interact would give. Strata of few
+    people then lean on their age and not on everybody.
+    """
+    pooled = _share(counts, 1.0)
+    by = counts.reshape(n_sexes, -1, counts.shape[-1])
+    of_sex, of_age = (_toward(by.sum(axis=axis), strength, pooled) for axis in (1, 0))
+    product = of_sex[:, None] * of_age[None] / pooled
+    product /= product.sum(axis=-1, keepdims=True)
+    result: Doubles = product.reshape(counts.shape)
+    return result
+
+
 def maximise(
     statistics: TrajectoryStatistics, layout: RowLayout, parent: npt.NDArray[np.int32], strengths: Strengths
 ) -> TrajectoryTables:
@@ -157,7 +172,6 @@ def maximise(
         statistics.rows, statistics.visits, layout, parent, statistics.unseen, statistics.unseen_visits
     )
     visit = _visit_counts(statistics, layout)
-    pooled_initial = _share(statistics.initial, 1.0)
     pooled = statistics.transition.sum(axis=0)
     k = pooled.shape[-1]
     pooled = _toward(pooled, strengths.transition, np.full(pooled.shape, 1.0 / k))
@@ -165,7 +179,11 @@ def maximise(
     if len(statistics.transition) > 1:
         transition = _toward(statistics.transition, strengths.transition_stratum, pooled[None])
     return TrajectoryTables(
-        initial=_toward(statistics.initial, strengths.initial, pooled_initial),
+        initial=_toward(
+            statistics.initial,
+            strengths.initial,
+            _initial_prior(statistics.initial, layout.n_sexes, strengths.initial),
+        ),
         transition=transition,
         end_hazard=_toward(visit.end[0], strengths.end, visit.end[1])[..., 1],
         gap=_toward(visit.gap[0], strengths.gap, visit.gap[1]),
@@ -191,7 +209,7 @@ def log_prior(tables: TrajectoryTables, statistics: TrajectoryStatistics, layout
         (s.encounter_class, tables.encounter_class, visit.encounter_class),
         (s.stay, tables.stay, visit.stay),
         (s.end, np.stack([1 - tables.end_hazard, tables.end_hazard], axis=-1), visit.end),
-        (s.initial, tables.initial, (None, _share(statistics.initial, 1.0))),
+        (s.initial, tables.initial, (None, _initial_prior(statistics.initial, layout.n_sexes, s.initial))),
         (
             s.transition,
             tables.transition,
@@ -220,5 +238,9 @@ def choose_strengths(
         if table.size:
             flat = np.broadcast_to(margin, table.shape).reshape(-1, table.shape[-1])
             found[name] = dirichlet_strength(table.reshape(-1, table.shape[-1]), flat, getattr(strengths, name))
-    found["initial"] = dirichlet_strength(statistics.initial, _share(statistics.initial, 1.0), strengths.initial)
+    found["initial"] = dirichlet_strength(
+        statistics.initial,
+        _initial_prior(statistics.initial, layout.n_sexes, strengths.initial),
+        strengths.initial,
+    )
     return replace(strengths, **found)

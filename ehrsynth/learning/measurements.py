@@ -97,7 +97,7 @@ class _Levels:
 
 
 def _levels(rows: NumericRows, score: Doubles, posteriors: Iterable[StatePosterior]) -> _Levels:
-    """Find levels such that scores, read through the mixture of the states' normals, have these levels in the states."""
+    """Find levels that the scores have in the states once they are read through the mixture that the levels make."""
     n_measurements = len(rows.code)
     counts = _sums(rows, np.ones(len(score)), posteriors)
     total = np.maximum(counts.sum(axis=0), 1e-12)
@@ -204,7 +204,7 @@ def _components(
 
 
 def _products(group: Ints, measurement: Ints, value: Doubles, m: int) -> tuple[Doubles, Doubles]:
-    """Return the sums over groups of S S' and n n', where S and n are the sums and counts by measurement: [M, M] each."""
+    """Return sums over groups of S S' and n n' [M, M], with S and n the sums and counts by measurement."""
     order = np.lexsort((measurement, group))
     number = np.unique(group[order], return_inverse=True)[1]
     products, counts = np.zeros((m, m)), np.zeros((m, m))

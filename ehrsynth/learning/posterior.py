@@ -16,8 +16,8 @@ from ehrsynth.learning.trajectory import Problem
 
 __all__ = ["Posteriors"]
 
-_MOST_KEPT = 100_000_000
-"""Visits times states that are kept in memory (400 MB)."""
+_MOST_KEPT = 40_000_000
+"""Visits times states that are kept in memory (at most 480 MB)."""
 
 
 class Posteriors:
@@ -39,6 +39,9 @@ class Posteriors:
     def __init__(self, problem: Problem, tables: TrajectoryTables, timelines: Timelines, chunk_visits: int) -> None:
         self._problem = problem
         self._weights = problem.weights(tables)
+        # The weights of what a visit says besides its codes.
+        self._visit_rows = self._weights.rows.copy()
+        self._visit_rows[: problem.layout.gap] = 0.0
         self._timelines = timelines
         self._chunk_visits = chunk_visits
         n_states = problem.n_classes * problem.n_states
@@ -66,7 +69,13 @@ class Posteriors:
     def _infer(self, part: Timelines, binned: BinnedVisits) -> tuple[StatePosterior, npt.NDArray[np.float64]]:
         emission, empty = log_emission(binned, self._weights)
         posterior = infer(binned, self._weights, emission)
-        gamma = posterior.gamma * binned.visit_weight[:, None]
-        ghosts = gamma * (empty / (1.0 - empty)) if self._weights.zero_truncated else None
-        chunk = StatePosterior(timelines=part, stratum=binned.stratum, gamma=gamma, ghosts=ghosts)
+        without_codes = infer(binned, self._weights, binned.present.gather(self._visit_rows))
+        weight = binned.visit_weight[:, None]
+        chunk = StatePosterior(
+            timelines=part,
+            stratum=binned.stratum,
+            gamma=posterior.gamma * weight,
+            predicted=without_codes.gamma * weight,
+            ghost_ratio=empty / (1.0 - empty) if self._weights.zero_truncated else None,
+        )
         return chunk, posterior.block_posterior

@@ -50,7 +50,7 @@ class LearningSettings:
     min_patients: int = 5
     states: int | Literal["auto"] = "auto"
     classes: int | Literal["auto"] = "auto"
-    iterations: int = 15
+    iterations: int = 30
     tolerance: float = 1e-4
     max_visits: int = 500
     validation_fraction: float = 0.15
@@ -104,7 +104,7 @@ class LearningProgress:
     step, steps : int
         Step of so many in the stage, from 1.
     log_likelihood : float or None
-        Of the trajectories, natural logarithm, by patient; with the log-prior that EM ascends.
+        Of the trajectories, natural logarithm, by patient: of those learned from, or (stage ``sizes``) held out.
     message : str
         A few words for a person.
     """

@@ -17,6 +17,10 @@ _MOST_PATIENTS = 8_000
 """Patients that sizes are chosen on; more do not change the choice among so few candidates."""
 
 
+_NEAR = 2e-3
+"""Part of the log-likelihood by which a larger size may be worse when the choice is made on a sample."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Sizes:
     """Classes and states of each, and the held-out log-likelihood by patient of every pair that was tried."""
@@ -35,7 +39,7 @@ def candidates(n_patients: int, n_visits: int, settings: LearningSettings) -> li
     elif n_patients < 10_000:
         pairs = [(1, 16), (2, 12), (3, 12), (4, 12), (4, 16)]
     else:
-        pairs = [(2, 16), (4, 16), (6, 16)]
+        pairs = [(1, 32), (4, 16), (6, 16)]
     if n_visits < 2 * n_patients:
         # Single visits tell a class from a state by nothing.
         pairs = pairs if n_patients >= 2_000 else [(1, k) for _, k in pairs]
@@ -74,15 +78,16 @@ def choose_sizes(
     folds = 1 if pool.n_patients >= 2_000 else 3
     splits = [split_patients(pool.n_patients, settings.validation_fraction, generator) for _ in range(folds)]
     tried: dict[str, float] = {}
-    best: tuple[float, int, int] | None = None
     for step, (g, k) in enumerate(pairs, start=1):
         value = float(
             np.mean([score(pool.select_patients(rest), pool.select_patients(held), g, k) for rest, held in splits])
         )
         tried[f"{g}x{k}"] = round(value, 4)
         report(step, len(pairs), f"{g} classes of {k} states", value)
-        # A larger model must be better, not as good.
-        if best is None or value > best[0] + 1e-3 * abs(best[0]):
-            best = (value, g, k)
-    assert best is not None
-    return Sizes(classes=best[1], states=best[2], tried=tried)
+    scores = list(tried.values())
+    best = max(range(len(pairs)), key=scores.__getitem__)
+    if pool is not timelines:
+        # All patients carry more states than the few that the choice was made on.
+        near = [i for i, value in enumerate(scores) if value >= scores[best] - _NEAR * abs(scores[best])]
+        best = max(near, key=lambda i: pairs[i][0] * pairs[i][1])
+    return Sizes(classes=pairs[best][0], states=pairs[best][1], tried=tried)

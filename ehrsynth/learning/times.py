@@ -56,14 +56,14 @@ def learn_bins(timelines: Timelines, min_patients: int, notes: list[str]) -> Bin
     n = timelines.n_patients
     patients = timelines.patient_of_visit
     # A stratum must hold enough people for a lift of its own; with few patients there are few bands.
-    ages = stratum_ages(timelines.age_at_start, max(4 * min_patients, n // 12))
+    ages = stratum_ages(timelines.age_at_start, max(4 * min_patients, min(n // 12, 200)))
     strata = Strata(sexes=timelines.person["sex"].labels, age_edges=ages)
     n_bins = int(np.clip(timelines.n_visits // 200, 4, 16))
     gap = learn_histogram(timelines.gap_days, patients, min_patients=min_patients, n_coarse=n_bins, n_fine=512)
     if gap is None:
         notes.append(
-            "The source says nothing of the days between visits: they are drawn evenly from "
-            f"1 to {_ORDER_GAP_DAYS}, which describes nobody."
+            "The source says nothing of the days between visits: only their order was learned. Where dates are needed, "
+            f"gaps are drawn evenly from 1 to {_ORDER_GAP_DAYS} days, which describes nobody."
         )
     stay = learn_histogram(
         timelines.stay_minutes, patients, min_patients=min_patients, n_coarse=min(n_bins, 12), n_fine=512

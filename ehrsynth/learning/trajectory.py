@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import reduce
 from operator import add
 
@@ -63,16 +63,17 @@ class Fitted:
     ----------
     tables : TrajectoryTables
     strengths : Strengths
+    log_likelihood : tuple of float
+        Of the data under the tables before each step, by patient.
     objective : tuple of float
-        Log-likelihood plus log-prior of each iteration's tables, by patient.
-    log_likelihood : float
-        Of the data under the tables before the last step, by patient.
+        The same plus the log-prior, which is what the steps ascend. The prior changes at the start and once more after
+        three iterations, so only what follows can be compared.
     """
 
     tables: TrajectoryTables
     strengths: Strengths
+    log_likelihood: tuple[float, ...]
     objective: tuple[float, ...]
-    log_likelihood: float
 
 
 def start_statistics(
@@ -138,27 +139,27 @@ def em(
     iterations : int
         At most so many.
     tolerance : float
-        Stop when the objective improves by less than this part of itself.
-    report : callable (iteration from 1, objective by patient), optional
+        Stop when the objective improves by less than this part of the log-likelihood.
+    report : callable (iteration from 1, log-likelihood by patient), optional
     """
     strengths = choose_strengths(start, problem.layout, problem.parent, Strengths())
     tables = maximise(start, problem.layout, problem.parent, strengths)
     objective: list[float] = []
-    likelihood = float("nan")
+    likelihood: list[float] = []
     for iteration in range(1, iterations + 1):
         weights = problem.weights(tables)
         statistics = total(expectation(chunk, weights) for chunk in chunks)
-        likelihood = statistics.log_likelihood / statistics.patients
+        likelihood.append(statistics.log_likelihood / statistics.patients)
         prior = log_prior(tables, statistics, problem.layout, strengths)
-        objective.append(likelihood + prior / statistics.patients)
+        objective.append(likelihood[-1] + prior / statistics.patients)
         if report is not None:
-            report(iteration, objective[-1])
+            report(iteration, likelihood[-1])
         if iteration == _WARM_UP:
             strengths = choose_strengths(statistics, problem.layout, problem.parent, strengths)
         tables = maximise(statistics, problem.layout, problem.parent, strengths)
-        if iteration > _WARM_UP + 1 and objective[-1] - objective[-2] < tolerance * abs(objective[-1]):
+        if iteration > _WARM_UP + 1 and objective[-1] - objective[-2] < tolerance * abs(likelihood[-1]):
             break
-    return Fitted(tables=tables, strengths=strengths, objective=tuple(objective), log_likelihood=likelihood)
+    return Fitted(tables=tables, strengths=strengths, log_likelihood=tuple(likelihood), objective=tuple(objective))
 
 
 def total(parts: Iterable[TrajectoryStatistics]) -> TrajectoryStatistics:
@@ -175,8 +176,3 @@ def held_out(problem: Problem, chunks: Sequence[BinnedVisits], tables: Trajector
         likelihood += float(infer(chunk, weights, emission).log_likelihood @ chunk.weight)
         patients += float(chunk.weight.sum())
     return likelihood / patients
-
-
-def with_parents(problem: Problem, parent: npt.NDArray[np.int32]) -> Problem:
-    """Return the problem with another within-visit forest."""
-    return replace(problem, parent=parent)
