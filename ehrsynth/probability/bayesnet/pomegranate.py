@@ -75,9 +75,12 @@ def estimate_with_pomegranate(
         node = _distribution(np.full(shape, 1 / shape[-1]))
         margin = counts.counts(child) / counts.total
         prior = np.stack([axis.reshape(-1) for axis in np.indices(shape)], axis=1)
+        # As in `shrink`: a row that nobody has becomes the margin, also without smoothing (pomegranate: uniform).
+        seen = counts.counts(child, parents).sum(axis=-1, keepdims=True) > 0
+        weight = np.broadcast_to(np.where(seen, strength, max(strength, 1.0)), shape).reshape(-1)
         for rows, weights in (
             (counts.rows[:, family], counts.weights),
-            (prior, strength * margin[prior[:, -1]]),
+            (prior, weight * margin[prior[:, -1]]),
         ):
             states = torch.as_tensor(rows.astype(np.int64))
             node.summarize(
