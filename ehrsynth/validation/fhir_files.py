@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import mmap
 import re
 import zlib
 from collections.abc import Callable, Iterable, Iterator
@@ -140,6 +141,11 @@ class FhirFiles:
     # -- documents ---------------------------------------------------------------------------------------------------
 
     def _document(self, path: Path, name: str) -> Iterator[Item]:
+        if path.stat().st_size > _WHOLE_LIMIT and not path.name.endswith(".gz"):
+            with path.open("rb") as handle, mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+                if _looks_like_bundle(mapped):
+                    yield from self._pieces(mapped, name)
+                    return
         data = b"".join(self._chunks(path, name)).removeprefix(b"\xef\xbb\xbf")
         if not data.strip():
             self.findings.add("invalid-json", name, f"{name}: the file is empty")
@@ -171,18 +177,21 @@ class FhirFiles:
             return
         self._parse(data, Where(name, 0))
         if _looks_like_bundle(data):
-            yield from self._pieces(data, name)
+            yield from self._pieces(data, name, reported=True)
 
-    def _pieces(self, data: bytes, name: str) -> Iterator[Item]:
-        """A Bundle entry by entry, without ever holding it all as objects."""
+    def _pieces(self, data: bytes | mmap.mmap, name: str, *, reported: bool = False) -> Iterator[Item]:
+        """A Bundle entry by entry, without ever holding it all as objects; `reported`: that it is broken is known."""
         spans, around = _entry_spans(data)
         head = {"resourceType": "Bundle"}
-        if around is not None:
-            try:
-                head = orjson.loads(data[: around[0] + 1] + data[around[1] :])
-            except orjson.JSONDecodeError:
-                kind = re.search(rb'"type"\s*:\s*"([a-z-]+)"', data[: around[0]])
-                head |= {"type": kind[1].decode()} if kind else {}
+        start = around[0] + 1 if around is not None else 4096
+        rest = (data[:start] + (data[around[1] :] if around is not None else b"")).removeprefix(b"\xef\xbb\xbf")
+        try:
+            head = orjson.loads(rest)
+        except orjson.JSONDecodeError as error:
+            if not reported:
+                self.findings.add("invalid-json", name, f"{name}: around its entries: {error}")
+            kind = re.search(rb'"type"\s*:\s*"([a-z-]+)"', data[:start])
+            head |= {"type": kind[1].decode()} if kind else {}
         yield from self._bundle(head, _Spans(self, data, spans, name), name)
 
     # -- Bundles -----------------------------------------------------------------------------------------------------
@@ -274,11 +283,11 @@ def _split_lines(chunks: Iterable[bytes]) -> Iterator[bytes]:
         yield rest
 
 
-def _looks_like_bundle(data: bytes) -> bool:
+def _looks_like_bundle(data: bytes | mmap.mmap) -> bool:
     return re.search(rb'"resourceType"\s*:\s*"Bundle"', data[:4096]) is not None or b'"entry"' in data[:4096]
 
 
-def _entry_spans(data: bytes) -> tuple[list[tuple[int, int]], tuple[int, int] | None]:
+def _entry_spans(data: bytes | mmap.mmap) -> tuple[list[tuple[int, int]], tuple[int, int] | None]:
     """Return where the entries of a Bundle's text stand, and its entry array without the brackets; no parsing."""
     depth, inside, begun, spans = 0, False, 0, []
     opened = 0
@@ -306,7 +315,7 @@ def _entry_spans(data: bytes) -> tuple[list[tuple[int, int]], tuple[int, int] | 
 class _Spans:
     """Entries parsed each time they are asked for; those that do not parse are reported the first time round."""
 
-    def __init__(self, files: FhirFiles, data: bytes, spans: list[tuple[int, int]], name: str) -> None:
+    def __init__(self, files: FhirFiles, data: bytes | mmap.mmap, spans: list[tuple[int, int]], name: str) -> None:
         self._files, self._data, self._spans, self._name = files, data, spans, name
         self._first = True
 
