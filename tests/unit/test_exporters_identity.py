@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+import uuid
 
 import pyarrow as pa
 import pytest
 
-from ehrsynth.exporters.fhir.identity import derived_ids, fhir_ids
+from ehrsynth.exporters.fhir.identity import SYSTEM, derived_ids, fhir_ids
 from ehrsynth.randomness import identifiers
 
 UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\Z")
@@ -50,6 +51,13 @@ def test_a_derived_id_is_never_the_key() -> None:
     mixed = derived_ids(pa.array([None, "7", keys[1].as_py(), "7"]), "practitioner_role").to_pylist()
     assert mixed == [None, mixed[1], made[1], mixed[1]]
     assert mixed[1] != fhir_ids(pa.array(["7"]), "practitioner_role")[0].as_py()
+
+
+def test_they_are_version_5_of_the_standard() -> None:
+    keys = ["1", "P 1/ä", "x" * 200, *map(str, range(50))]
+    namespace = uuid.uuid5(uuid.NAMESPACE_URL, SYSTEM)
+    expected = [str(uuid.uuid5(namespace, f"patient/{key}")) for key in keys]
+    assert fhir_ids(pa.array(keys), "patient").to_pylist() == expected
 
 
 def test_known_answer() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 import uuid
 
 import numpy as np
@@ -15,6 +17,9 @@ SYSTEM = "https://ehrsynth.example"
 """Root of our own identifier systems, under a top-level domain that nobody can own (RFC 2606)."""
 
 _NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, SYSTEM)
+
+_UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\Z").match
+_VARIANT = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}
 
 _PATTERN = np.frombuffer(b"".join(b"-" if at in (8, 13, 18, 23) else b"h" for at in range(36)), dtype=np.uint8)
 _CLASS = np.zeros(256, dtype=np.uint8)
@@ -69,14 +74,25 @@ def fhir_ids(keys: pa.Array, kind: str) -> pa.Array:
     if _are_uuids(keys):
         return keys
     encoded = keys.dictionary_encode()
-    ids = [_one(kind, key) for key in encoded.dictionary.to_pylist()]
+    ids = _ids_of(encoded.dictionary.to_pylist(), kind)
     return pa.array(ids, pa.string()).take(encoded.indices)
 
 
-def _one(kind: str, key: str) -> str | None:
-    if not key.strip():
-        return None
-    return key if _are_uuids(pa.array([key])) else str(uuid.uuid5(_NAMESPACE, f"{kind}/{key}"))
+def _ids_of(keys: list[str], kind: str) -> list[str | None]:
+    # uuid.uuid5 step by step: the name space and the kind are hashed once, and no UUID object is made per key.
+    start = hashlib.sha1(_NAMESPACE.bytes + f"{kind}/".encode(), usedforsecurity=False)
+    made: list[str | None] = []
+    for key in keys:
+        if _UUID(key):
+            made.append(key)
+        elif not key.strip():
+            made.append(None)
+        else:
+            digest = start.copy()
+            digest.update(key.encode())
+            h = digest.hexdigest()
+            made.append(f"{h[:8]}-{h[8:12]}-5{h[13:16]}-{_VARIANT[h[16]]}{h[17:20]}-{h[20:32]}")
+    return made
 
 
 def _are_uuids(keys: pa.Array) -> bool:
