@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,8 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ehrsynth import terminology
+from ehrsynth.validation.fhir_events import EVENTS, Event, first_at, is_in_error, when_at, whens_at
 from ehrsynth.validation.fhir_place import Where
-from ehrsynth.validation.fhir_primitives import When, is_later, parse_when
+from ehrsynth.validation.fhir_primitives import When, is_later
 from ehrsynth.validation.fhir_references import Scope
 from ehrsynth.validation.findings import Findings
 
@@ -22,88 +22,6 @@ Node = dict[str, Any]
 OLDEST_YEARS = 120.0
 _YEAR_DAYS = 365.2425
 _NONE_FIRST, _NONE_LAST = -(1 << 40), 1 << 40
-
-
-@dataclass(frozen=True)
-class _Event:
-    """What of a type of resource lies within a life.
-
-    Attributes
-    ----------
-    patient, encounter, code : str
-        Elements that lead to the patient and the encounter, and say what it is.
-    within_encounter : tuple of str
-        Elements (stems of choices) that lie on a day of the encounter too.
-    within_life : tuple of str
-    from_birth : tuple of str
-        Elements that may lie after death: what is planned, billed, filed.
-    order : tuple of (str, str)
-        Elements of which the first may not be later.
-    """
-
-    patient: str = "subject"
-    encounter: str = "encounter"
-    code: str = ""
-    within_encounter: tuple[str, ...] = ()
-    within_life: tuple[str, ...] = ()
-    from_birth: tuple[str, ...] = ()
-    order: tuple[tuple[str, str], ...] = ()
-
-
-_EVENTS: dict[str, _Event] = {
-    "AdverseEvent": _Event(within_life=("date",)),
-    "AllergyIntolerance": _Event(
-        patient="patient", code="code", within_life=("onset", "recordedDate"), order=(("onset", "recordedDate"),)
-    ),
-    "CarePlan": _Event(within_life=("period.start",), from_birth=("period.end",)),
-    "CareTeam": _Event(within_life=("period.start",), from_birth=("period.end",)),
-    "Claim": _Event(patient="patient", within_life=("billablePeriod",), from_birth=("created",)),
-    "ClinicalImpression": _Event(within_encounter=("effective",), within_life=("effective",)),
-    "Condition": _Event(
-        code="code",
-        within_encounter=("recordedDate",),
-        within_life=("onset", "abatement", "recordedDate"),
-        order=(("onset", "abatement"), ("onset", "recordedDate")),
-    ),
-    "Coverage": _Event(patient="beneficiary", from_birth=("period",)),
-    "DiagnosticReport": _Event(
-        code="code", within_encounter=("effective",), within_life=("effective",), from_birth=("issued",)
-    ),
-    "DocumentReference": _Event(encounter="context.encounter", from_birth=("date", "context.period")),
-    "Encounter": _Event(encounter="", within_life=("period",)),
-    "EpisodeOfCare": _Event(patient="patient", encounter="", within_life=("period",)),
-    "ExplanationOfBenefit": _Event(patient="patient", within_life=("billablePeriod",), from_birth=("created",)),
-    "Goal": _Event(encounter="", within_life=("start",)),
-    "ImagingStudy": _Event(within_encounter=("started",), within_life=("started",)),
-    "Immunization": _Event(
-        patient="patient", code="vaccineCode", within_encounter=("occurrence",), within_life=("occurrence",)
-    ),
-    "Media": _Event(within_life=("created",)),
-    "MedicationAdministration": _Event(
-        encounter="context",
-        code="medicationCodeableConcept",
-        within_encounter=("effective",),
-        within_life=("effective",),
-    ),
-    "MedicationDispense": _Event(
-        encounter="context", code="medicationCodeableConcept", within_life=("whenPrepared", "whenHandedOver")
-    ),
-    "MedicationRequest": _Event(
-        code="medicationCodeableConcept", within_encounter=("authoredOn",), within_life=("authoredOn",)
-    ),
-    "MedicationStatement": _Event(encounter="context", code="medicationCodeableConcept", within_life=("effective",)),
-    "Observation": _Event(
-        code="code", within_encounter=("effective",), within_life=("effective",), from_birth=("issued",)
-    ),
-    "Procedure": _Event(code="code", within_encounter=("performed",), within_life=("performed",)),
-    "QuestionnaireResponse": _Event(within_encounter=("authored",), within_life=("authored",)),
-    "ServiceRequest": _Event(code="code", within_encounter=("authoredOn",), within_life=("authoredOn",)),
-    "Specimen": _Event(
-        encounter="", within_life=("collection.collected",), order=(("collection.collected", "receivedTime"),)
-    ),
-}
-
-_SUFFIXES = ("", "DateTime", "Period", "Instant", "Date")
 
 
 @dataclass
@@ -160,21 +78,21 @@ class Plausibility:
         if kind == "Patient":
             self._take_patient(resource, name, where)
             return
-        event = _EVENTS.get(kind)
-        if event is None or _is_error(resource):
+        event = EVENTS.get(kind)
+        if event is None or is_in_error(resource):
             return
         patient = self._index(self._people, resource.get(event.patient), scope)
-        encounter = self._index(self._encounters, _first(resource, event.encounter), scope) if event.encounter else -1
+        encounter = self._index(self._encounters, first_at(resource, event.encounter), scope) if event.encounter else -1
         at = self._place(where)
         if kind == "Encounter":
             period = resource.get("period")
-            start, end = (_when(period, key) for key in ("start", "end")) if type(period) is dict else (None, None)
+            start, end = (when_at(period, key) for key in ("start", "end")) if type(period) is dict else (None, None)
             own = self._encounters.setdefault(name, len(self._encounters))
             self._stays[own] = (patient, start, end)
         for elements, until_death in ((event.within_life, True), (event.from_birth, False)):
             for element in elements:
                 contained = element in event.within_encounter
-                for place, when in _whens(resource, element):
+                for place, when in whens_at(resource, element):
                     self._bucket(f"{kind}.{place}", until_death, contained).add(patient, encounter, when, at)
         for first, second in event.order:
             self._check_order(resource, kind, first, second, where)
@@ -184,16 +102,16 @@ class Plausibility:
     def _take_patient(self, resource: Node, name: str, where: Where) -> None:
         own = self._people.setdefault(name, len(self._people))
         sex = resource.get("gender")
-        birth, death = _when(resource, "birthDate"), _when(resource, "deceasedDateTime")
+        birth, death = when_at(resource, "birthDate"), when_at(resource, "deceasedDateTime")
         self._lives[own] = (birth, death, sex if type(sex) is str else "")
         self._check_order(resource, "Patient", "birthDate", "deceasedDateTime", where)
 
-    def _take_codes(self, resource: Node, kind: str, event: _Event, patient: int, at: int) -> None:
+    def _take_codes(self, resource: Node, kind: str, event: Event, patient: int, at: int) -> None:
         concept = resource.get(event.code)
         codings = concept.get("coding") if type(concept) is dict else None
         if type(codings) is not list:
             return
-        dated = next((when for element in event.within_life for _, when in _whens(resource, element)), None)
+        dated = next((when for element in event.within_life for _, when in whens_at(resource, element)), None)
         codes = self._codes.setdefault(kind, _Codes())
         for coding in codings:
             if type(coding) is dict and type(coding.get("system")) is str and type(coding.get("code")) is str:
@@ -205,8 +123,8 @@ class Plausibility:
                 codes.where.append(at)
 
     def _check_order(self, resource: Node, kind: str, first: str, second: str, where: Where) -> None:
-        earlier = next(iter(_whens(resource, first)), None)
-        later = next(iter(_whens(resource, second)), None)
+        earlier = next(iter(whens_at(resource, first)), None)
+        later = next(iter(whens_at(resource, second)), None)
         if earlier is not None and later is not None and is_later(earlier[1], later[1]):
             self.findings.add("reversed-order", f"{kind}.{earlier[0]}", str(where), detail=f"Second: {later[0]}.")
 
@@ -274,7 +192,7 @@ class Plausibility:
         sex, youngest, oldest = self._limits()
         wrong_sex = (sex[coding] != 0) & (people.sex[patient] != 0) & (sex[coding] != people.sex[patient])
         names = [f"{system} {code}" for system, code in self._codings]
-        place = f"{kind}.{_EVENTS[kind].code}"
+        place = f"{kind}.{EVENTS[kind].code}"
         self._report("impossible-for-sex", place, wrong_sex, where, [names[i] for i in coding[wrong_sex][:1]])
         # As old as can be, and as young as can be, by what the dates leave open.
         born = people.birth_first[patient] > _NONE_FIRST
@@ -357,48 +275,3 @@ def _column(values: array[Any]) -> npt.NDArray[Any]:
         if values
         else np.zeros(0, np.int64)
     )
-
-
-def _is_error(resource: Node) -> bool:
-    if resource.get("status") == "entered-in-error":
-        return True
-    concept = resource.get("verificationStatus")
-    codings = concept.get("coding") if type(concept) is dict else None
-    return type(codings) is list and any(
-        type(item) is dict and item.get("code") in ("entered-in-error", "refuted") for item in codings
-    )
-
-
-def _first(resource: Node, path: str) -> Any:
-    """The value at a path; the first of several."""
-    value: Any = resource
-    for name in path.split("."):
-        value = value.get(name) if type(value) is dict else None
-        if type(value) is list:
-            value = value[0] if value else None
-    return value
-
-
-def _when(node: Any, key: str) -> When | None:
-    value = node.get(key)
-    return parse_when(value) if type(value) is str else None
-
-
-def _whens(resource: Node, element: str) -> Iterator[tuple[str, When]]:
-    """Yield the dates at `element`, whichever type a choice has; start and end of a period are two."""
-    *parents, stem = element.split(".")
-    node = _first(resource, ".".join(parents)) if parents else resource
-    if type(node) is not dict:
-        return
-    prefix = f"{parents[0]}." if parents else ""
-    for suffix in _SUFFIXES:
-        value = node.get(stem + suffix)
-        if type(value) is str:
-            when = parse_when(value)
-            if when is not None:
-                yield prefix + stem + suffix, when
-        elif type(value) is dict:
-            for end in ("start", "end"):
-                when = _when(value, end)
-                if when is not None:
-                    yield f"{prefix}{stem}{suffix}.{end}", when

@@ -8,6 +8,42 @@ from typing import Any
 
 from ehrsynth.validation.fhir_primitives import is_later, parse_when
 
+__all__ = [
+    "SNOMED",
+    "UCUM",
+    "acts_for_others",
+    "all_contained",
+    "any_of",
+    "at_least",
+    "codes",
+    "codings",
+    "components_have_other_codes",
+    "condition_abated",
+    "day_known",
+    "entered_in_error",
+    "has",
+    "has_content",
+    "identifier_like",
+    "implied",
+    "in_order",
+    "member_id",
+    "name_or_reason",
+    "needs",
+    "not_both",
+    "number",
+    "objects_in",
+    "one_of",
+    "range_in_order",
+    "says_something",
+    "snomed_value",
+    "status_in",
+    "ucum_quantity",
+    "ucum_value",
+    "value_or_reason",
+    "whole_ratio",
+    "without_use",
+]
+
 Node = dict[str, Any]
 UCUM = "http://unitsofmeasure.org"
 SNOMED = "http://snomed.info/sct"
