@@ -147,14 +147,13 @@ class Chain:
 
     def _step(self, step: int, state: Doubles, blocks: Doubles) -> Doubles:
         if self.strata == 1:
-            result: Doubles = np.matmul(state, blocks[0])
-            return result
+            return _multiply(state, blocks[0])
         out = np.empty(state.shape)
         for d in range(self.strata):
             lo, hi = self._bounds[step * self.strata + d], self._bounds[step * self.strata + d + 1]
             if hi > lo:
                 rows = self._rows[lo:hi]
-                out[:, rows] = np.matmul(state[:, rows], blocks[d])
+                out[:, rows] = _multiply(state[:, rows], blocks[d])
         return out
 
     def outer(self, left: Doubles, right: Doubles) -> Doubles:
@@ -164,5 +163,38 @@ class Chain:
             chosen = slice(None) if self.strata == 1 else np.flatnonzero(self._stratum_before == d)
             before, after = self.before[chosen], self.after[chosen]
             for g in range(self.groups):
-                total[d, g] = left[g, before].T @ right[g, after]
+                total[d, g] = _cross(left[g, before], right[g, after])
         return total
+
+
+def _rows_at_once(width: int) -> int:
+    """Return how many rows to multiply by a square matrix in one go.
+
+    OpenBLAS hands products of more than 2**18 multiplications to threads, which costs ten times the product where it is
+    narrow, and on a busy machine far more; and the bits of a sum should not depend on how many cores there are.
+    """
+    return max(8, (1 << 18) // (width * width))
+
+
+def _multiply(state: Doubles, blocks: Doubles) -> Doubles:
+    """Return state[G, m, K] @ blocks[G, K, K]."""
+    groups, count, width = state.shape
+    rows = _rows_at_once(width)
+    whole = count // rows * rows
+    out = np.empty((groups, count, width))
+    if whole:
+        pieces = (groups, whole // rows, rows, width)
+        out[:, :whole] = np.matmul(state[:, :whole].reshape(pieces), blocks[:, None]).reshape(groups, whole, width)
+    np.matmul(state[:, whole:], blocks, out=out[:, whole:])
+    return out
+
+
+def _cross(left: Doubles, right: Doubles) -> Doubles:
+    """Return left[m, K].T @ right[m, K]."""
+    count, width = left.shape
+    rows = _rows_at_once(width)
+    whole = count // rows * rows
+    pieces = (whole // rows, rows, width)
+    parts = np.matmul(left[:whole].reshape(pieces).transpose(0, 2, 1), right[:whole].reshape(pieces))
+    total: Doubles = parts.sum(axis=0) + left[whole:].T @ right[whole:]
+    return total
