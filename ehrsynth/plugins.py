@@ -1,4 +1,4 @@
-"""Readers, exporters, checks and domain models by name, through entry points: ours and strangers' alike."""
+"""Readers, exporters, checks and metrics by name, through entry points: ours and strangers' alike."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ehrsynth.errors import UsageError
 
 __all__ = ["GROUPS", "load", "names", "nearest"]
 
-GROUPS = ("ehrsynth.readers", "ehrsynth.exporters", "ehrsynth.checks")
+GROUPS = ("ehrsynth.readers", "ehrsynth.exporters", "ehrsynth.checks", "ehrsynth.metrics")
 """The entry-point groups ehrsynth looks in."""
 
 

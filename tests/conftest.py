@@ -40,6 +40,12 @@ def models() -> ModuleType:
     return load_test_module("unit/models.py")
 
 
+@pytest.fixture(scope="session")
+def evaluated() -> ModuleType:
+    """The module ``tests/unit/evaluation_records.py``: records in a few words, and cohorts of a written-down process."""
+    return load_test_module("unit/evaluation_records.py")
+
+
 def load_test_module(path: str) -> ModuleType:
     """Import the module at `path` under ``tests/`` (which is no package: pytest imports by file)."""
     name = "ehrsynth_tests_" + path.removesuffix(".py").replace("/", "_")

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from ehrsynth.cli import export, generate, learn, models, show, validate, vocabularies
+from ehrsynth.cli import evaluate, export, generate, learn, models, show, validate, vocabularies
 from ehrsynth.errors import EhrsynthError, OutputError, exit_code
 
 __all__ = ["app", "main"]
@@ -32,6 +32,7 @@ app.command("learn")(learn.learn)
 app.command("generate")(generate.generate)
 app.command("export")(export.export)
 app.command("validate")(validate.validate)
+app.command("evaluate")(evaluate.evaluate)
 app.command("show")(show.show)
 app.add_typer(models.app, name="models")
 app.add_typer(vocabularies.app, name="vocabularies")
