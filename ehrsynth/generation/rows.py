@@ -80,6 +80,8 @@ class FamilySampler:
         self._duration_known = np.asarray(family.duration_known, dtype=np.float64)
         self.attributes = None if family.attributes is None else AttributeSampler(family.attributes)
         self.reason = _reasons(family)
+        # A condition is dated by the day of its visit.
+        self._has_times = family.table != "condition"
         # A continued drug keeps its dose, an implanted device its make; other columns are of the day.
         self._keeps_attributes = family.table in ("medication_request", "device")
 
@@ -88,31 +90,48 @@ class FamilySampler:
     ) -> tuple[Present, Rows]:
         """Return the codes of the visits and the rows they make."""
         present = self.codes.draw(visits, rng, parents)
-        more = rng.geometric(1 / (1 + self._repeats[present.code])) - 1
-        at = np.repeat(np.arange(len(present)), more + 1)
-        repeat = ranges(np.zeros(len(present), dtype=np.int64), more + 1)
-        time = self._times(present.visit[at], encounters, rng)
+        at, repeat, time = self._repeat(present, encounters, rng)
         source, code = self._with_followers(visits, present.visit[at], present.code[at])
         at, repeat, time = at[source], repeat[source], time[source]
         visit = present.visit[at]
         order = np.argsort((visit << 32) + (time - encounters.start[visit]), kind="stable")
-        visit, code, at = visit[order], code[order], at[order]
+        at, visit, code, repeat, time = at[order], visit[order], code[order], repeat[order], time[order]
         first, last, following, opening = _neighbours(visits.patient, visit, code, len(self.family.codings))
         attribute = np.full(len(code), -1) if self.attributes is None else self.attributes.draw(code, rng)
         if self._keeps_attributes:
             attribute = attribute[opening]
+        days = self._days(code, rng)
+        kept = _distinct(repeat, visit, code, attribute, time if self._has_times else np.zeros_like(time))
         return present, Rows(
-            visit=visit,
-            code=code,
-            repeat=repeat[order],
-            recurs=present.recurs[at],
-            time=time[order],
-            days=self._days(code, rng),
-            first_visit=first,
-            last_visit=last,
-            next_visit=following,
-            attribute=attribute,
+            visit=visit[kept],
+            code=code[kept],
+            repeat=repeat[kept],
+            recurs=present.recurs[at][kept],
+            time=time[kept],
+            days=days[kept],
+            first_visit=first[kept],
+            last_visit=last[kept],
+            next_visit=following[kept],
+            attribute=attribute[kept],
         )
+
+    def _repeat(self, present: Present, encounters: Encounters, rng: np.random.Generator) -> tuple[Int, Int, Int]:
+        """Draw how often each code of a visit is recorded, and when; return the code of each row, its number and time.
+
+        Rows of one code in one visit are numbered in the order of time. An observation has no two at one time.
+        """
+        more = rng.geometric(1 / (1 + self._repeats[present.code])) - 1
+        at = np.repeat(np.arange(len(present)), more + 1)
+        repeat = ranges(np.zeros(len(present), dtype=np.int64), more + 1)
+        time = self._times(present.visit[at], encounters, rng)
+        several = np.flatnonzero((more > 0)[at])
+        if len(several):
+            time[several] = time[several[np.lexsort((time[several], at[several]))]]
+            if self.family.table == "observation":
+                twin = np.zeros(len(at), dtype=bool)
+                twin[1:] = (at[1:] == at[:-1]) & (time[1:] == time[:-1])
+                at, repeat, time = at[~twin], repeat[~twin], time[~twin]
+        return at, repeat, time
 
     def _times(self, visit: Int, encounters: Encounters, rng: np.random.Generator) -> Int:
         """Draw when in the stay each row happens, to the precision of its encounter."""
@@ -258,6 +277,19 @@ def _without_followers(family: CodeFamily, followers: dict[int, list[int]]) -> C
         # A leader whose parent was one of its followers.
         parent[parent == np.arange(len(parent))] = -1
     return replace(family, parent=parent, **tables)
+
+
+def _distinct(repeat: Int, *columns: Int) -> Bool:
+    """Return which rows to keep so that no two are the same in all columns; the lowest `repeat` stays."""
+    kept = np.ones(len(repeat), dtype=bool)
+    if not repeat.any():
+        return kept
+    order = np.lexsort((repeat, *columns[::-1]))
+    same = np.ones(len(order) - 1, dtype=bool)
+    for column in columns:
+        same &= column[order[1:]] == column[order[:-1]]
+    kept[order[1:][same]] = False
+    return kept
 
 
 def _neighbours(patient: Int, visit: Int, code: Int, n_codes: int) -> tuple[Int, Int, Int, Int]:
