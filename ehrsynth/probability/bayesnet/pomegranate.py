@@ -53,7 +53,7 @@ def estimate_with_pomegranate(
     """Return what `estimate_network` returns, summed up by pomegranate's distributions.
 
     The prior of each row is given as pseudo-observations: every parent configuration with every state of the child,
-    weighted by strength * margin. Agrees with `estimate_network` to 1e-6 (float32 sums); that one is 100 times faster
+    weighted by strength * margin. Agrees with `estimate_network` to 1e-6 (float32 sums); that one is 50 times faster
     and has no limit, so learning uses it and this one holds it to account.
 
     Raises
