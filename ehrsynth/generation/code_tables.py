@@ -31,8 +31,9 @@ class CodeTables:
         Whether parents are codes of the family itself.
     code : int64[C]
         The family's number of the code of each rank; ranks put parents first.
-    level_edges : int64[levels + 1]
-        Ranks of the codes with 0, 1, 2... ancestors.
+    level : int64[C]
+        How many ancestors each rank has; ascending.
+    n_levels : int
     parent : int64[C]
         Rank of the parent (its number, if of another family); -1 for none.
     children, child_start, child_count : int64
@@ -62,7 +63,8 @@ class CodeTables:
         self.code = np.argsort(depth, kind="stable")
         rank = np.empty(n_codes, dtype=np.int64)
         rank[self.code] = np.arange(n_codes)
-        self.level_edges = np.searchsorted(depth[self.code], np.arange(depth.max(initial=-1) + 2))
+        self.level: Int = depth[self.code]
+        self.n_levels = int(depth.max(initial=-1)) + 1
         parent = parent[self.code]
         self.parent = np.where(parent >= 0, rank[parent], -1) if self.own_tree else parent
         self.n_parents = n_codes if self.own_tree else int(parent.max(initial=-1)) + 1

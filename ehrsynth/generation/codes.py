@@ -179,28 +179,35 @@ class _Draw:
         """
         t = self._t
         visits = ranges(start, self.visits.offsets[1:])
-        base = self._arrivals(visits)
-        rank = base % t.n_codes
         parents = self._outer
         if len(parents):
             v = parents // t.n_parents
             parents = parents[v >= start[self.visits.patient[v]]]
-        forced = visits[self.first_rank[visits] >= 0]
-        forced = forced * t.n_codes + self.first_rank[forced]
-        known = self._histories(start, before)
+        first = visits[self.first_rank[visits] >= 0]
+        first = first * t.n_codes + self.first_rank[first]
+        levels = zip(
+            self._by_level(self._arrivals(visits)),
+            self._by_level(first),
+            self._by_level(self._histories(start, before)),
+            strict=True,
+        )
         found: list[Int] = []
-        for low, high in pairwise(t.level_edges):
-            new = [base[(rank >= low) & (rank < high)]]
+        for new, forced, history in levels:
+            parents = parents[t.child_count[parents % max(t.n_parents, 1)] > 0]
             if len(parents):
-                new[0] = self._without_parent(new[0], parents)
-                new.append(self._of_parents(parents))
-            new.append(forced[(forced % t.n_codes >= low) & (forced % t.n_codes < high)])
-            history = known[(known % t.n_codes >= low) & (known % t.n_codes < high)]
-            level = self._with_recurrences(np.concatenate(new), history, start, before)
-            found.append(level)
+                new = np.concatenate([self._without_parent(new, parents), self._of_parents(parents)])
+            present = self._with_recurrences(np.concatenate([new, forced]), history, start, before)
+            found.append(present)
             if t.own_tree:
-                parents = np.sort(level >> 1)
+                parents = np.sort(present >> 1)
         return np.sort(np.concatenate(found))
+
+    def _by_level(self, keys: Int) -> list[Int]:
+        """Part visit * n_codes + rank by the level of the rank, each part in its order."""
+        level = self._t.level[keys % self._t.n_codes]
+        keys = keys[np.argsort(level, kind="stable")]
+        edges = np.cumsum(np.bincount(level, minlength=self._t.n_levels))
+        return [keys[low:high] for low, high in zip([0, *edges[:-1].tolist()], edges.tolist(), strict=True)]
 
     def _possible(self, visit: Int, rank: Int) -> Bool:
         """Whether sex and exact age allow each code in each visit."""
@@ -265,6 +272,8 @@ class _Draw:
     def _with_recurrences(self, new: Int, history: Int, start: Int, before: Int) -> Int:
         """Keep the first of each person's new codes that have no history, and draw what recurs of all."""
         t = self._t
+        if not len(new) and not len(history):
+            return new
         visit, rank = np.divmod(np.concatenate([history, new]), t.n_codes)
         patient = self.visits.patient[visit]
         order = np.argsort((patient * t.n_codes + rank) * len(self.visits) + visit, kind="stable")
