@@ -24,7 +24,7 @@ from ehrsynth.learning.families import (
 from ehrsynth.learning.parameters import CodeTables
 from ehrsynth.learning.times import even_days, learn_histogram
 from ehrsynth.learning.tree import condition_parents
-from ehrsynth.model import CodeFamily
+from ehrsynth.model import CodeFamily, Strata
 from ehrsynth.probability.histogram import Histogram
 from ehrsynth.terminology import limits
 
@@ -43,7 +43,7 @@ def learn_family(
     name: str,
     posteriors: Iterable[StatePosterior],
     *,
-    n_strata: int,
+    strata: Strata,
     own: CodeTables | None = None,
     zero_truncated: bool = False,
     min_patients: int,
@@ -60,7 +60,7 @@ def learn_family(
         A family of the timelines.
     posteriors : iterable of StatePosterior
         Over the same patients, in order; read once for each block of codes.
-    n_strata : int
+    strata : Strata
     own : CodeTables, optional
         Of the conditions: the tables and the forest that EM learned. Others get theirs given the states, with the most
         telling condition of the visit as parent.
@@ -77,7 +77,7 @@ def learn_family(
         parent, parent_table = condition_parents(timelines, family, conditions), "condition"
     else:
         parent, parent_table = np.full(family.n_codes, -1, dtype=np.int32), name
-    tables, lift = _tables(timelines, family, name, posteriors, parent, parent_table, own, n_strata, min_patients)
+    tables, lift = _tables(timelines, family, name, posteriors, parent, parent_table, own, strata, min_patients)
     sex_limit, age_min, age_max = _limits(family)
     repeats = _repeats(family)
     duration, duration_days, duration_known = _durations(timelines, family, min_patients)
@@ -140,13 +140,14 @@ def _tables(
     parent: npt.NDArray[np.int32],
     parent_table: str,
     own: CodeTables | None,
-    n_strata: int,
+    strata: Strata,
     min_patients: int,
 ) -> tuple[CodeTables, Doubles]:
     """Return the tables and lifts of all codes, block after block."""
     tables: list[CodeTables] = []
     lifts: list[Doubles] = []
     n_states = next(iter(posteriors)).gamma.shape[1]
+    n_strata, n_sexes = len(strata), len(strata.sexes)
     n_parents = timelines.families[parent_table].n_codes
     for start, stop in code_blocks(family.n_codes, n_strata, n_states):
         mother = parent[start:stop]
@@ -164,7 +165,7 @@ def _tables(
             )
         tables.append(block)
         counts = _counted(posteriors, name, (start, stop), mother, parent_table, predicted=True, n_strata=n_strata)
-        lifts.append(family_lift(counts, block, layout, min_patients))
+        lifts.append(family_lift(counts, block, layout, n_sexes=n_sexes, min_patients=min_patients))
     whole = CodeTables(
         parent=parent,
         **{

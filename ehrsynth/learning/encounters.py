@@ -13,7 +13,7 @@ from ehrsynth.encoding import Timelines
 from ehrsynth.learning.evidence import SparseRows
 from ehrsynth.learning.families import StatePosterior
 from ehrsynth.learning.parameters import TrajectoryTables
-from ehrsynth.learning.times import gap_days_or_assumed, learn_histogram, stay_minutes_or_none
+from ehrsynth.learning.times import gap_days_or_assumed, learn_histogram, split_by_class, stay_minutes_or_none
 from ehrsynth.learning.trajectory import Problem
 from ehrsynth.model import Trajectory
 from ehrsynth.probability.histogram import Histogram
@@ -122,6 +122,14 @@ def learn_trajectory(
     n_states = problem.n_classes * problem.n_states
     patients = timelines.patient_of_visit
     start_minutes = learn_histogram(timelines.start_minute, patients, min_patients=min_patients, n_coarse=8, n_fine=288)
+    if start_minutes is not None:
+        known_start = timelines.start_minute >= 0
+        start_minutes = split_by_class(
+            start_minutes,
+            timelines.start_minute[known_start],
+            timelines.encounter_class.index[known_start].astype(np.int64),
+            16,
+        )
     counts: _EncounterCounts | None = None
     for chunk in posteriors:
         part = _count(chunk, n_classes, n_strata, start_minutes)

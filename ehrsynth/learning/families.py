@@ -12,7 +12,7 @@ from ehrsynth.encoding import FamilyTimeline, Timelines
 from ehrsynth.encoding.discretise import distinct_patients
 from ehrsynth.learning.evidence import SparseRows, code_evidence
 from ehrsynth.learning.layout import RowLayout
-from ehrsynth.learning.lift import odds_lift
+from ehrsynth.learning.lift import expected_visits, odds_lift, shrunk_targets
 from ehrsynth.learning.maximisation import CodeCounts, Strengths, code_counts, code_tables, margins
 from ehrsynth.learning.parameters import CodeTables
 from ehrsynth.learning.strength import beta_strength
@@ -23,8 +23,6 @@ Doubles = npt.NDArray[np.float64]
 
 _MOST_CELLS = 40_000_000
 """Cells of the counts by stratum that are held at a time; more codes are counted in several passes."""
-
-_LIFT_STRENGTH = 8.0
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -81,17 +79,6 @@ class FamilyCounts:
     def of_stratum(self, r: int, layout: RowLayout, parent: npt.NDArray[np.int32]) -> CodeCounts:
         """Return presences and trials in one stratum."""
         return code_counts(self.rows[r], self.visits[r], layout, parent, self.unseen[r], self.unseen_visits[r])
-
-    def pooled(self, layout: RowLayout, parent: npt.NDArray[np.int32]) -> CodeCounts:
-        """Return presences and trials over all strata."""
-        return code_counts(
-            self.rows.sum(axis=0),
-            self.visits.sum(axis=0),
-            layout,
-            parent,
-            self.unseen.sum(axis=0),
-            self.unseen_visits.sum(axis=0),
-        )
 
 
 def code_layout(n_codes: int, n_parents: int) -> RowLayout:
@@ -157,7 +144,8 @@ def count_family(
         unseen = history.scatter(ghosts).reshape(unseen.shape)
         np.add.at(unseen_visits, stratum, ghosts)
     cells = stratum[family.visits] * family.n_codes + family.codes
-    patients = distinct_patients(cells, chunk.timelines.patient_of_visit[family.visits], n_strata * family.n_codes)
+    people = chunk.timelines.patient_of_visit[family.visits]
+    patients = distinct_patients(cells, people, n_strata * family.n_codes)
     return FamilyCounts(
         rows=rows,
         unseen=unseen,
@@ -179,17 +167,17 @@ def family_tables(counts: CodeCounts, parent: npt.NDArray[np.int32], strengths: 
     return code_tables(counts, strengths, parent)
 
 
-def family_lift(counts: FamilyCounts, tables: CodeTables, layout: RowLayout, min_patients: int) -> Doubles:
+def family_lift(
+    counts: FamilyCounts, tables: CodeTables, layout: RowLayout, *, n_sexes: int, min_patients: int
+) -> Doubles:
     """Return the odds multipliers float64[R, C] of the counted codes."""
-    return np.stack(
+    in_stratum = [counts.of_stratum(r, layout, tables.parent) for r in range(len(counts.visits))]
+    observed = np.stack(
         [
-            odds_lift(
-                counts.of_stratum(r, layout, tables.parent),
-                tables,
-                counts.patients[r],
-                strength=_LIFT_STRENGTH,
-                min_patients=min_patients,
-            )
-            for r in range(len(counts.visits))
+            sum((present.sum(axis=0) for present, _ in one.items().values()), np.zeros(layout.n_codes))
+            for one in in_stratum
         ]
     )
+    expected = np.stack([expected_visits(one, tables) for one in in_stratum])
+    targets = shrunk_targets(observed, expected, counts.patients, n_sexes, min_patients)
+    return np.stack([odds_lift(one, tables, target) for one, target in zip(in_stratum, targets, strict=True)])

@@ -103,7 +103,7 @@ def learn(
                 timelines,
                 name,
                 posteriors,
-                n_strata=len(problem.bins.strata),
+                strata=problem.bins.strata,
                 own=fitted.tables.codes if name == "condition" else None,
                 zero_truncated=name == "condition" and problem.bins.zero_truncated,
                 min_patients=settings.min_patients,

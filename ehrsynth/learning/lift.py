@@ -7,27 +7,91 @@ import numpy.typing as npt
 
 from ehrsynth.learning.maximisation import CodeCounts
 from ehrsynth.learning.parameters import CodeTables
+from ehrsynth.learning.strength import log_gamma
 
-__all__ = ["odds_lift"]
+__all__ = ["expected_visits", "odds_lift", "shrunk_targets"]
 
 Doubles = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
 
 _LARGEST = 1e3
+_GRID = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0)
 
 
-def odds_lift(
-    counts: CodeCounts,
-    tables: CodeTables,
-    patients: npt.NDArray[np.int64],
-    *,
-    strength: float,
-    min_patients: int,
-    iterations: int = 12,
-) -> Doubles:
+def _odds(counts: CodeCounts, tables: CodeTables) -> tuple[Doubles, Doubles]:
+    """Return (odds, trials) of all histories and states, float64[4 * Q, C] each."""
+    kinds = counts.items()
+    probability = np.concatenate([np.clip(getattr(tables, name), 1e-12, 1 - 1e-9) for name in kinds])
+    trials = np.concatenate([trials for _, trials in kinds.values()])
+    return probability / (1 - probability), trials
+
+
+def expected_visits(counts: CodeCounts, tables: CodeTables) -> Doubles:
+    """Return how many visits with each code the tables alone expect, float64[C]."""
+    odds, trials = _odds(counts, tables)
+    result: Doubles = (trials * odds / (1 + odds)).sum(axis=0)
+    return result
+
+
+def shrunk_targets(observed: Doubles, expected: Doubles, patients: Ints, n_sexes: int, min_patients: int) -> Doubles:
+    """Return the number of visits to aim at in each stratum, between the observed and the expected number.
+
+    The ratio of observed to expected has a gamma prior: for a sex or an age band around 1, for a stratum around the
+    product of those of its sex and its age. Its strength is the one under which the observed numbers are likeliest
+    (empirical Bayes, as in Clayton and Kaldor 1987 for maps of disease). All is counted in people: visits of one
+    person are no independent evidence.
+
+    Parameters
+    ----------
+    observed, expected : float64[R, C]
+        Visits with the code.
+    patients : int64[R, C]
+        Distinct patients who have the code in a stratum; where they are fewer than `min_patients`, the observed number
+        is not used but that of half so many people (if less than expected): it then says only that they are few.
+    n_sexes : int
+    min_patients : int
+    """
+    people = np.maximum(patients.sum(axis=0), 1)
+    visits_each = np.maximum(observed.sum(axis=0) / people, 1.0)
+    few = patients < min_patients
+    o = np.where(few, np.minimum(expected / visits_each, min_patients / 2), observed / visits_each)
+    e = np.maximum(expected / visits_each, 1e-9)
+    by_o, by_e = (table.reshape(n_sexes, -1, table.shape[-1]) for table in (o, e))
+    overall = (o.sum(axis=0) + 1.0) / (e.sum(axis=0) + 1.0)
+    of_sex = _ratios(by_o.sum(axis=1), by_e.sum(axis=1) * overall)
+    of_age = _ratios(by_o.sum(axis=0), by_e.sum(axis=0) * overall)
+    mean = (of_sex[:, None] * of_age[None] * overall).reshape(e.shape)
+    prior = e * np.clip(mean, 1 / _LARGEST, _LARGEST)
+    result: Doubles = prior * _ratios(o, prior) * visits_each
+    return result
+
+
+def _ratios(observed: Doubles, expected: Doubles) -> Doubles:
+    """Return (observed + s) / (expected + s), the posterior mean of the ratio, with s by marginal likelihood.
+
+    Negative binomial: observed ~ Poisson(expected * ratio), ratio ~ Gamma(s, s).
+    """
+    o, e = observed.reshape(-1), expected.reshape(-1)
+    told = e > 1e-6
+    o, e = o[told], e[told]
+    if not len(o):
+        return np.ones_like(observed)
+    step = max(1, len(o) // 200_000)
+    o, e = o[::step], e[::step]
+    scores = [
+        float((log_gamma(o + s) - log_gamma(np.full(1, s)) + s * np.log(s / (e + s)) + o * np.log(e / (e + s))).sum())
+        for s in _GRID
+    ]
+    best = _GRID[int(np.argmax(scores))]
+    result: Doubles = (observed + best) / (expected + best)
+    return result
+
+
+def odds_lift(counts: CodeCounts, tables: CodeTables, target: Doubles, *, iterations: int = 12) -> Doubles:
     """Return the odds multiplier of each code in one stratum, float64[C].
 
-    The multiplier l solves sum over states and histories of trials * l p / (1 - p + l p) = the observed number of
-    visits, shrunk toward the expected one; by Newton's method in log l, kept in brackets.
+    The multiplier l solves sum over states and histories of trials * l p / (1 - p + l p) = target, by Newton's method
+    in log l, kept in brackets.
 
     Parameters
     ----------
@@ -35,23 +99,11 @@ def odds_lift(
         Of the stratum's visits.
     tables : CodeTables
         Of the family.
-    patients : int64[C]
-        Distinct patients of the stratum who have the code there.
-    strength : float
-        Weight of the expected number, in visits.
-    min_patients : int
-        Where fewer patients have the code, the observed number is not used but half of that bound (if less than
-        expected): the multiplier then says only that they are few.
+    target : float64[C]
+        Visits with the code.
     """
-    kinds = counts.items()
-    probability = np.concatenate([np.clip(getattr(tables, name), 1e-12, 1 - 1e-9) for name in kinds])
-    trials = np.concatenate([trials for _, trials in kinds.values()])
-    observed = sum((present.sum(axis=0) for present, _ in kinds.values()), start=np.zeros(trials.shape[1]))
-    expected = (trials * probability).sum(axis=0)
-    few = patients < min_patients
-    observed = np.where(few, np.minimum(expected, min_patients / 2), observed)
-    target = expected * (observed + strength) / (expected + strength)
-    odds = probability / (1 - probability)
+    odds, trials = _odds(counts, tables)
+    expected = (trials * odds / (1 + odds)).sum(axis=0)
     low, high = np.full(len(expected), -np.log(_LARGEST)), np.full(len(expected), np.log(_LARGEST))
     log_lift = np.zeros(len(expected))
     active = np.flatnonzero(expected > 1e-9)
