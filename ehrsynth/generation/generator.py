@@ -22,6 +22,7 @@ from ehrsynth.generation.surroundings import Surroundings
 from ehrsynth.generation.tables import coverage_columns, encounter_columns, patient_columns
 from ehrsynth.generation.trajectory import TrajectorySampler
 from ehrsynth.model import PatientModel
+from ehrsynth.model.shapes import check_shapes
 from ehrsynth.provenance import Provenance
 from ehrsynth.randomness import BLOCK_SIZE, identifier_bytes, stream
 from ehrsynth.records import Records, conform
@@ -67,6 +68,7 @@ class Generator:
         reference_date: date | None = None,
         evidence: Mapping[str, Any] | None = None,
     ) -> None:
+        check_shapes(model)
         self.model = model
         self.seed = seed
         self.reference_date = reference_date or date.fromisoformat(model.calendar.reference_date)
@@ -76,9 +78,9 @@ class Generator:
         self._trajectory = TrajectorySampler(model.trajectory)
         self._encounters = EncounterSampler(model, self.reference_date)
         strata = model.trajectory.strata
-        names = [family.table for family in model.families]
-        if len(set(names)) < len(names) or any(name not in self._schema for name in names):
-            raise ModelError(f"The families {', '.join(names)} are not one for each table.")
+        strange = [family.table for family in model.families if family.table not in self._schema]
+        if strange:
+            raise ModelError(f"The model has a family {strange[0]!r}, which is no table.")
         self._families = [FamilySampler(family, strata, model.measurements) for family in model.families]
         # Whatever a detail depends on is drawn before it.
         self._families.sort(key=lambda sampler: sampler.family.table != "condition")
