@@ -38,8 +38,9 @@ class TemporalMetric:
     - ``stay``: length of stay given the encounter class: TVD over `STAY_EDGES`, averaged over the reference's classes;
     - ``classes``, ``transitions``: TVD of encounter classes and of pairs of classes of consecutive visits (bigrams);
       ``inpatient_after_inpatient``: error of P(inpatient | the previous visit was inpatient);
-    - ``recurrence``: error of P(code again in a later visit | had it before the last visit), averaged over codes with
-      at least 20 such patients in the reference, weighted by them; ``chronic_recurrence`` over chronic ones only.
+    - ``recurrence``: error of P(code again in a later visit | had it before the last visit), averaged over conditions,
+      medications and procedures with at least 20 such patients in the reference, weighted by them;
+      ``chronic_recurrence`` over chronic conditions only.
     """
 
     name = "temporal"
@@ -181,9 +182,11 @@ def _times_scorer(vocabulary: Vocabulary, keys: Keys, dated: bool) -> Scorer:
 
 
 def _count_recurrence(cohort: Cohort) -> Mapping[str, Tally]:
-    patient = cohort.visit_patient[cohort.code_visit]
-    order = np.lexsort((cohort.code_visit, cohort.code, patient))
-    patient, code, visit = patient[order], cohort.code[order], cohort.code_visit[order]
+    chosen = np.flatnonzero(cohort.vocabulary.codes_of(*COMBINED)[cohort.code])
+    code, visit = cohort.code[chosen], cohort.code_visit[chosen]
+    patient = cohort.visit_patient[visit]
+    order = np.lexsort((visit, code, patient))
+    patient, code, visit = patient[order], code[order], visit[order]
     first = np.ones(len(order), dtype=bool)
     first[1:] = (patient[1:] != patient[:-1]) | (code[1:] != code[:-1])
     starts = np.flatnonzero(first)

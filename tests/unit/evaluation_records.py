@@ -132,9 +132,9 @@ def _table(rows: list[dict[str, Any]]) -> pa.Table:
 def population(seed: int, n: int, *, independent: bool = False, dated: bool = True) -> Records:
     """Return n patients of a written-down process.
 
-    A latent frailty drives the number of visits, chronic codes (E11.9 with I10, and metformin with E11.9), their return,
-    correlated numbers and death. With `independent` the same codes and numbers are dealt to visits at random, so that
-    only their frequencies are left.
+    A latent frailty drives the number of visits, chronic codes (E11.9 with I10, and metformin with E11.9), their
+    return, correlated numbers and death. With `independent` the same codes and numbers are dealt to visits at random,
+    so that only their frequencies are left.
     """
     random = stream(seed, "evaluation.population")
     people = []
