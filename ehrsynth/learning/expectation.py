@@ -12,8 +12,9 @@ from ehrsynth.learning.layout import RowLayout
 from ehrsynth.learning.parameters import TrajectoryTables, code_weights, visit_weights
 from ehrsynth.learning.statistics import TrajectoryStatistics
 from ehrsynth.probability.hmm import Posterior, forward_backward
+from ehrsynth.probability.hmm.layout import Chain, Layout
 
-__all__ = ["Weights", "expectation", "infer", "log_emission"]
+__all__ = ["Weights", "expectation", "infer", "log_emission", "predict"]
 
 _MOST_EMPTY = 0.999
 """A visit that is almost surely empty stands for no more than a thousand unseen ones."""
@@ -76,6 +77,30 @@ def infer(binned: BinnedVisits, weights: Weights, emission: npt.NDArray[np.float
         stratum=weights.transition_stratum[binned.stratum],
         weights=binned.weight,
     )
+
+
+def predict(binned: BinnedVisits, weights: Weights, emission: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Return P(state of a visit | all earlier visits of the patient, and that there is one more) float32[V, Q].
+
+    By the chain rule of probability, expectations under it are those of the generating process: the sum over visits of
+    P(code | earlier visits) is what the model expects of patients with these histories.
+    """
+    layout = Layout.of(binned.offsets)
+    chain = Chain(weights.tables.transition, weights.transition_stratum[binned.stratum], binned.offsets, layout)
+    first = binned.stratum[binned.offsets[:-1]]
+    state = weights.tables.initial[first][layout.sequences]
+    state = np.ascontiguousarray(state.reshape(len(state), chain.groups, chain.width).transpose(1, 0, 2))
+    result = np.zeros(emission.shape, dtype=np.float32)
+    for step in range(layout.steps):
+        visits = layout.visits[layout.starts[step] : layout.starts[step + 1]]
+        state /= np.maximum(state.sum(axis=(0, 2)), 1e-300)[None, :, None]
+        result[visits] = state.transpose(1, 0, 2).reshape(len(visits), -1)
+        going_on = layout.running(step + 1)
+        here = emission[visits[:going_on]].astype(np.float64)
+        here = np.exp(here - here.max(axis=1, keepdims=True))
+        filtered = state[:, :going_on] * here.reshape(going_on, chain.groups, chain.width).transpose(1, 0, 2)
+        state = chain.forward(step, filtered)
+    return result
 
 
 def expectation(binned: BinnedVisits, weights: Weights) -> TrajectoryStatistics:

@@ -36,7 +36,7 @@ class StatePosterior:
     gamma : float32[V, Q]
         P(state | everything in the record), times the patient's weight.
     predicted : float32[V, Q]
-        P(state | everything but the codes), times the weight: what generation will meet in people of this sex and age.
+        P(state | all earlier visits), times the weight: what generation will meet after such a history.
     ghost_ratio : float32[V, Q] or None
         Zero-truncated conditions: expected visits without a condition for each recorded one.
     """
@@ -111,7 +111,7 @@ def count_family(
         Of the chunk.
     parent : int32[C]
     predicted : bool
-        Whether states are those predicted without the codes, instead of those inferred with them.
+        Whether states are those predicted from earlier visits, instead of those inferred from all.
     n_strata : int
         R; with 1 all strata are counted together.
     """

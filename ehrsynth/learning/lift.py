@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from ehrsynth.learning.maximisation import CodeCounts
 from ehrsynth.learning.parameters import CodeTables
-from ehrsynth.learning.strength import log_gamma
+from ehrsynth.learning.strength import grid_posterior, log_gamma
 
 __all__ = ["expected_visits", "odds_lift", "shrunk_targets"]
 
@@ -37,9 +37,9 @@ def shrunk_targets(observed: Doubles, expected: Doubles, patients: Ints, n_sexes
     """Return the number of visits to aim at in each stratum, between the observed and the expected number.
 
     The ratio of observed to expected has a gamma prior: for a sex or an age band around 1, for a stratum around the
-    product of those of its sex and its age. Its strength is the one under which the observed numbers are likeliest
-    (empirical Bayes, as in Clayton and Kaldor 1987 for maps of disease). All is counted in people: visits of one
-    person are no independent evidence.
+    product of those of its sex and its age. Its strength is a code's own, learned from all codes (empirical Bayes, as
+    in Clayton and Kaldor 1987 for maps of disease). All is counted in people: visits of one person are no independent
+    evidence.
 
     Parameters
     ----------
@@ -67,23 +67,23 @@ def shrunk_targets(observed: Doubles, expected: Doubles, patients: Ints, n_sexes
 
 
 def _ratios(observed: Doubles, expected: Doubles) -> Doubles:
-    """Return (observed + s) / (expected + s), the posterior mean of the ratio, with s by marginal likelihood.
+    """Return the posterior mean of the ratio float64[N, C]: a mixture over s of (observed + s) / (expected + s).
 
-    Negative binomial: observed ~ Poisson(expected * ratio), ratio ~ Gamma(s, s).
+    Negative binomial: observed ~ Poisson(expected * ratio), ratio ~ Gamma(s, s), with a mixture over s for each code.
     """
-    o, e = observed.reshape(-1), expected.reshape(-1)
-    told = e > 1e-6
-    o, e = o[told], e[told]
-    if not len(o):
-        return np.ones_like(observed)
-    step = max(1, len(o) // 200_000)
-    o, e = o[::step], e[::step]
-    scores = [
-        float((log_gamma(o + s) - log_gamma(np.full(1, s)) + s * np.log(s / (e + s)) + o * np.log(e / (e + s))).sum())
-        for s in _GRID
-    ]
-    best = _GRID[int(np.argmax(scores))]
-    result: Doubles = (observed + best) / (expected + best)
+    o, e = observed, np.maximum(expected, 1e-9)
+    scores = np.stack(
+        [
+            (log_gamma(o + s) - log_gamma(np.full(1, s)) + s * np.log(s / (e + s)) + o * np.log(e / (e + s))).sum(
+                axis=0
+            )
+            for s in _GRID
+        ]
+    )
+    posterior = grid_posterior(scores)
+    result = np.zeros_like(o)
+    for weight, s in zip(posterior, _GRID, strict=True):
+        result += weight * (o + s) / (e + s)
     return result
 
 

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from ehrsynth.encoding import Timelines
 from ehrsynth.learning.binned import BinnedVisits, bin_visits
-from ehrsynth.learning.expectation import infer, log_emission
+from ehrsynth.learning.expectation import infer, log_emission, predict
 from ehrsynth.learning.families import StatePosterior
 from ehrsynth.learning.parameters import TrajectoryTables
 from ehrsynth.learning.trajectory import Problem
@@ -39,9 +39,6 @@ class Posteriors:
     def __init__(self, problem: Problem, tables: TrajectoryTables, timelines: Timelines, chunk_visits: int) -> None:
         self._problem = problem
         self._weights = problem.weights(tables)
-        # The weights of what a visit says besides its codes.
-        self._visit_rows = self._weights.rows.copy()
-        self._visit_rows[: problem.layout.gap] = 0.0
         self._timelines = timelines
         self._chunk_visits = chunk_visits
         n_states = problem.n_classes * problem.n_states
@@ -69,13 +66,12 @@ class Posteriors:
     def _infer(self, part: Timelines, binned: BinnedVisits) -> tuple[StatePosterior, npt.NDArray[np.float64]]:
         emission, empty = log_emission(binned, self._weights)
         posterior = infer(binned, self._weights, emission)
-        without_codes = infer(binned, self._weights, binned.present.gather(self._visit_rows))
         weight = binned.visit_weight[:, None]
         chunk = StatePosterior(
             timelines=part,
             stratum=binned.stratum,
             gamma=posterior.gamma * weight,
-            predicted=without_codes.gamma * weight,
+            predicted=predict(binned, self._weights, emission) * weight,
             ghost_ratio=empty / (1.0 - empty) if self._weights.zero_truncated else None,
         )
         return chunk, posterior.block_posterior

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["beta_strength", "dirichlet_strength", "log_gamma"]
+__all__ = ["beta_strength", "dirichlet_strength", "grid_posterior", "log_gamma"]
 
 Floats = npt.NDArray[np.floating[Any]]
 Doubles = npt.NDArray[np.float64]
@@ -31,6 +31,23 @@ def log_gamma(x: Floats) -> Doubles:
         product *= values + i
     result: Doubles = shifted - np.log(product)
     return result
+
+
+def grid_posterior(scores: Doubles, iterations: int = 30) -> Doubles:
+    """Return P(grid point | data of a column) float64[S, C] from log marginal likelihoods float64[S, C].
+
+    The prior of the grid points is that of the columns themselves: the mixing distribution under which all columns are
+    likeliest (Laird 1978, "Nonparametric maximum likelihood estimation of a mixing distribution", by EM).
+    """
+    likelihood = np.exp(scores - scores.max(axis=0))
+    prior = np.full((len(scores), 1), 1.0 / len(scores))
+    posterior: Doubles = likelihood / likelihood.sum(axis=0)
+    for _ in range(iterations):
+        # Half a column's worth of evenness keeps grid points alive that few columns ask for.
+        prior = posterior.sum(axis=1, keepdims=True) + 0.5 / len(scores)
+        posterior = prior * likelihood
+        posterior = posterior / posterior.sum(axis=0)
+    return posterior
 
 
 def beta_strength(present: Floats, trials: Floats, margin: Floats, default: float = 16.0) -> float:
