@@ -20,6 +20,7 @@ from ehrsynth.learning.times import learn_bins, learn_calendar
 from ehrsynth.learning.trajectory import Fitted, Problem, em, held_out, start_statistics
 from ehrsynth.learning.tree import within_visit_forest
 from ehrsynth.model import PatientModel
+from ehrsynth.probability.extra import learn_library
 from ehrsynth.provenance import versions
 from ehrsynth.randomness import stream
 from ehrsynth.records import Records
@@ -62,9 +63,14 @@ def learn(
     ------
     LearningError
         Nothing can be learned: too few patients, no encounters, no ages.
+    MissingExtraError
+        The settings ask for pomegranate and it is not installed.
     """
     settings = settings or LearningSettings()
     tell = progress or _silent
+    if settings.estimator == "pomegranate":
+        # Asked for at once, not after minutes of work.
+        learn_library("pomegranate")
     tell(LearningProgress(stage="encoding", message="reading visits"))
     timelines = encode(records, min_patients=settings.min_patients, max_visits=settings.max_visits)
     notes = list(timelines.notes)
@@ -76,7 +82,11 @@ def learn(
     )
     tell(LearningProgress(stage="person", message="network of the person"))
     person = learn_person(
-        timelines, posteriors.classes, min_patients=settings.min_patients, max_parents=settings.max_parents
+        timelines,
+        posteriors.classes,
+        min_patients=settings.min_patients,
+        max_parents=settings.max_parents,
+        with_pomegranate=settings.estimator == "pomegranate",
     )
     measurements = None
     blank = None
@@ -200,5 +210,7 @@ def _provenance(
         "sizes_tried": sizes.tried,
         "log_likelihood_by_patient": round(fitted.log_likelihood[-1], 3),
         "iterations": len(fitted.objective),
-        "versions": versions("numpy", "pyarrow"),
+        "versions": versions(
+            "numpy", "pyarrow", *(("pomegranate", "torch") if settings.estimator == "pomegranate" else ())
+        ),
     }

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ehrsynth.encoding import Timelines
-from ehrsynth.encoding.discretise import age_bins, distinct_patients
+from ehrsynth.encoding.discretise import age_bins
 from ehrsynth.probability.bayesnet import (
     MISSING,
     BayesianNetwork,
@@ -34,6 +34,7 @@ TIERS = {
 """Causes do not come after their consequences: birth, then society, then the course of illness."""
 
 _STRENGTH = 5.0
+_FLOAT32_WHOLE = 1 << 24
 
 
 def _variables(
@@ -80,7 +81,12 @@ def person_counts(
 
 
 def learn_person(
-    timelines: Timelines, classes: npt.NDArray[np.float64], *, min_patients: int, max_parents: int
+    timelines: Timelines,
+    classes: npt.NDArray[np.float64],
+    *,
+    min_patients: int,
+    max_parents: int,
+    with_pomegranate: bool = False,
 ) -> BayesianNetwork:
     """Return the network of the person.
 
@@ -94,6 +100,13 @@ def learn_person(
         P(trajectory class | record).
     min_patients : int
     max_parents : int
+    with_pomegranate : bool
+        Sum up the tables by pomegranate's distributions instead of numpy.
+
+    Raises
+    ------
+    MissingExtraError
+        pomegranate is asked for and not installed.
     """
     variables, counts = person_counts(timelines, classes, min_patients)
     dag = hill_climb(
@@ -102,17 +115,14 @@ def learn_person(
         max_parents=max_parents,
         max_cells=_most_cells(timelines.n_patients),
     )
+    # pomegranate sums in single precision: more observations than it can count go to numpy.
+    if with_pomegranate and counts.total < _FLOAT32_WHOLE:
+        from ehrsynth.probability.bayesnet.pomegranate import estimate_with_pomegranate
+
+        return estimate_with_pomegranate(counts, variables, dag, strength=_STRENGTH)
     return estimate_network(counts, variables, dag, strength=_STRENGTH)
 
 
 def _most_cells(n_patients: int) -> int:
     # A table of more cells than patients is noise, whatever its score.
     return max(64, n_patients)
-
-
-def smallest_level(timelines: Timelines) -> int:
-    """Return the number of patients of the rarest level of any person variable (for tests and notes)."""
-    everyone = np.arange(timelines.n_patients)
-    return min(
-        int(distinct_patients(column.index, everyone, len(column.labels)).min()) for column in timelines.person.values()
-    )

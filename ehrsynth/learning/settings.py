@@ -31,6 +31,9 @@ class LearningSettings:
         Share of the patients held out to choose the sizes; they are learned from afterwards.
     max_parents : int
         Parents of a variable of the person network.
+    estimator : {"pomegranate", "numpy"}
+        What sums up the tables of the person network: pomegranate's distributions (needs the ``learn`` extra; up to
+        2**24 patients, which is what its single precision can count) or numpy. They agree to 1e-6.
     chunk_visits : int
         Visits handled at a time: bounds memory, does not change the result (beyond rounding).
     reference_date : str or None
@@ -55,6 +58,7 @@ class LearningSettings:
     max_visits: int = 500
     validation_fraction: float = 0.15
     max_parents: int = 3
+    estimator: Literal["pomegranate", "numpy"] = "pomegranate"
     chunk_visits: int = 50_000
     reference_date: str | None = None
     rounding: int = 10
@@ -78,6 +82,8 @@ class LearningSettings:
             value = getattr(self, name)
             if value != "auto" and not (isinstance(value, int) and value >= 1):
                 raise UsageError(f"{name} is {value!r}; give a whole number from 1, or 'auto'.")
+        if self.estimator not in ("pomegranate", "numpy"):
+            raise UsageError(f"There is no estimator {self.estimator!r}.", hint="Give 'pomegranate' or 'numpy'.")
         if not 0 < self.validation_fraction < 1:
             raise UsageError(f"validation_fraction is {self.validation_fraction}; it must lie between 0 and 1.")
         if self.reference_date is not None:
