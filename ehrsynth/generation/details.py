@@ -277,11 +277,14 @@ def _interpret(columns: Columns) -> None:
 
 
 def _lasting(columns: Columns, rows: Rows, context: BlockContext, table: str) -> None:
-    """Procedures and devices: from a time to a time; a device without an end is still in use."""
+    """From a time to a time: a procedure until its encounter's end at most; a device without an end is still in use."""
     n = len(rows)
     encounters = context.encounters
-    last = encounters.last_instant[encounters.visits.patient[rows.visit]]
     _, ended, _ = _ends(rows, context, rows.time)
+    if table == "procedure":
+        last, ended = encounters.end[rows.visit], rows.days >= 0
+    else:
+        last = encounters.last_instant[encounters.visits.patient[rows.visit]]
     unit = UNIT_SECONDS[encounters.precision[rows.visit]]
     end = np.minimum(rows.time + np.maximum(rows.days, 0) * DAY, last) // unit * unit
     if table == "device":

@@ -8,7 +8,7 @@ from datetime import date
 import numpy as np
 import numpy.typing as npt
 
-from ehrsynth.generation.trajectory import CellTable, Visits
+from ehrsynth.generation.trajectory import MAX_AGE_YEARS, CellTable, Visits
 from ehrsynth.model import PatientModel
 from ehrsynth.probability.categorical import Cumulative, cumulative, sample_rows
 
@@ -24,6 +24,7 @@ PRECISIONS = ("day", "minute", "second")
 UNIT_SECONDS = np.array([DAY, 60, 1], dtype=np.int64)
 """Seconds of one unit of each of the `PRECISIONS`."""
 _STAYS = ("IMP", "ACUTE", "NONAC")
+_OLDEST_DAYS = (MAX_AGE_YEARS + 3) * 366
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,7 +122,9 @@ class EncounterSampler:
         dies = visits.death_days >= 0
         in_encounter = visits.death_days == 0
         final_day = end[final] // DAY
-        death = np.where(in_encounter, end[final], (final_day + np.maximum(visits.death_days, 0)) * DAY)
+        # Alive after the last encounter: dead on a later day, though nobody reaches any age.
+        later = np.maximum(np.minimum(visits.death_days, _OLDEST_DAYS - people_age_days - final_day), 1)
+        death = np.where(in_encounter, end[final], (final_day + later) * DAY)
         death_precision = np.where(dies, np.where(in_encounter, precision[final], 0), -1)
         u = rng.random((3, n))
         tail = self._tail.draw(np.zeros(n, dtype=np.int64), u[0], u[1])
@@ -176,6 +179,12 @@ class EncounterSampler:
     ) -> tuple[Int, Bool]:
         u = rng.random((4, len(visits)))
         minutes = self._stay.draw(row, u[0], u[1])
+        # Nobody stays until an age that nobody reaches.
+        most = (_OLDEST_DAYS - visits.age_days) * (DAY // 60)
+        old = np.flatnonzero(minutes > most)
+        if len(old):
+            u_again = rng.random((2, len(old)))
+            minutes[old] = self._stay.draw_at_most(row[old], most[old], u_again[0], u_again[1])
         stays = np.flatnonzero(self._is_stay[kind])
         if len(stays) > 1:
             # One person's stays follow each other: a stay that would outlast the next one's start is drawn again, from

@@ -23,7 +23,7 @@ MAX_VISITS = 5000
 forever."""
 
 MAX_AGE_YEARS = 115
-"""Nobody is seen at an older age: a record ends instead."""
+"""No encounter begins at an older age: the record ends instead."""
 
 
 @dataclass(frozen=True, kw_only=True)

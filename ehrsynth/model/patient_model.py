@@ -243,7 +243,7 @@ class CodeFamily:
         P(relative position in the stay), P equal cells from the start to the end of the encounter.
     duration : float64 [C, n] or [1, n]
         P(bin of days from start to end | code); n = 0 columns where ends are never known. An end after the end of the
-        record is not known yet; what would outlast the person ends with the person.
+        record is not known yet; what would outlast the person ends with the person, and a procedure with its encounter.
     duration_days : Histogram
         Days within each bin.
     duration_known : float32 [C]

@@ -166,6 +166,22 @@ def test_a_reason_is_a_condition_of_the_same_visit(block: Records) -> None:
     assert found > 1000
 
 
+def test_a_procedure_ends_with_its_encounter_at_the_latest(block: Records) -> None:
+    encounters = {row["encounter_id"]: row for row in rows(block, "encounter")}
+    ended = 0
+    for row in rows(block, "procedure"):
+        if row["end_datetime"] is None:
+            continue
+        ended += 1
+        assert row["start_datetime"] <= row["end_datetime"]
+        last = encounters[row["encounter_id"]]["end_datetime"]
+        if last is not None:
+            assert row["end_datetime"] <= last
+        else:
+            assert row["end_datetime"].date() == row["start_datetime"].date()
+    assert ended > 100
+
+
 def test_doses_of_a_vaccine_are_counted(block: Records) -> None:
     doses: dict[tuple[str, str], list[int]] = defaultdict(list)
     for row in rows(block, "immunization"):

@@ -169,6 +169,22 @@ def test_a_death_in_an_encounter_is_at_the_end_of_the_last_to_end(models: Module
     assert np.array_equal(died[final], found.kind[final] > 0)
 
 
+def test_nobody_stays_or_dies_at_an_age_that_nobody_reaches(models: ModuleType) -> None:
+    century = models.histogram((0, 10, 0, 1.0), (10, 60 * 24, 1, 1.0), (60 * 24, 60 * 24 * 40000, 2, 1.0))
+    trajectory = replace(
+        models.trajectory(),
+        stay_minutes=century,
+        death_given_end=np.ones((models.R, models.Q)),
+        death_days=models.histogram((0, 1, 0, 0.1), (1, 40000, 0, 0.9)),
+        stay_known=np.ones(3),
+    )
+    found = encounters_of(models.tiny_model(trajectory=trajectory))
+    birth = found.birth_day[found.visits.patient]
+    assert completed_years(birth, found.end // DAY).max() == 118
+    assert completed_years(found.birth_day, found.death // DAY).max() == 118
+    assert (found.death >= np.maximum.reduceat(found.end, found.visits.offsets[:-1])).all()
+
+
 def test_ends_that_nobody_wrote_down_stay_on_the_first_day(models: ModuleType) -> None:
     found = encounters_of(crowded(models, stay_known=np.zeros(3)))
     assert not found.end_known.any()
