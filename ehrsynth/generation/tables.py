@@ -17,15 +17,18 @@ from ehrsynth.generation.columns import (
 )
 from ehrsynth.generation.details import BlockContext
 from ehrsynth.generation.encounters import DAY, PRECISIONS
+from ehrsynth.generation.names import as_digits
 from ehrsynth.generation.population import People
 from ehrsynth.generation.surroundings import marital_status
 from ehrsynth.model import Coding, Trajectory
+from ehrsynth.randomness import BLOCK_SIZE, stream
 
 __all__ = ["coverage_columns", "encounter_columns", "patient_columns"]
 
 Int = npt.NDArray[np.int64]
 
 _SEXES = ("male", "female", "other", "unknown")
+_MEMBERS = 10_000_000_000
 _BIRTH_SEX = {"male": "M", "female": "F", "other": "OTH"}
 
 
@@ -81,6 +84,7 @@ def coverage_columns(context: BlockContext, coverage_ids: npt.NDArray[np.bytes_]
         "coverage_id": id_column(coverage_ids[: len(who)]),
         "patient_id": id_column(context.patient_ids, who),
         "payer_id": id_column(context.shared_ids["payer"], payer[who]),
+        "member_id": _member_ids(context, who),
         "status": labels(np.where(dead, 1, 0), ["active", "cancelled"]),
         "relationship_code": constant("self", len(who)),
     }
@@ -88,6 +92,13 @@ def coverage_columns(context: BlockContext, coverage_ids: npt.NDArray[np.bytes_]
         columns["start_date"] = date_column(encounters.record_start_day[who])
         columns["end_date"] = date_column(np.where(dead, encounters.death[who] // DAY, 0), dead)
     return pa.table(columns), row
+
+
+def _member_ids(context: BlockContext, who: Int) -> pa.Array:
+    """Return a number of ten digits for each person, unlike any other person's under the seed."""
+    offset = int(stream(context.seed, "coverage.member").integers(_MEMBERS))
+    # A multiplier prime to the modulus spreads consecutive people over the range, and stays a bijection.
+    return as_digits(((context.block * BLOCK_SIZE + who) * 15_485_863 + offset) % _MEMBERS, "0000000000")
 
 
 def encounter_columns(

@@ -64,6 +64,9 @@ def test_states_of_the_network_are_where_people_live(generator: Generator) -> No
 def test_people_without_a_payer_have_no_coverage(generator: Generator) -> None:
     block = generator.block(0)
     covered = set(block["coverage"]["patient_id"].to_pylist())
+    members = block["coverage"]["member_id"].to_pylist()
+    assert len(set(members)) == len(members)
+    assert all(len(member) == 10 and member.isdigit() for member in members)
     assert 0.85 < len(covered) / BLOCK_SIZE < 0.95
     for row in block["encounter"].select(["patient_id", "coverage_id"]).to_pylist():
         assert (row["coverage_id"] is not None) == (row["patient_id"] in covered)
