@@ -94,9 +94,15 @@ class MeasurementSampler:
         count = int(occasion[-1]) + 1 if len(occasion) else 0
         for first in range(0, count, step):
             stop = min(first + step, count)
-            e = _correlated(self._visit, rng.standard_normal((m, stop - first)))
+            z = rng.standard_normal((m, stop - first))
             low, high = np.searchsorted(occasion, [first, stop])
-            noise[low:high] = e[measurement[low:high], occasion[low:high] - first]
+            # An occasion has few of all measurements: only theirs are made.
+            order = low + np.argsort(measurement[low:high], kind="stable")
+            edges = np.searchsorted(measurement[order], np.arange(m + 1))
+            for one in range(m):
+                rows = order[edges[one] : edges[one + 1]]
+                if len(rows):
+                    noise[rows] = _component(self._visit[one], one, z, occasion[rows] - first)
         return noise
 
 
@@ -122,11 +128,13 @@ def cholesky(correlation: Float) -> Float:
 
 
 def _correlated(lower: Float, z: Float) -> Float:
-    """Return `lower` @ `z`, by plain sums: the last digits of BLAS may depend on the number of threads."""
-    result = np.empty_like(z)
-    for m, row in enumerate(lower):
-        total = row[m] * z[m]
-        for j in np.flatnonzero(row[:m]):
-            total += row[j] * z[j]
-        result[m] = total
-    return result
+    """Return `lower` @ `z`."""
+    return np.stack([_component(row, m, z) for m, row in enumerate(lower)]) if len(lower) else z
+
+
+def _component(row: Float, m: int, z: Float, columns: Int | slice = slice(None)) -> Float:
+    """Return row `m` of a triangle times the `columns` of `z`, by plain sums: BLAS's last digits depend on threads."""
+    total = row[m] * z[m, columns]
+    for j in np.flatnonzero(row[:m]):
+        total += row[j] * z[j, columns]
+    return np.asarray(total)
