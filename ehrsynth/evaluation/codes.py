@@ -22,7 +22,9 @@ __all__ = ["COMBINED", "CodesMetric", "log_r2"]
 COMBINED = ("condition", "medication_request", "procedure")
 """The families that are also looked at together: what is found, given and done."""
 PAIR_CODES = 2000
-"""Pairs are counted among at most so many codes, those that most patients have."""
+"""Pairs are counted among at most so many codes, those that most patients have..."""
+MOST_PAIRS = 16_000_000
+"""...and among half as many, and so on, while a cohort has more pairs than these: they are held in memory."""
 FEWEST = 5
 """The log-scale figure is about keys seen at least so often in the reference: below, a logarithm is mostly noise."""
 
@@ -63,30 +65,46 @@ class CodesMetric:
         vocabulary = comparison.vocabulary
         if not vocabulary.n_codes:
             return []
-        blocks = _blocks(vocabulary, _pair_codes(comparison.cohorts, vocabulary.n_codes))
+        blocks = _pair_codes(comparison.cohorts, vocabulary)
         results = []
         for kind in _KINDS:
             results += comparison.score(
                 lambda cohort, kind=kind: _count(kind, cohort, blocks),  # type: ignore[misc]
-                lambda keys, reference, kind=kind: _scorer(kind, vocabulary, keys, reference),  # type: ignore[misc]
+                lambda keys, reference, kind=kind: _scorer(kind, vocabulary, blocks, keys, reference),  # type: ignore[misc]
             )
         order = [*vocabulary.families, "combined"]
         return sorted(results, key=lambda result: order.index(result.name.split(".")[1]))
 
 
-def _pair_codes(cohorts: list[Cohort], n_codes: int) -> Bools:
-    if n_codes <= PAIR_CODES:
-        return np.ones(n_codes, dtype=bool)
-    support = sum(np.bincount(cohort.ever_code, minlength=n_codes) / max(cohort.n_patients, 1) for cohort in cohorts)
-    kept = np.zeros(n_codes, dtype=bool)
-    kept[np.argsort(-np.asarray(support), kind="stable")[:PAIR_CODES]] = True
-    return kept
-
-
-def _blocks(vocabulary: Vocabulary, kept: Bools) -> list[Bools]:
+def _pair_codes(cohorts: list[Cohort], vocabulary: Vocabulary) -> list[Bools]:
     """Return sets of codes; pairs are counted within each: the combined families, and every other one by itself."""
+    n_codes = vocabulary.n_codes
+    support = np.zeros(n_codes)
+    for cohort in cohorts:
+        support += np.bincount(cohort.ever_code, minlength=n_codes) / max(cohort.n_patients, 1)
+    order = np.argsort(-support, kind="stable")
     others = [name for name in vocabulary.families if name not in COMBINED]
-    return [kept & vocabulary.codes_of(*names) for names in (COMBINED, *((name,) for name in others))]
+    members = [vocabulary.codes_of(*names) for names in (COMBINED, *((name,) for name in others))]
+    number = min(PAIR_CODES, n_codes)
+    while True:
+        kept = np.zeros(n_codes, dtype=bool)
+        kept[order[:number]] = True
+        blocks = [kept & one for one in members]
+        if number <= 1 or max(_n_pairs(cohort, blocks) for cohort in cohorts) <= MOST_PAIRS:
+            return blocks
+        number //= 2
+
+
+def _n_pairs(cohort: Cohort, blocks: list[Bools]) -> int:
+    """Return the greatest number of pairs of any kind that a cohort has in the blocks together."""
+    of_record, of_visit, sequential = 0.0, 0.0, 0.0
+    for block in blocks:
+        ever = np.bincount(cohort.ever_patient[block[cohort.ever_code]], minlength=cohort.n_patients)
+        here = np.bincount(cohort.code_visit[block[cohort.code]], minlength=cohort.n_visits)
+        of_record += float((ever * (ever - 1.0)).sum() / 2)
+        of_visit += float((here * (here - 1.0)).sum() / 2)
+        sequential += float((here[:-1] * here[1:] * cohort.has_next[:-1]).sum())
+    return int(max(of_record, of_visit, sequential))
 
 
 def _count(kind: str, cohort: Cohort, blocks: list[Bools]) -> Mapping[str, Tally]:
@@ -131,7 +149,7 @@ def _sequential(cohort: Cohort, block: Bools) -> Iterator[tuple[Ints, Ints, Floa
         yield owner[first], code[first] * len(block) + code[second], None
 
 
-def _scorer(kind: str, vocabulary: Vocabulary, keys: Keys, reference: Totals) -> Scorer:
+def _scorer(kind: str, vocabulary: Vocabulary, blocks: list[Bools], keys: Keys, reference: Totals) -> Scorer:
     key, n_codes = keys["keys"], vocabulary.n_codes
     codes = (key,) if kind in ("unigram", "ever") else (key // n_codes, key % n_codes)
     groups = {name: vocabulary.codes_of(name) for name in vocabulary.families}
@@ -159,6 +177,9 @@ def _scorer(kind: str, vocabulary: Vocabulary, keys: Keys, reference: Totals) ->
         if len(codes) == 2:
             scores[f"{base}.unseen"] = Score(title=f"{title}, share never seen", detail=True)
 
+    n_kept = int(np.logical_or.reduce(blocks).sum())
+    few_codes = f" among the {n_kept:,} commonest codes" if n_kept < n_codes else ""
+
     def compare(a: Totals, b: Totals) -> dict[str, float]:
         units_a, units_b = float(a["units"].sum()), float(b["units"].sum())
         real, other = a["keys"] / max(units_a, 1.0), b["keys"] / max(units_b, 1.0)
@@ -181,7 +202,7 @@ def _scorer(kind: str, vocabulary: Vocabulary, keys: Keys, reference: Totals) ->
         for name, (mine, common, rare) in chosen.items():
             base = f"codes.{name}.{kind}"
             seen = int(((a["keys"][mine] > 0) | (b["keys"][mine] > 0)).sum())
-            notes[f"{base}.r2"] = f"{seen:,} keys"
+            notes[f"{base}.r2"] = f"{seen:,} keys{few_codes if len(codes) == 2 else ''}"
             notes[f"{base}.log_r2"] = f"{len(common):,} keys"
             notes[f"{base}.rare_r2"] = f"{len(rare):,} keys"
         return notes

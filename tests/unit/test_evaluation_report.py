@@ -12,7 +12,7 @@ import pytest
 
 from ehrsynth import plugins
 from ehrsynth.errors import MissingExtraError, SourceError, UsageError
-from ehrsynth.evaluation import classifier, evaluate
+from ehrsynth.evaluation import classifier, codes, evaluate
 from ehrsynth.evaluation.assembly import assemble
 from ehrsynth.evaluation.completeness import clinical_columns
 from ehrsynth.evaluation.subgroups import impossible
@@ -261,3 +261,15 @@ def test_hand_made_records_of_every_table_are_compared(small_records: Records) -
     for result in report.results:
         if result.value is not None and result.group not in ("subgroups", "detection"):
             assert result.value == (1.0 if result.better == "higher" else 0.0), result.name
+
+
+def test_too_many_pairs_are_counted_among_fewer_codes(evaluated: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    visit = evaluated.Visit(codes=["A09", "B02.9", "C50.919", "D64.9", "E78.5", "F32.A", "G43.909", "H40.9"])
+    records = evaluated.records([evaluated.Person([visit]) for _ in range(10)])
+    whole = evaluate(records, records, metrics=["codes"], bootstrap=0)
+    assert whole["codes.condition.same_visit_pairs.r2"].note == "28 keys"
+    monkeypatch.setattr(codes, "MOST_PAIRS", 100)
+    report = evaluate(records, records, metrics=["codes"], bootstrap=0)
+    assert report["codes.condition.same_visit_pairs.r2"].note == "6 keys among the 4 commonest codes"
+    assert report["codes.condition.same_record_pairs.r2"].note == "6 keys among the 4 commonest codes"
+    assert report["codes.condition.unigram.r2"].note == "8 keys"
