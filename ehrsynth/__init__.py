@@ -18,7 +18,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ehrsynth.api import export, generate, generate_files, learn, load_model, read, save_model, validate
+    from ehrsynth.api import evaluate, export, generate, generate_files, learn, load_model, read, save_model, validate
     from ehrsynth.errors import EhrsynthError
     from ehrsynth.records import Records
 
@@ -26,6 +26,7 @@ __all__ = [
     "EhrsynthError",
     "Records",
     "__version__",
+    "evaluate",
     "export",
     "generate",
     "generate_files",

@@ -13,12 +13,14 @@ from ehrsynth.records import Records
 
 if TYPE_CHECKING:
     from ehrsynth.engines import RunSummary
+    from ehrsynth.evaluation import EvaluationReport
     from ehrsynth.learning import LearningSettings
     from ehrsynth.model import PatientModel
     from ehrsynth.readers import ReadReport
     from ehrsynth.validation import ValidationReport
 
 __all__ = [
+    "evaluate",
     "export",
     "generate",
     "generate_files",
@@ -194,6 +196,21 @@ def export(
     from ehrsynth.engines import export_records
 
     return export_records(records, Path(output), formats=formats, progress=progress)
+
+
+def evaluate(
+    real: Records,
+    synthetic: Records,
+    *,
+    control: Records | None = None,
+    seed: int = 0,
+    bootstrap: int = 100,
+    progress: Progress | None = None,
+) -> EvaluationReport:
+    """Say how near synthetic records are to real ones; see `ehrsynth.evaluation.evaluate`."""
+    from ehrsynth.evaluation import evaluate as run
+
+    return run(real, synthetic, control=control, seed=seed, bootstrap=bootstrap, progress=progress)
 
 
 def validate(

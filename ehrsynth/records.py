@@ -87,7 +87,7 @@ class Records:
     @property
     def n_patients(self) -> int:
         """How many patients there are."""
-        return self.tables["patient"].num_rows
+        return int(self.tables["patient"].num_rows)
 
     @property
     def row_counts(self) -> dict[str, int]:

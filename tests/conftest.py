@@ -42,7 +42,7 @@ def models() -> ModuleType:
 
 @pytest.fixture(scope="session")
 def evaluated() -> ModuleType:
-    """The module ``tests/unit/evaluation_records.py``: records in a few words, and cohorts of a written-down process."""
+    """The module ``tests/unit/evaluation_records.py``: records in a few words, cohorts of a written-down process."""
     return load_test_module("unit/evaluation_records.py")
 
 

@@ -118,7 +118,7 @@ def diastolic(systolic: pd.DataFrame, person: pd.DataFrame, donors: pd.DataFrame
 
 
 def _cell(age: np.ndarray, systolic: np.ndarray) -> np.ndarray:
-    return np.clip(age, 20, 84).astype(int) // 10 * 1000 + np.clip(systolic, 90, 199).astype(int) // 10
+    return np.asarray(np.clip(age, 20, 84).astype(int) // 10 * 1000 + np.clip(systolic, 90, 199).astype(int) // 10)
 
 
 def _draw(

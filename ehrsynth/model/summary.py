@@ -184,7 +184,7 @@ def state_occupancy(model: PatientModel) -> npt.NDArray[np.float64]:
     weights = np.repeat(_class_weights(model)[: t.n_classes], t.n_states)
     now = weights * np.einsum("r,rq->q", strata, np.asarray(t.initial, dtype=float))
     matrices = np.einsum("r,rgij->gij", strata, np.asarray(t.transition, dtype=float)[t.transition_stratum])
-    total = np.zeros_like(now)
+    total = np.zeros(len(now))
     for visit in range(1, _STEPS + 1):
         total += now
         band = int(np.searchsorted(t.visit_edges, visit, side="right")) - 1

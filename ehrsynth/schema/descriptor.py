@@ -57,7 +57,7 @@ def table_descriptor(table: TableSchema) -> dict[str, Any]:
     fields = []
     for column in table.columns:
         entry: dict[str, Any] = {"name": column.name, "type": column.type, "description": column.description}
-        limits = {
+        limits: dict[str, Any] = {
             name: value
             for name, value in (
                 ("required", column.required),

@@ -51,6 +51,7 @@ def test_the_public_face_is_exact() -> None:
         "EhrsynthError",
         "Records",
         "__version__",
+        "evaluate",
         "export",
         "generate",
         "generate_files",
