@@ -205,7 +205,7 @@ def evaluate(
     control: Records | None = None,
     seed: int = 0,
     bootstrap: int = 100,
-    progress: Progress | None = None,
+    progress: Callable[[int, int, str], None] | None = None,
 ) -> EvaluationReport:
     """Say how near synthetic records are to real ones; see `ehrsynth.evaluation.evaluate`."""
     from ehrsynth.evaluation import evaluate as run
