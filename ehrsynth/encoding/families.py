@@ -174,7 +174,7 @@ def encode_family(
         valid &= ~np.isin(column_index, [i for i, label in enumerate(labels) if label == value])
     index, codings, display_index, displays = coding_keys(table, "code_system", "code", "display")
     known_patient = targets(table["patient_id"], visits.patient_ids) >= 0
-    set_aside = int((valid & known_patient & ((visit < 0) | (index < 0))).sum())
+    set_aside = int((valid & known_patient & free & (visit < 0)).sum())
     usable = valid & (visit >= 0) & (index >= 0)
     rows = np.flatnonzero(usable)
     if not len(rows):

@@ -54,7 +54,10 @@ def _family(family: FamilyTimeline, visits: npt.NDArray[np.int64]) -> FamilyTime
 def split_patients(
     n: int, fraction: float, generator: np.random.Generator
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Split the patients 0..n-1 at random into (rest, about `fraction` * n of them), both ascending."""
+    """Split the patients 0..n-1 at random into (rest, about `fraction` * n of them), both ascending; neither is empty.
+
+    At least two patients.
+    """
     order = generator.permutation(n)
-    size = round(n * fraction)
+    size = min(max(round(n * fraction), 1), n - 1)
     return np.sort(order[size:]), np.sort(order[:size])

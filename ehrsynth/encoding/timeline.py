@@ -73,7 +73,7 @@ class FamilyTimeline:
     unlinked : float
         Share of the table's rows that named no encounter (they went to the encounter last begun at their date).
     set_aside : int
-        Rows that could be given to no visit.
+        Rows that named no encounter and could be given to none, for want of a date.
     """
 
     table: str

@@ -158,11 +158,15 @@ def count_family(
 def family_tables(counts: CodeCounts, parent: npt.NDArray[np.int32], strengths: Strengths | None = None) -> CodeTables:
     """Return the tables of codes given the states; strengths of shrinkage by empirical Bayes unless given."""
     if strengths is None:
+        found = {
+            name: beta_strength(present, trials, margins(present, trials))
+            for name, (present, trials) in counts.items().items()
+        }
         strengths = Strengths(
-            **{
-                name: beta_strength(present, trials, margins(present, trials))
-                for name, (present, trials) in counts.items().items()
-            }
+            never=found["never"],
+            never_with_parent=found["never_with_parent"],
+            previous=found["previous"],
+            earlier=found["earlier"],
         )
     return code_tables(counts, strengths, parent)
 

@@ -21,7 +21,10 @@ Doubles = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, kw_only=True)
 class Strengths:
-    """Weights of the priors, in visits (of `initial`: patients)."""
+    """Weights of the priors, in visits (of `initial`: patients), and the prior mean of the first state [R, Q].
+
+    The mean of the first state leans on sex and age; it is fixed with the weights, so that EM ascends one function.
+    """
 
     never: float = 16.0
     never_with_parent: float = 16.0
@@ -34,6 +37,7 @@ class Strengths:
     encounter_class: float = 4.0
     stay: float = 16.0
     end: float = 16.0
+    initial_mean: Doubles | None = None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -159,14 +163,20 @@ def _initial_prior(counts: Doubles, n_sexes: int, strength: float) -> Doubles:
     return result
 
 
+def _initial_mean(statistics: TrajectoryStatistics, layout: RowLayout, strengths: Strengths) -> Doubles:
+    if strengths.initial_mean is not None:
+        return strengths.initial_mean
+    return _initial_prior(statistics.initial, layout.n_sexes, strengths.initial)
+
+
 def maximise(
     statistics: TrajectoryStatistics, layout: RowLayout, parent: npt.NDArray[np.int32], strengths: Strengths
 ) -> TrajectoryTables:
     """Return the tables that maximise the expected log-likelihood plus the log-prior of `strengths`.
 
     Prior means are the margins of the counts over the states, which (but for zero truncation) do not change from one
-    iteration to the next; so each iteration ascends one and the same function. The exceptions are the dependence of the
-    first state and of transitions on the stratum, which are shrunk toward their pooled estimate.
+    iteration to the next; so each iteration ascends one and the same function. The exception are transitions by
+    stratum, which are shrunk toward their pooled estimate.
     """
     counts = code_counts(
         statistics.rows, statistics.visits, layout, parent, statistics.unseen, statistics.unseen_visits
@@ -182,7 +192,7 @@ def maximise(
         initial=_toward(
             statistics.initial,
             strengths.initial,
-            _initial_prior(statistics.initial, layout.n_sexes, strengths.initial),
+            _initial_mean(statistics, layout, strengths),
         ),
         transition=transition,
         end_hazard=_toward(visit.end[0], strengths.end, visit.end[1])[..., 1],
@@ -209,7 +219,7 @@ def log_prior(tables: TrajectoryTables, statistics: TrajectoryStatistics, layout
         (s.encounter_class, tables.encounter_class, visit.encounter_class),
         (s.stay, tables.stay, visit.stay),
         (s.end, np.stack([1 - tables.end_hazard, tables.end_hazard], axis=-1), visit.end),
-        (s.initial, tables.initial, (None, _initial_prior(statistics.initial, layout.n_sexes, s.initial))),
+        (s.initial, tables.initial, (None, _initial_mean(statistics, layout, s))),
         (
             s.transition,
             tables.transition,
@@ -238,9 +248,8 @@ def choose_strengths(
         if table.size:
             flat = np.broadcast_to(margin, table.shape).reshape(-1, table.shape[-1])
             found[name] = dirichlet_strength(table.reshape(-1, table.shape[-1]), flat, getattr(strengths, name))
-    found["initial"] = dirichlet_strength(
-        statistics.initial,
-        _initial_prior(statistics.initial, layout.n_sexes, strengths.initial),
-        strengths.initial,
+    mean = _initial_prior(statistics.initial, layout.n_sexes, strengths.initial)
+    found["initial"] = dirichlet_strength(statistics.initial, mean, strengths.initial)
+    return replace(
+        strengths, **found, initial_mean=_initial_prior(statistics.initial, layout.n_sexes, found["initial"])
     )
-    return replace(strengths, **found)

@@ -13,8 +13,11 @@ from ehrsynth.learning.settings import LearningSettings
 
 __all__ = ["Sizes", "candidates", "choose_sizes"]
 
-_MOST_PATIENTS = 8_000
-"""Patients that sizes are chosen on; more do not change the choice among so few candidates."""
+_MOST_PATIENTS, _MOST_VISITS = 8_000, 20_000
+"""Patients and visits that sizes are chosen on; more do not change the choice among so few candidates."""
+
+_FEW_PATIENTS, _FEW_VISITS = 2_000, 5_000
+"""Below both, three validation folds instead of one: a small fold tells little."""
 
 
 _NEAR = 2e-3
@@ -71,11 +74,11 @@ def choose_sizes(
     if len(pairs) == 1:
         return Sizes(classes=pairs[0][0], states=pairs[0][1], tried={})
     n = timelines.n_patients
+    most = min(_MOST_PATIENTS, max(_FEW_VISITS // 10, round(n * _MOST_VISITS / timelines.n_visits)))
     pool = timelines
-    if n > _MOST_PATIENTS:
-        pool = timelines.select_patients(np.sort(generator.choice(n, _MOST_PATIENTS, replace=False)))
-    # Few patients make a small fold; several folds make up for it.
-    folds = 1 if pool.n_patients >= 2_000 else 3
+    if n > most:
+        pool = timelines.select_patients(np.sort(generator.choice(n, most, replace=False)))
+    folds = 3 if pool.n_patients < _FEW_PATIENTS and pool.n_visits < _FEW_VISITS else 1
     splits = [split_patients(pool.n_patients, settings.validation_fraction, generator) for _ in range(folds)]
     tried: dict[str, float] = {}
     for step, (g, k) in enumerate(pairs, start=1):

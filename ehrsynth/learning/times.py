@@ -110,10 +110,15 @@ def learn_bins(timelines: Timelines, min_patients: int, notes: list[str]) -> Bin
     strata = Strata(sexes=timelines.person["sex"].labels, age_edges=ages)
     n_bins = int(np.clip(timelines.n_visits // 200, 4, 16))
     gap = learn_histogram(timelines.gap_days, patients, min_patients=min_patients, n_coarse=n_bins, n_fine=512)
-    if gap is None:
+    if gap is None and timelines.basis == "order":
         notes.append(
             "The source says nothing of the days between visits: only their order was learned. Where dates are needed, "
             f"gaps are drawn evenly from 1 to {_ORDER_GAP_DAYS} days, which describes nobody."
+        )
+    elif gap is None:
+        notes.append(
+            "Too few patients have a second visit: days between visits were not learned and are drawn evenly from "
+            f"1 to {_ORDER_GAP_DAYS}."
         )
     stay = learn_histogram(
         timelines.stay_minutes, patients, min_patients=min_patients, n_coarse=min(n_bins, 12), n_fine=512
