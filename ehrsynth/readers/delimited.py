@@ -21,7 +21,7 @@ __all__ = ["Delimited", "Dialect", "read_delimited", "sniff"]
 _SAMPLE_BYTES = 1 << 16
 _DELIMITERS = (",", "\t", ";", "|")
 _BLOCK_BYTES = 8 << 20
-_QUOTE = ord('"')
+_QUOTE, _LINE_FEED, _RETURN = (ord(mark) for mark in '"\n\r')
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,6 +84,9 @@ def read_delimited(
     dialect = sniff(buffer, path=path, table=table)
     names = tuple(name.strip().lower() for name in dialect.header)
     _check_header(names, path, table)
+    if not _count(buffer, _LINE_FEED) and not _count(buffer, _RETURN):
+        empty = pa.table({name: pa.array([], pa.string()) for name in names if wanted(name)})
+        return Delimited(columns=empty, rows=np.zeros(0, dtype=np.int64), header=names)
     chosen = [(raw, name) for raw, name in zip(dialect.header, names, strict=True) if wanted(name)]
     # Without any quotation mark no value can hold a line break, and the file can be cut anywhere: twice as fast.
     quotes = _count(buffer, _QUOTE) if dialect.quoted else 0
@@ -150,6 +153,9 @@ def sniff(buffer: pa.Buffer, *, path: Path, table: str) -> Dialect:
 
 
 def _encloses(lines: list[bytes], delimiter: bytes) -> bool:
+    head = lines[0].split(delimiter)
+    if all(len(value) > 1 and value.startswith(b'"') and value.endswith(b'"') for value in head):
+        return True
     paired = False
     for line in lines:
         for value in line.split(delimiter):

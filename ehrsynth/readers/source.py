@@ -226,18 +226,18 @@ def _read_parquet(path: Path, table: str, wanted: Callable[[str], bool]) -> Sour
             raise SourceError(
                 f"The Parquet file cannot be read: {error}.", file=part, table=table, hint="Export it again."
             ) from None
-        parts.append(rows.rename_columns([name.strip().lower() for name in rows.column_names]))
+        lower_names = [name.strip().lower() for name in rows.column_names]
+        parts.append(pa.table([_plain(column) for column in rows.columns], names=lower_names))
     try:
         columns = pa.concat_tables(parts, promote_options="permissive")
     except pa.ArrowException as error:
         raise SourceError(
             f"The parts of the table do not agree: {error}.", file=path, table=table, hint="Export it again."
         ) from None
-    plain = pa.table([_plain(column) for column in columns.columns], names=columns.column_names)
     return SourceTable(
         name=table,
         file=str(path),
-        columns=plain.drop_columns([""]) if "" in plain.column_names else plain,
+        columns=columns.drop_columns([""]) if "" in columns.column_names else columns,
         rows=np.arange(1, columns.num_rows + 1, dtype=np.int64),
         header=header,
     )

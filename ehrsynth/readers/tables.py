@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -199,13 +198,12 @@ def _in_order(
 
 def _provenance(source: Path, basis: str) -> Provenance:
     """Return what the folder's ``datapackage.json`` says of its origin, else that it was read from there."""
-    said: dict[str, Any] = {}
     try:
-        document = json.loads((source / "datapackage.json").read_bytes())
-        said = document.get("ehrsynth", {}).get("provenance") or document.get("provenance") or {}
-    except (OSError, ValueError, AttributeError):
+        said = json.loads((source / "datapackage.json").read_bytes())["ehrsynth"]
+    except (OSError, ValueError, KeyError, TypeError):
         said = {}
-    names = {entry.name for entry in fields(Provenance)}
-    told = {name: value for name, value in said.items() if name in names} if isinstance(said, dict) else {}
-    stated = {"source": f"canonical tables in {source.name}", "time_basis": basis, **told, "source_format": "tables"}
-    return Provenance(**stated)
+    kinds: dict[str, type] = {"source": str, "licence": str, "synthetic": bool, "time_basis": str, "details": dict}
+    found = said if isinstance(said, dict) else {}
+    told: dict[str, Any] = {name: found[name] for name, kind in kinds.items() if isinstance(found.get(name), kind)}
+    stated = {"source": f"canonical tables in {source.name}", "time_basis": basis, **told}
+    return Provenance(source_format="tables", **stated)

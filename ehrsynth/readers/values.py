@@ -96,7 +96,8 @@ def _ladder(
             except pa.ArrowInvalid:
                 continue
     encoded = cleared.dictionary_encode().unify_dictionaries().combine_chunks()
-    values, broken = [], []
+    # One entry to begin with, so that a column without any value has something to take from.
+    values, broken = [None], [False]
     for word in encoded.dictionary.to_pylist():
         try:
             values.append(one(word))
@@ -104,9 +105,9 @@ def _ladder(
         except ValueError:
             values.append(None)
             broken.append(True)
-    taken = pa.array(values, type=target).take(encoded.indices)
-    at = pc.fill_null(encoded.indices, 0).to_numpy(zero_copy_only=False)
-    bad = np.array(broken, dtype=bool)[at] & encoded.indices.is_valid().to_numpy(zero_copy_only=False)
+    at = encoded.indices.fill_null(-1).to_numpy() + 1
+    taken = pa.array(values, type=target).take(pa.array(at))
+    bad = np.array(broken, dtype=bool)[at]
     return Parsed(pa.chunked_array([taken]), bad if bad.any() else None)
 
 

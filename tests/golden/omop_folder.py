@@ -534,7 +534,7 @@ def _texts(rows: list[Row]) -> tuple[list[str], list[list[str]]]:
 
 
 def write(folder: Path, made: Tables, how: str = "csv", *, upper: bool = False) -> Path:
-    """Write tables as ``csv``, ``csv.gz``, ``tsv``, ``bom`` (CSV with a mark and semicolons) or ``parquet`` (of text)."""
+    """Write tables as ``csv``, ``csv.gz``, ``tsv``, ``bom`` (a mark and semicolons) or ``parquet`` (of text)."""
     folder.mkdir(exist_ok=True)
     for table, rows in made.items():
         names, cells = _texts(rows)
