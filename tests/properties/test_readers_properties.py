@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from ehrsynth.errors import SourceError
@@ -44,6 +44,7 @@ def made() -> ModuleType:
 
 
 @RELAXED
+@example(rows=[("", "", "\r"), ("x\ry", "\r\n", "")], mark=",", bom=False, end="\n")
 @given(
     rows=st.lists(st.tuples(TEXT, TEXT, TEXT), max_size=8),
     mark=st.sampled_from(",\t;|"),
@@ -52,7 +53,9 @@ def made() -> ModuleType:
 )
 def test_any_text_comes_back(tmp_path: Path, rows: list[tuple[str, ...]], mark: str, bom: bool, end: str) -> None:
     out = io.StringIO()
-    quoting = csv.QUOTE_ALL if mark == "\t" else csv.QUOTE_MINIMAL
+    # Python before 3.13 leaves a lone carriage return bare, and such a file has no one reading.
+    bare = any("\r" in cell for row in rows for cell in row)
+    quoting = csv.QUOTE_ALL if mark == "\t" or bare else csv.QUOTE_MINIMAL
     writer = csv.writer(out, delimiter=mark, lineterminator=end, quoting=quoting)
     writer.writerow(["a", "b", "c"])
     writer.writerows(rows)
