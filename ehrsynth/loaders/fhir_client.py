@@ -117,6 +117,7 @@ class FhirClient:
         self._root = parts.path.rstrip("/")
         self._token, self._timeout, self._retries = token, timeout, retries
         self._threads = threading.local()
+        self._connections: list[http.client.HTTPConnection] = []
         self._stop = threading.Event()
         self._wait = wait or self._pause
         # Jitter is to differ between processes; no result depends on it.
@@ -125,6 +126,11 @@ class FhirClient:
     def stop(self) -> None:
         """Let every thread that waits or is about to send give up."""
         self._stop.set()
+
+    def close(self) -> None:
+        """Close the connections of all threads, which must have come to rest."""
+        while self._connections:
+            self._connections.pop().close()
 
     def _pause(self, seconds: float) -> None:
         self._stop.wait(seconds)
@@ -220,6 +226,7 @@ class FhirClient:
         if found is None:
             kind = http.client.HTTPSConnection if self._secure else http.client.HTTPConnection
             found = self._threads.connection = kind(self._host, self._port, timeout=self._timeout)
+            self._connections.append(found)
         return found
 
 

@@ -150,6 +150,8 @@ def _greet(client: FhirClient) -> None:
         reply = client.patiently(lambda: _once(client), lambda: None)
     except NoAnswer as failure:
         raise _unreachable(client, failure) from None
+    finally:
+        client.close()
     _check_access(client, reply)
     found = reply.body if type(reply.body) is dict else {}
     if not reply.ok or found.get("resourceType") != "CapabilityStatement":
@@ -218,6 +220,7 @@ class _Loading:
             raise
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
+            self.client.close()
 
     def _settle(self, under_way: set[Future[None]]) -> set[Future[None]]:
         finished, rest = wait(under_way, return_when=FIRST_COMPLETED)

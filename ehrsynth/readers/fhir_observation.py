@@ -82,8 +82,8 @@ def observation(found: Found) -> Iterator[Row]:
         raise Refused("its code is no code of a code system", element="code")
     own = bool(code) and (bool(value.get("_there")) or not (rows or members))
     if own:
-        key = {"observation_id": found.key, "panel_id": (panel or found.key) if rows or members else panel}
-        yield "observation", {**key, **common, **code, **value}
+        keys = {"observation_id": found.key, "panel_id": (panel or found.key) if rows or members else panel}
+        yield "observation", {**keys, **common, **code, **value}
     # A panel of one is none.
     together = panel or (found.key if len(rows) > 1 or own else None)
     for name, row in rows:
