@@ -52,6 +52,12 @@ def fhir_carried() -> ModuleType:
     return load_test_module("unit/fhir_carried.py")
 
 
+@pytest.fixture(scope="session")
+def synthea() -> ModuleType:
+    """The module ``tests/unit/synthea_bundles.py``: Synthea's CSV as its FHIR Bundles."""
+    return load_test_module("unit/synthea_bundles.py")
+
+
 def load_test_module(path: str) -> ModuleType:
     """Import the module at `path` under ``tests/`` (which is no package: pytest imports by file)."""
     name = "ehrsynth_tests_" + path.removesuffix(".py").replace("/", "_")

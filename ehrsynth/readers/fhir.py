@@ -151,8 +151,7 @@ class _Reading:
         if key is None:
             account.refuse(kind, item.file, item.number, problem=f"The {kind} has no id.", reason="no id", element="id")
             return
-        own = f"{kind}/{key}"
-        if item.scope is not None and type(url) is str and item.scope.names.get(url, own) != own:
+        if item.scope is not None and type(url) is str and item.scope.already.get(url, key) != key:
             account.set_aside(kind, item.file, item.number, reason="there already, by its identifier")
             return
         self._rows(Found(kind, key, body, item.file, item.number, item.scope, account))

@@ -16,10 +16,14 @@ _CONDITIONAL = re.compile(r"(?:.*/)?([A-Z][A-Za-z]+)\?(.*)\Z", re.DOTALL)
 
 
 class Scope:
-    """The names that the entries of a Bundle have: from full URLs to ``Type/id``."""
+    """The names that the entries of a Bundle have: from full URLs to ``Type/id``.
+
+    `already` has the ids of those that are not created because an earlier resource has their identifier.
+    """
 
     def __init__(self) -> None:
         self.names: dict[str, str] = {}
+        self.already: dict[str, str] = {}
 
     def add(self, resource: dict[str, Any], url: Any, condition: Any, identifiers: Identifiers) -> None:
         """Note an entry; of two with one URL the first is meant.
@@ -30,10 +34,13 @@ class Scope:
         key = key_of(resource, url)
         if type(url) is not str or type(kind) is not str or key is None:
             return
-        already = None
+        name = f"{kind}/{key}"
         if type(condition) is str and condition.startswith("identifier="):
-            already = identifiers.find(f"{kind}?{unquote(condition.removeprefix('identifier='))}")
-        self.names.setdefault(url, already or f"{kind}/{key}")
+            found = identifiers.find(f"{kind}?{unquote(condition.removeprefix('identifier='))}")
+            if found is not None:
+                name = found
+                self.already[url] = found.partition("/")[2]
+        self.names.setdefault(url, name)
 
 
 def key_of(resource: dict[str, Any], url: Any = None) -> str | None:

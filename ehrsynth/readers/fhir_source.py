@@ -158,7 +158,7 @@ def _document(path: Path, name: str, account: FhirAccount, identifiers: Identifi
         if rest.strip() and _is_object(first):
             yield from _lines(data.split(b"\n"), name, account, identifiers)  # NDJSON under another name
             return
-        account.refuse_json(file, 0, f"This is not JSON: {error}.", "invalid JSON")
+        account.refuse_json(file, 0, f"This is not JSON: {error}.", "no JSON as a whole: what is whole in it is taken")
         yield from _large(data, name, account, identifiers)
         return
     if type(found) is dict and found.get("resourceType") == "Bundle":
