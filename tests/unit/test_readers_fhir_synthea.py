@@ -92,6 +92,19 @@ def test_references_by_identifier_are_resolved(read: tuple[Any, Records, ReadRep
     assert set(records["practitioner"]["specialty_code"].to_pylist()) == {"208D00000X"}
 
 
+@pytest.mark.learn
+def test_a_model_can_be_learned_of_it(read: tuple[Any, Records, ReadReport]) -> None:
+    pytest.importorskip("pomegranate")
+    from ehrsynth.learning import LearningSettings
+
+    _, records, _ = read
+    model = api.learn(records, settings=LearningSettings(min_patients=3, states=2, classes=1))
+    made = api.generate(model, population=20, seed=1)
+    assert made.n_patients == 20
+    codes = set(records["condition"]["code"].to_pylist())
+    assert set(made["condition"]["code"].to_pylist()) <= codes
+
+
 def test_panels_hold_together(read: tuple[Any, Records, ReadReport]) -> None:
     _, records, _ = read
     panels: dict[str, list[str]] = {}
