@@ -41,9 +41,9 @@ def read(source: str | Path, *, format: str | None = None, strict: bool = True) 
     Parameters
     ----------
     source : path
-        A folder of tables.
+        A folder of tables, or a folder or file of FHIR.
     format : str, optional
-        Name of a reader (``omop``, ``tables``); guessed from the file names if left out.
+        Name of a reader (``omop``, ``tables``, ``fhir``); guessed from the file names if left out.
     strict : bool
         Whether a broken key, an orphan or an unreadable value is an error; if not, such rows are set aside and counted.
 
@@ -67,7 +67,7 @@ def read_with_report(
         reader = plugins.load("ehrsynth.readers", format)()
     else:
         if not path.exists():
-            raise SourceError("There is no such folder.", file=path, hint="Name the folder that holds the tables.")
+            raise SourceError("There is no such folder.", file=path, hint="Name the folder that holds the records.")
         readers = (plugins.load("ehrsynth.readers", name)() for name in plugins.names("ehrsynth.readers"))
         reader = next((reader for reader in readers if reader.recognises(path)), None)
         if reader is None:

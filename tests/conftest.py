@@ -46,6 +46,18 @@ def evaluated() -> ModuleType:
     return load_test_module("unit/evaluation_records.py")
 
 
+@pytest.fixture(scope="session")
+def fhir_carried() -> ModuleType:
+    """The module ``tests/unit/fhir_carried.py``: what FHIR can carry of records."""
+    return load_test_module("unit/fhir_carried.py")
+
+
+@pytest.fixture(scope="session")
+def synthea() -> ModuleType:
+    """The module ``tests/unit/synthea_bundles.py``: Synthea's CSV as its FHIR Bundles."""
+    return load_test_module("unit/synthea_bundles.py")
+
+
 def load_test_module(path: str) -> ModuleType:
     """Import the module at `path` under ``tests/`` (which is no package: pytest imports by file)."""
     name = "ehrsynth_tests_" + path.removesuffix(".py").replace("/", "_")

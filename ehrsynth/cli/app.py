@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from ehrsynth.cli import evaluate, export, generate, learn, models, show, validate, vocabularies
+from ehrsynth.cli import evaluate, export, generate, learn, load, models, show, validate, vocabularies
 from ehrsynth.errors import EhrsynthError, OutputError, exit_code
 
 __all__ = ["app", "main"]
@@ -31,6 +31,7 @@ interrupted.""",
 app.command("learn")(learn.learn)
 app.command("generate")(generate.generate)
 app.command("export")(export.export)
+app.command("load")(load.load)
 app.command("validate")(validate.validate)
 app.command("evaluate")(evaluate.evaluate)
 app.command("show")(show.show)

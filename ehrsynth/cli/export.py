@@ -14,11 +14,11 @@ __all__ = ["export"]
 
 
 def export(
-    source: Annotated[Path, typer.Argument(help="Folder of records: canonical tables, OMOP...")],
+    source: Annotated[Path, typer.Argument(help="Folder of records: canonical tables, OMOP, FHIR...")],
     output: options.Output = Path("out"),
     formats: options.Formats = ["fhir-ndjson"],  # noqa: B006
     source_format: Annotated[
-        str | None, typer.Option("--from", help="Format of the source (omop, tables); guessed if left out.")
+        str | None, typer.Option("--from", help="Format of the source (omop, tables, fhir); guessed if left out.")
     ] = None,
     lenient: Annotated[bool, typer.Option("--lenient", help="Set broken rows aside and count them.")] = False,
     json: options.Json = False,

@@ -20,7 +20,7 @@ __all__ = ["learn"]
 def learn(
     source: Annotated[Path, typer.Argument(help="Folder of records.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Model file to write, e.g. mine.ehrsynth.")],
-    format: Annotated[str | None, typer.Option("--format", help="omop or tables; guessed if left out.")] = None,  # noqa: A002
+    format: Annotated[str | None, typer.Option("--format", help="omop, tables or fhir; guessed if left out.")] = None,  # noqa: A002
     seed: options.Seed = 0,
     min_patients: Annotated[
         int, typer.Option("--min-patients", help="No code, category or date of fewer people enters the model.")

@@ -197,13 +197,25 @@ def _in_order(
 
 
 def _provenance(source: Path, basis: str) -> Provenance:
-    """Return what the folder's ``datapackage.json`` says of its origin, else that it was read from there."""
+    """Return what the folder's ``datapackage.json`` says of its origin, else that it was read from there.
+
+    Our own packages say it under ``ehrsynth``: whether a model made the records up, as of when, with what seed.
+    """
     try:
-        said = json.loads((source / "datapackage.json").read_bytes())["ehrsynth"]
-    except (OSError, ValueError, KeyError, TypeError):
+        document = json.loads((source / "datapackage.json").read_bytes())
+        said = document.get("ehrsynth") or document.get("provenance") or {}
+    except (OSError, ValueError, AttributeError):
         said = {}
-    kinds: dict[str, type] = {"source": str, "licence": str, "synthetic": bool, "time_basis": str, "details": dict}
-    found = said if isinstance(said, dict) else {}
-    told: dict[str, Any] = {name: found[name] for name, kind in kinds.items() if isinstance(found.get(name), kind)}
-    stated = {"source": f"canonical tables in {source.name}", "time_basis": basis, **told}
-    return Provenance(source_format="tables", **stated)
+    said = said if isinstance(said, dict) else {}
+    # What was exported from records says where these came from.
+    before = said["source"] if isinstance(said.get("source"), dict) else said
+    told: dict[str, Any] = {name: before[name] for name in ("licence", "source") if isinstance(before.get(name), str)}
+    details = dict(said["details"]) if isinstance(said.get("details"), dict) else {}
+    details |= {name: said[name] for name in ("seed", "model") if name in said}
+    if isinstance(said.get("generated_at"), str):
+        details["reference_date"] = said["generated_at"]
+    stated = {"source": f"canonical tables in {source.name}", "time_basis": basis, "details": details, **told}
+    if before.get("time_basis") in ("calendar", "shifted", "offset", "order"):
+        stated["time_basis"] = before["time_basis"]
+    # Only the word true makes records synthetic: whoever reads them must not take real ones for made-up ones.
+    return Provenance(**stated, synthetic=said.get("synthetic") is True, source_format="tables")

@@ -1,0 +1,107 @@
+"""A real FHIR server takes our Bundles, one POST a patient, and has the same content after a load that was killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.request import urlopen
+
+import pytest
+
+from ehrsynth import api
+
+pytestmark = pytest.mark.shared
+
+EHRSYNTH = str(Path(sys.executable).with_name("ehrsynth"))
+SHARED_TYPES = ("Organization", "Practitioner", "PractitionerRole", "Location")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Fifty patients as Bundles."""
+    out = tmp_path_factory.mktemp("fifty") / "out"
+    api.generate_files(None, out, formats=["fhir-bundle"], population=50, seed=3)
+    return out / "fhir-bundle"
+
+
+@pytest.fixture
+def server(shared: Path) -> Iterator[str]:
+    """An empty server."""
+    command = str(shared / "fhir" / "fhir-server")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    started = subprocess.run([command, "start", "--port", port], capture_output=True, text=True, check=False)
+    if started.returncode:
+        pytest.skip(f"the server does not start: {started.stderr[-200:]}")
+    yield f"http://127.0.0.1:{port}/fhir"
+    subprocess.run([command, "stop", "--port", port], capture_output=True, check=True)
+
+
+def get(base: str, path: str) -> dict[str, Any]:
+    """Ask the server."""
+    with urlopen(f"{base}/{path}", timeout=60) as reply:
+        found: dict[str, Any] = json.load(reply)
+    return found
+
+
+def _is_ours(resource: dict[str, Any]) -> bool:
+    """Whether it is test data; the server makes up a hospital and dispensed medications, which do not say so."""
+    return "security" in resource.get("meta", {})
+
+
+def bundles(folder: Path) -> Iterator[list[dict[str, Any]]]:
+    """The resources of each Bundle."""
+    for path in sorted(folder.glob("*.json")):
+        yield [entry["resource"] for entry in json.loads(path.read_bytes())["entry"]]
+
+
+def test_everything_is_there_also_after_a_kill(folder: Path, server: str, tmp_path: Path) -> None:
+    journal = tmp_path / "journal"
+    command = [EHRSYNTH, "load", str(folder), "--to", server, "--journal", str(journal), "--json"]
+    first = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and first.poll() is None:
+        if journal.exists() and journal.read_text().count('"done"') >= 10:
+            break
+        time.sleep(0.02)
+    os.kill(first.pid, signal.SIGKILL)
+    first.communicate()
+    report = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    assert (report["failed"], report["outcomes"]) == (0, [])
+    assert report["before"] >= 10
+    assert report["before"] + report["loaded"] == 51
+
+    sent: dict[str, set[str]] = {}
+    for one in bundles(folder):
+        for resource in one:
+            sent.setdefault(resource["resourceType"], set()).add(resource["id"])
+    for kind, ids in sent.items():
+        if kind not in SHARED_TYPES:
+            assert get(server, f"{kind}?_summary=count")["total"] == len(ids)
+            continue
+        entries = get(server, f"{kind}?_count=5000")["entry"]
+        ours = [entry["resource"]["id"] for entry in entries if _is_ours(entry["resource"])]
+        assert sorted(ours) == sorted(ids)
+    checked = 0
+    for one in bundles(folder):
+        patient = next((resource for resource in one if resource["resourceType"] == "Patient"), None)
+        if patient is None:
+            continue
+        found = get(server, f"Patient/{patient['id']}/$everything?_count=10000")
+        own = {
+            (entry["resource"]["resourceType"], entry["resource"]["id"])
+            for entry in found["entry"]
+            if entry["resource"]["resourceType"] not in SHARED_TYPES and _is_ours(entry["resource"])
+        }
+        assert own == {(resource["resourceType"], resource["id"]) for resource in one}
+        checked += 1
+    assert checked == 50
