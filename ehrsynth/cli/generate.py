@@ -36,8 +36,10 @@ def generate(
     """
     from ehrsynth.api import generate_files, load_model
     from ehrsynth.cli.console import error_console, progress_bar
+    from ehrsynth.engines.start import leave_pandas_out
 
     when = options.parse_date(reference_date)
+    leave_pandas_out(formats)
     try:
         with progress_bar("Generating patients") as progress:
             summary = generate_files(

@@ -7,7 +7,7 @@ import os
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, BinaryIO
 
 from ehrsynth.errors import OutputError
@@ -50,7 +50,7 @@ class FormatWriter:
         # A running hash costs memory: few are kept, the others are taken up again from the file if it grows once more.
         self._digests: OrderedDict[str, Any] = OrderedDict()
         self._open: OrderedDict[str, BinaryIO] = OrderedDict()
-        self._folders: set[PurePosixPath] = set()
+        self._folders: set[str] = set()
         self._changed: dict[str, None] = {}
 
     def write(self, parts: Iterable[Part]) -> None:
@@ -119,12 +119,12 @@ class FormatWriter:
 
     def _known(self, path: str) -> _File:
         if path not in self._files:
-            place = PurePosixPath(path)
-            if place.is_absolute() or ".." in place.parts or "\\" in path or ":" in path:
+            parent = path.rpartition("/")[0]
+            if path.startswith("/") or ".." in path.split("/") or "\\" in path or ":" in path:
                 raise OutputError("An exporter wrote outside its folder.", file=path)
-            if place.parent not in self._folders:
-                (self.folder / place.parent).mkdir(parents=True, exist_ok=True)
-                self._folders.add(place.parent)
+            if parent not in self._folders:
+                (self.folder / parent).mkdir(parents=True, exist_ok=True)
+                self._folders.add(parent)
             self._files[path] = _File()
         return self._files[path]
 

@@ -134,12 +134,16 @@ _Blocks = Generator[_Block, None, None]
 
 def _here(target: Output, maker: Maker, tasks: Sequence[tuple[int, int]]) -> _Blocks:
     for index, n in tasks:
-        block = maker.block(index, n)
-        for name, part in maker.encode(block):
-            target.format(name).write([part])
-        counts = count_rows(block)
+        counts = _append(target, maker.block(index, n), maker.shared, maker.exporters)
         target.record(index, n, counts)
         yield n, counts
+
+
+def _append(target: Output, block: Records, shared: Records, exporters: Mapping[str, Exporter]) -> dict[str, int]:
+    # A function of its own: a block is gone before the next one is made.
+    for name, part in encode(block, shared, exporters):
+        target.format(name).write([part])
+    return count_rows(block)
 
 
 def _elsewhere(target: Output, pool: Workers, tasks: Sequence[tuple[int, int]]) -> _Blocks:
@@ -166,9 +170,7 @@ def _exported(target: Output, records: Records, exporters: Mapping[str, Exporter
     ids = records["patient"]["patient_id"].combine_chunks()
     for start in range(0, len(ids), BLOCK_SIZE):
         block = records.select_patients(ids.slice(start, BLOCK_SIZE)) if len(ids) > BLOCK_SIZE else records
-        for name, part in encode(block, records, exporters):
-            target.format(name).write([part])
-        yield block.n_patients, count_rows(block)
+        yield block.n_patients, _append(target, block, records, exporters)
 
 
 # -- the whole ---------------------------------------------------------------------------------------------------------

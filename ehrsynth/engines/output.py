@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import errno
-import json
 import shutil
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, Self
+
+import orjson
 
 from ehrsynth.engines.files import FormatWriter
 from ehrsynth.engines.journal import JOURNAL, Journal, Progress, read_journal
@@ -151,8 +152,8 @@ class Output:
 
     def write_json(self, name: str, document: Any) -> None:
         """Write a JSON document at the top of the output."""
-        text = json.dumps(document, indent=2, ensure_ascii=False) + "\n"
-        (self.staging / name).write_text(text, encoding="utf-8")
+        # A bundle per patient makes a manifest of thousands of entries: the standard library takes a second for them.
+        (self.staging / name).write_bytes(orjson.dumps(document, option=orjson.OPT_INDENT_2) + b"\n")
 
 
 def hold(staging: Path, *, alone: bool = False) -> BinaryIO | None:

@@ -27,6 +27,7 @@ import pyarrow as pa
 from ehrsynth.engines.blocks import Job, Maker, count_rows
 from ehrsynth.engines.files import Piece, write_at
 from ehrsynth.engines.output import Output, hold
+from ehrsynth.engines.start import leave_pandas_out
 from ehrsynth.errors import EhrsynthError
 
 __all__ = ["Done", "Workers"]
@@ -74,7 +75,7 @@ class Workers:
         # spawn: forking a process with Arrow's threads is not safe.
         context = get_context("spawn")
         self._processes: dict[Connection, BaseProcess] = {}
-        with _one_thread():
+        with _for_workers():
             for _ in range(count):
                 ours, theirs = context.Pipe()
                 process = context.Process(target=_work, args=(theirs, job), daemon=True)
@@ -173,13 +174,21 @@ def _receive(connection: Connection) -> Any:
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
-    """Let processes that are started use one thread each for linear algebra: blocks run side by side already."""
+def _for_workers() -> Iterator[None]:
+    """Start processes that use one thread each for linear algebra, as blocks run side by side, and know no Ctrl-C.
+
+    Ctrl-C reaches the whole process group: the parent alone decides, and a worker that has not yet got to ignoring it
+    would say so at length.
+    """
     before = {name: os.environ.get(name) for name in _THREADS}
     os.environ.update(dict.fromkeys(_THREADS, "1"))
+    masks = hasattr(signal, "pthread_sigmask")
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT]) if masks else set()
     try:
         yield
     finally:
+        if masks:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         for name, value in before.items():
             if value is None:
                 del os.environ[name]
@@ -191,9 +200,9 @@ def _one_thread() -> Iterator[None]:
 
 
 def _work(connection: Connection, job: Job) -> None:
-    # Ctrl-C reaches the whole process group: the parent alone decides, workers finish or are ended by it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     pa.set_cpu_count(1)
+    leave_pandas_out(job.formats)
     parent = os.getppid()
 
     def leave_with_parent() -> None:
