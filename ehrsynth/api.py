@@ -164,6 +164,7 @@ def generate_files(
     seed: int = 0,
     workers: int = 1,
     reference_date: date | None = None,
+    resume: bool = False,
     progress: Progress | None = None,
 ) -> RunSummary:
     """Generate patients straight to files, block by block in flat memory; see `ehrsynth.engines.generate_files`."""
@@ -177,6 +178,7 @@ def generate_files(
         formats=formats,
         workers=workers,
         reference_date=reference_date,
+        resume=resume,
         progress=progress,
     )
 

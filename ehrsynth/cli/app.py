@@ -70,7 +70,7 @@ def main() -> None:
         if leaving.code == exit_code(KeyboardInterrupt()):
             from ehrsynth.cli.console import error_console
 
-            error_console.print("Interrupted; nothing half-written was left behind.")
+            error_console.print("Interrupted; nothing half-written stands under the final name.")
         raise
     except BrokenPipeError:
         # Whoever read our output has gone (`| head`): leave quietly, and keep Python from flushing into the void.

@@ -23,6 +23,7 @@ def generate(
     formats: options.Formats = ["fhir-ndjson"],  # noqa: B006
     workers: options.Workers = 1,
     reference_date: options.ReferenceDate = None,
+    resume: options.Resume = False,
     json: options.Json = False,
 ) -> None:
     """Generate linked synthetic patients.
@@ -31,20 +32,29 @@ def generate(
 
     One run writes the same patients in every format: OUT/csv/..., OUT/fhir-ndjson/..., and OUT/manifest.json with the
     seed, the model's hash and a sha256 of every file. The first 100 patients of -p 100 and of -p 3000 are the same.
+    A run that was interrupted goes on with --resume and the same options, and ends with the same bytes.
     """
     from ehrsynth.api import generate_files, load_model
-    from ehrsynth.cli.console import progress_bar
+    from ehrsynth.cli.console import error_console, progress_bar
+    from ehrsynth.engines.start import leave_pandas_out
 
     when = options.parse_date(reference_date)
-    with progress_bar("Generating patients") as progress:
-        summary = generate_files(
-            load_model(model),
-            output,
-            formats=formats,
-            population=population,
-            seed=seed,
-            workers=workers,
-            reference_date=when,
-            progress=progress,
-        )
+    leave_pandas_out(formats)
+    try:
+        with progress_bar("Generating patients") as progress:
+            summary = generate_files(
+                load_model(model),
+                output,
+                formats=formats,
+                population=population,
+                seed=seed,
+                workers=workers,
+                reference_date=when,
+                resume=resume,
+                progress=progress,
+            )
+    except KeyboardInterrupt:
+        if resume:
+            error_console.print("The blocks that are whole were kept: run the same command again.")
+        raise
     print_run(summary, json=json)

@@ -1,28 +1,22 @@
-"""The local engine: blocks of patients over a process pool, appended in order; workers never change the bytes."""
+"""The local engine: blocks of patients in this process or over worker processes; the bytes are the same."""
 
 from __future__ import annotations
 
-import os
-import signal
-import threading
 import time
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from datetime import date
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-
 from ehrsynth import plugins
+from ehrsynth.engines.blocks import Job, Maker, count_rows, encode, load_exporters
 from ehrsynth.engines.output import Output
-from ehrsynth.errors import EhrsynthError, UsageError
-from ehrsynth.exporters import Exporter, ExportSummary, Part
-from ehrsynth.generation import Generator
+from ehrsynth.engines.workers import Done, Workers
+from ehrsynth.errors import UsageError
+from ehrsynth.exporters import Exporter, ExportSummary
 from ehrsynth.model import PatientModel
 from ehrsynth.model.package import model_hash
 from ehrsynth.provenance import versions
@@ -46,39 +40,6 @@ class RunSummary:
     seconds: float
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Encoded:
-    """One block as it comes from a worker: parts per format and rows per table."""
-
-    patients: int
-    row_counts: dict[str, int]
-    parts: dict[str, list[Part]]
-
-
-class _Maker:
-    """Makes and encodes blocks; one per process."""
-
-    def __init__(self, generator: Generator, formats: Sequence[str]) -> None:
-        self.generator = generator
-        self.shared = generator.shared()
-        self.exporters = _exporters(formats)
-
-    def __call__(self, index: int, n: int) -> _Encoded:
-        return _encode(self.generator.block(index, n), self.shared, self.exporters)
-
-
-def _exporters(formats: Sequence[str]) -> dict[str, Exporter]:
-    return {name: plugins.load("ehrsynth.exporters", name)() for name in formats}
-
-
-def _encode(block: Records, shared: Records, exporters: Mapping[str, Exporter]) -> _Encoded:
-    return _Encoded(
-        patients=block.n_patients,
-        row_counts={table.name: block[table.name].num_rows for table in block.schema.tables if table.has_patient},
-        parts={name: list(exporter.encode(block, shared)) for name, exporter in exporters.items()},
-    )
-
-
 def generate_files(
     model: PatientModel,
     output: Path,
@@ -88,44 +49,54 @@ def generate_files(
     formats: Sequence[str],
     workers: int = 1,
     reference_date: date | None = None,
+    resume: bool = False,
     progress: Progress | None = None,
 ) -> RunSummary:
     """Generate `population` patients and write them to `output` in every one of `formats`.
 
     The bytes depend on the model, seed, population, formats and reference date only.
 
+    Parameters
+    ----------
+    resume : bool
+        Go on after the last whole block of an interrupted run with the same settings, if there was one, and keep whole
+        blocks if this run is interrupted too. The end is the same as of a run without interruption.
+
     Raises
     ------
     UsageError
-        A population below 1, workers below 1, or an unknown format.
+        A population below 1, workers below 1, an unknown format, or what is to be resumed was another run.
     OutputError
-        The output cannot be written there; nothing is left behind.
+        The output cannot be written there; nothing is left behind, but for what `resume` keeps.
+    EhrsynthError
+        A worker died.
     """
     if population < 1:
         raise UsageError(f"The population is {population}; it must be at least 1.", hint="Use -p 1000.")
     if workers < 1:
         raise UsageError(f"There must be at least 1 worker, not {workers}.")
-    if not formats:
-        raise UsageError("No output format was named.", hint=plugins.nearest("", plugins.names("ehrsynth.exporters")))
-    formats = list(dict.fromkeys(formats))
-    exporters = _exporters(formats)
-    generator = Generator(model, seed=seed, reference_date=reference_date)
-    shared = generator.shared()
-    tasks = [(start // BLOCK_SIZE, min(BLOCK_SIZE, population - start)) for start in range(0, population, BLOCK_SIZE)]
     started = time.perf_counter()
-    with Output(output) as target:
-        maker = _Maker(generator, formats)
-        if workers == 1 or len(tasks) == 1:
-            encoded: Iterator[_Encoded] = (maker(index, n) for index, n in tasks)
-        else:
-            encoded = _pool(model, seed, reference_date, formats, tasks, min(workers, len(tasks)))
-        manifest = {
-            "model": {"name": model.name, "title": model.title, "sha256": model_hash(model)},
-            "seed": seed,
-            "population": population,
-            "reference_date": generator.reference_date.isoformat(),
-        }
-        return _write(target, exporters, shared, encoded, population, manifest, started, progress)
+    job = Job(model=model, seed=seed, reference_date=reference_date, formats=_distinct(formats))
+    exporters = load_exporters(job.formats)
+    tasks = [(start // BLOCK_SIZE, min(BLOCK_SIZE, population - start)) for start in range(0, population, BLOCK_SIZE)]
+    manifest = {
+        "model": {"name": model.name, "title": model.title, "sha256": model_hash(model)},
+        "seed": seed,
+        "population": population,
+        "reference_date": (reference_date or date.fromisoformat(model.calendar.reference_date)).isoformat(),
+    }
+    run = {**manifest, "formats": job.formats, "versions": versions("numpy", "pyarrow", "faker")}
+    with Output(output, run=run, resume=resume) as target, ExitStack() as stack:
+        tasks = tasks[max(target.progress.blocks, 0) :]
+        count = min(workers, len(tasks))
+        # They start while this process makes what patients share.
+        pool = stack.enter_context(Workers(job, count)) if count > 1 else None
+        maker = Maker(job)
+        _begin(target, exporters, maker.shared)
+        blocks = _here(target, maker, tasks) if pool is None else _elsewhere(target, pool, tasks)
+        # If it breaks off, hashing ends before the workers are ended and the folder is removed.
+        stack.enter_context(closing(blocks))
+        return _write(target, exporters, maker.shared, blocks, population, manifest, started, progress)
 
 
 def export_records(
@@ -140,42 +111,98 @@ def export_records(
     OutputError
         The output cannot be written there; nothing is left behind.
     """
-    if not formats:
-        raise UsageError("No output format was named.", hint=plugins.nearest("", plugins.names("ehrsynth.exporters")))
-    exporters = _exporters(list(dict.fromkeys(formats)))
     started = time.perf_counter()
+    exporters = load_exporters(_distinct(formats))
     manifest = {"source": records.provenance.to_dict(), "population": records.n_patients}
     with Output(output) as target:
-        encoded = (_encode(block, records, exporters) for block in _blocks(records))
-        return _write(target, exporters, records, encoded, records.n_patients, manifest, started, progress)
+        _begin(target, exporters, records)
+        blocks = _exported(target, records, exporters)
+        return _write(target, exporters, records, blocks, records.n_patients, manifest, started, progress)
 
 
-def _blocks(records: Records) -> Iterator[Records]:
+def _distinct(formats: Sequence[str]) -> tuple[str, ...]:
+    if not formats:
+        raise UsageError("No output format was named.", hint=plugins.nearest("", plugins.names("ehrsynth.exporters")))
+    return tuple(dict.fromkeys(formats))
+
+
+# -- blocks, in order, as they are written and hashed: patients and rows of each ---------------------------------------
+
+_Block = tuple[int, dict[str, int]]
+_Blocks = Generator[_Block, None, None]
+
+
+def _here(target: Output, maker: Maker, tasks: Sequence[tuple[int, int]]) -> _Blocks:
+    for index, n in tasks:
+        counts = _append(target, maker.block(index, n), maker.shared, maker.exporters)
+        target.record(index, n, counts)
+        yield n, counts
+
+
+def _append(target: Output, block: Records, shared: Records, exporters: Mapping[str, Exporter]) -> dict[str, int]:
+    # A function of its own: a block is gone before the next one is made.
+    for name, part in encode(block, shared, exporters):
+        target.format(name).write([part])
+    return count_rows(block)
+
+
+def _elsewhere(target: Output, pool: Workers, tasks: Sequence[tuple[int, int]]) -> _Blocks:
+    # Files are hashed in a thread, from what the system still has in memory: hashing and reading leave Python's lock.
+    with ThreadPoolExecutor(1) as hashing:
+        waiting: list[Future[None]] = []
+        for done in pool.run(target, tasks):
+            waiting.append(hashing.submit(_settle, target, done))
+            # What is far behind would have left the system's memory.
+            if len(waiting) > 4:
+                waiting.pop(0).result()
+            yield done.patients, done.row_counts
+        for future in waiting:
+            future.result()
+
+
+def _settle(target: Output, done: Done) -> None:
+    for name, pieces in done.pieces.items():
+        target.format(name).settle(pieces)
+    target.record(done.block, done.patients, done.row_counts)
+
+
+def _exported(target: Output, records: Records, exporters: Mapping[str, Exporter]) -> _Blocks:
     ids = records["patient"]["patient_id"].combine_chunks()
     for start in range(0, len(ids), BLOCK_SIZE):
-        yield records.select_patients(ids.slice(start, BLOCK_SIZE)) if len(ids) > BLOCK_SIZE else records
+        block = records.select_patients(ids.slice(start, BLOCK_SIZE)) if len(ids) > BLOCK_SIZE else records
+        yield block.n_patients, _append(target, block, records, exporters)
+
+
+# -- the whole ---------------------------------------------------------------------------------------------------------
+
+
+def _begin(target: Output, exporters: Mapping[str, Exporter], shared: Records) -> None:
+    for name, exporter in exporters.items():
+        writer = target.format(name)
+        if target.progress.blocks < 0:
+            writer.write(exporter.begin(shared))
+            writer.flush()
+    if target.progress.blocks < 0:
+        target.record(-1, 0, {})
 
 
 def _write(
     target: Output,
     exporters: Mapping[str, Exporter],
     shared: Records,
-    encoded: Iterator[_Encoded],
+    blocks: Iterator[_Block],
     population: int,
     manifest: dict[str, Any],
     started: float,
     progress: Progress | None,
 ) -> RunSummary:
     counts = {table.name: shared[table.name].num_rows for table in shared.schema.tables if table.shared}
-    for name, exporter in exporters.items():
-        target.format(name).write(exporter.begin(shared))
-    done = 0
-    for block in encoded:
-        for name, parts in block.parts.items():
-            target.format(name).write(parts)
-        for table, rows in block.row_counts.items():
+    counts |= target.progress.row_counts
+    done = target.progress.patients
+    for patients, row_counts in blocks:
+        for table, rows in row_counts.items():
             counts[table] = counts.get(table, 0) + rows
-        done += block.patients
+        done += patients
         if progress is not None:
             progress(done, population)
     counts = {name: counts.get(name, 0) for name in shared.schema.names}
@@ -208,69 +235,3 @@ def _write(
         files=files,
         seconds=time.perf_counter() - started,
     )
-
-
-# -- the pool ----------------------------------------------------------------------------------------------------------
-
-_maker: _Maker | None = None
-
-
-def _start_worker(model: PatientModel, seed: int, reference_date: date | None, formats: Sequence[str]) -> None:
-    global _maker
-    # Ctrl-C reaches the whole process group: the parent alone decides, workers finish or are ended by it.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # Blocks run side by side already: one thread each.
-    pa.set_cpu_count(1)
-    parent = os.getppid()
-
-    def leave_with_parent() -> None:
-        # A parent that was killed cannot end its workers; an orphan ends itself.
-        while os.getppid() == parent:
-            time.sleep(0.5)
-        os._exit(1)
-
-    threading.Thread(target=leave_with_parent, daemon=True).start()
-    _maker = _Maker(Generator(model, seed=seed, reference_date=reference_date), formats)
-
-
-def _make(index: int, n: int) -> _Encoded:
-    assert _maker is not None
-    return _maker(index, n)
-
-
-def _pool(
-    model: PatientModel,
-    seed: int,
-    reference_date: date | None,
-    formats: Sequence[str],
-    tasks: Sequence[tuple[int, int]],
-    workers: int,
-) -> Iterator[_Encoded]:
-    """Yield the encoded blocks in order; at most two per worker are under way or waiting (back-pressure)."""
-    # spawn: forking a process with Arrow's threads is not safe.
-    executor = ProcessPoolExecutor(
-        workers,
-        mp_context=get_context("spawn"),
-        initializer=_start_worker,
-        initargs=(model, seed, reference_date, formats),
-    )
-    waiting: deque[Future[_Encoded]] = deque()
-    ahead = iter(tasks)
-    try:
-        for _ in range(2 * workers):
-            if (task := next(ahead, None)) is not None:
-                waiting.append(executor.submit(_make, *task))
-        while waiting:
-            yield waiting.popleft().result()
-            if (task := next(ahead, None)) is not None:
-                waiting.append(executor.submit(_make, *task))
-        executor.shutdown()
-    except BrokenProcessPool:
-        raise EhrsynthError(
-            "A worker process died; nothing was left behind.", hint="Memory may have run out: use fewer workers (-w)."
-        ) from None
-    finally:
-        for process in list((executor._processes or {}).values()):
-            if waiting:
-                process.terminate()
-        executor.shutdown(wait=True, cancel_futures=True)

@@ -96,15 +96,15 @@ def _every(texts: pa.LargeBinaryArray, k: int, n: int) -> pa.LargeBinaryArray:
     return pa.LargeBinaryArray.from_buffers(pa.large_binary(), n, [None, pa.py_buffer(ends.tobytes()), data])
 
 
-def joined_bytes(texts: pa.LargeBinaryArray, start: int = 0, stop: int | None = None) -> bytes:
-    """Return the texts from `start` to `stop`, one after the other, as they lie in their buffer."""
+def joined_bytes(texts: pa.LargeBinaryArray, start: int = 0, stop: int | None = None) -> memoryview:
+    """Return the texts from `start` to `stop`, one after the other, as they lie in their buffer: no copy."""
     _, offsets, data = texts.buffers()
     if data is None:
-        return b""
+        return memoryview(b"")
     ends = np.frombuffer(offsets, dtype=np.int64, count=len(texts) + 1, offset=8 * texts.offset)
     first, last = int(ends[start]), int(ends[len(texts) if stop is None else stop])
-    content: bytes = data.slice(first, last - first).to_pybytes()
-    return content
+    # Arrow says that its bytes have a sign; everything else says that they have none.
+    return memoryview(data).cast("B")[first:last]
 
 
 def fold(slots: Sequence[Slot], n: int) -> list[Slot]:

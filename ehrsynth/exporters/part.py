@@ -19,11 +19,12 @@ __all__ = ["ExportSummary", "Exporter", "Part"]
 class Part:
     """`data` to append to the file `path` (relative to the format's folder, ``/`` as separator).
 
-    `rows` is how many table rows or resources `data` holds; headers and manifests hold none.
+    `rows` is how many table rows or resources `data` holds; headers and manifests hold none. A view of bytes saves the
+    copy of an Arrow buffer.
     """
 
     path: str
-    data: bytes
+    data: bytes | memoryview
     rows: int = 0
 
 

@@ -82,7 +82,7 @@ def _parts(table: TableSchema, records: Records) -> Iterator[Part]:
         yield Part(f"{table.name}.csv", _encode(chunk), chunk.num_rows)
 
 
-def _encode(rows: pa.Table) -> bytes:
+def _encode(rows: pa.Table) -> memoryview:
     slots: list[Slot] = []
     for place, name in enumerate(rows.column_names):
         if place:

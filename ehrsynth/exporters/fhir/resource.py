@@ -29,8 +29,8 @@ __all__ = [
     "urn_links",
 ]
 
-CHUNK_ROWS = 1 << 15
-"""Rows written at a time: large enough that Python's share vanishes, small enough for flat memory."""
+CHUNK_ROWS = 1 << 14
+"""Rows written at a time: large enough that Python's share vanishes, small enough (20 MB of text) for flat memory."""
 
 HTEST = {
     "system": "http://terminology.hl7.org/CodeSystem/v3-ActReason",

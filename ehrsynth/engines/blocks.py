@@ -1,0 +1,69 @@
+"""Making and encoding blocks of patients, in the process itself or in a worker."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+
+from ehrsynth import plugins
+from ehrsynth.exporters import Exporter, Part
+from ehrsynth.generation import Generator
+from ehrsynth.model import PatientModel
+from ehrsynth.records import Records
+
+__all__ = ["Job", "Maker", "count_rows", "encode", "load_exporters"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """What is to be made, all that a worker needs to know."""
+
+    model: PatientModel
+    seed: int
+    reference_date: date | None
+    formats: tuple[str, ...]
+
+    def generator(self) -> Generator:
+        """Return the generator of the patients."""
+        return Generator(self.model, seed=self.seed, reference_date=self.reference_date)
+
+
+class Maker:
+    """Makes and encodes blocks; one per process."""
+
+    def __init__(self, job: Job, generator: Generator | None = None) -> None:
+        self.generator = generator or job.generator()
+        self.shared = self.generator.shared()
+        self.exporters = load_exporters(job.formats)
+
+    def block(self, index: int, n: int) -> Records:
+        """Return the first `n` patients of block `index`."""
+        return self.generator.block(index, n)
+
+    def encode(self, block: Records) -> Iterator[tuple[str, Part]]:
+        """Yield the parts of `block`, each with its format."""
+        return encode(block, self.shared, self.exporters)
+
+
+def load_exporters(formats: Sequence[str]) -> dict[str, Exporter]:
+    """Return the exporters of the `formats`.
+
+    Raises
+    ------
+    UsageError
+        There is no such format.
+    """
+    return {name: plugins.load("ehrsynth.exporters", name)() for name in formats}
+
+
+def encode(block: Records, shared: Records, exporters: Mapping[str, Exporter]) -> Iterator[tuple[str, Part]]:
+    """Yield the parts of `block`, each with its format, one at a time: a block need not fit into memory as text."""
+    for name, exporter in exporters.items():
+        for part in exporter.encode(block, shared):
+            yield name, part
+
+
+def count_rows(block: Records) -> dict[str, int]:
+    """Return the rows of each table of patients."""
+    return {table.name: block[table.name].num_rows for table in block.schema.tables if table.has_patient}

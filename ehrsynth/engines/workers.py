@@ -1,0 +1,308 @@
+"""Worker processes: each makes blocks, asks where their bytes go, and writes them there itself.
+
+The parent hands out blocks and places in the files, both in order; bytes never pass between processes. So the files are
+the same for any number of workers, and a worker that is ahead waits with one block in hand (back-pressure).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from multiprocessing import get_context, resource_tracker
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO, Self
+
+import pyarrow as pa
+
+from ehrsynth.engines.blocks import Job, Maker, count_rows
+from ehrsynth.engines.files import Piece, write_at
+from ehrsynth.engines.output import Output, hold
+from ehrsynth.engines.start import leave_pandas_out
+from ehrsynth.errors import EhrsynthError
+
+__all__ = ["Done", "Workers"]
+
+_HELD_BYTES = 128 << 20
+"""Text of one block that a worker keeps in memory; more goes to a temporary file."""
+
+_COPY_BYTES = 1 << 20
+_SMALL_FILE = 1 << 20
+"""A worker hashes new files up to this size: there are many of them, and the parent hashes the others."""
+
+_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Done:
+    """A block that is written: its patients and rows, and the pieces of files by format."""
+
+    block: int
+    patients: int
+    row_counts: dict[str, int]
+    pieces: dict[str, list[Piece]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Made:
+    """A block that is encoded and waits for its places: bytes and rows by format and path."""
+
+    block: int
+    patients: int
+    row_counts: dict[str, int]
+    sizes: dict[str, dict[str, tuple[int, int]]]
+
+
+class Workers:
+    """Some worker processes.
+
+    Parameters
+    ----------
+    job : Job
+    count : int
+    """
+
+    def __init__(self, job: Job, count: int) -> None:
+        # spawn: forking a process with Arrow's threads is not safe.
+        context = get_context("spawn")
+        self._processes: dict[Connection, BaseProcess] = {}
+        with _for_workers():
+            for _ in range(count):
+                ours, theirs = context.Pipe()
+                process = context.Process(target=_work, args=(theirs, job), daemon=True)
+                process.start()
+                theirs.close()
+                self._processes[ours] = process
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for connection, process in self._processes.items():
+            if kind is not None:
+                process.terminate()
+            connection.close()
+        for process in self._processes.values():
+            process.join()
+
+    def run(self, target: Output, tasks: Sequence[tuple[int, int]]) -> Iterator[Done]:
+        """Have the blocks `tasks` (index, patients) written to `target`; yield them in order when they are.
+
+        Raises
+        ------
+        EhrsynthError
+            A worker died.
+        """
+        ahead, order = iter(tasks), [index for index, _ in tasks]
+        made: dict[int, tuple[Connection, _Made]] = {}
+        placed: dict[Connection, tuple[_Made, dict[str, list[Piece]]]] = {}
+        written: dict[int, Done] = {}
+        at_place = at_end = 0
+        for connection in self._processes:
+            _send(connection, ("start", target.staging))
+            if (task := next(ahead, None)) is not None:
+                _send(connection, ("make", *task))
+        while at_end < len(order):
+            for connection in self._ready():
+                message = _receive(connection)
+                if isinstance(message, BaseException):
+                    raise message
+                if isinstance(message, _Made):
+                    made[message.block] = connection, message
+                else:
+                    block, pieces = placed.pop(connection)
+                    written[block.block] = _done(block, pieces, message)
+            while at_place < len(order) and order[at_place] in made:
+                connection, block = made.pop(order[at_place])
+                pieces = _places(target, block)
+                placed[connection] = block, pieces
+                _send(connection, ("write", pieces))
+                # The next one is asked for at once: it waits in the pipe while this one is written.
+                if (task := next(ahead, None)) is not None:
+                    _send(connection, ("make", *task))
+                at_place += 1
+            while at_end < len(order) and order[at_end] in written:
+                yield written.pop(order[at_end])
+                at_end += 1
+
+    def _ready(self) -> list[Connection]:
+        return [connection for connection in wait(list(self._processes)) if isinstance(connection, Connection)]
+
+
+def _places(target: Output, block: _Made) -> dict[str, list[Piece]]:
+    return {
+        name: [Piece(path, target.format(name).reserve(path, size), size, rows) for path, (size, rows) in files.items()]
+        for name, files in block.sizes.items()
+    }
+
+
+def _done(block: _Made, pieces: dict[str, list[Piece]], hashes: Mapping[str, Mapping[str, bytes]]) -> Done:
+    hashed = {
+        name: [Piece(p.path, p.offset, p.size, p.rows, hashes[name].get(p.path)) for p in some]
+        for name, some in pieces.items()
+    }
+    return Done(block=block.block, patients=block.patients, row_counts=block.row_counts, pieces=hashed)
+
+
+def _died() -> EhrsynthError:
+    return EhrsynthError("A worker process died.", hint="Memory may have run out: use fewer workers (-w).")
+
+
+def _send(connection: Connection, message: object) -> None:
+    try:
+        connection.send(message)
+    except (BrokenPipeError, ConnectionResetError):
+        raise _died() from None
+
+
+def _receive(connection: Connection) -> Any:
+    try:
+        return connection.recv()
+    except (EOFError, ConnectionResetError):
+        raise _died() from None
+
+
+@contextmanager
+def _for_workers() -> Iterator[None]:
+    """Start processes that use one thread each for linear algebra, as blocks run side by side, and know no Ctrl-C.
+
+    Ctrl-C reaches the whole process group: the parent alone decides, and a worker that has not yet got to ignoring it
+    would say so at length.
+    """
+    before = {name: os.environ.get(name) for name in _THREADS}
+    os.environ.update(dict.fromkeys(_THREADS, "1"))
+    masks = hasattr(signal, "pthread_sigmask")
+    if masks:
+        # The first process brings multiprocessing's tracker with it, which would lift the mask.
+        resource_tracker.ensure_running()
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT]) if masks else set()
+    try:
+        yield
+    finally:
+        if masks:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+# -- in the worker -----------------------------------------------------------------------------------------------------
+
+
+def _work(connection: Connection, job: Job) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    pa.set_cpu_count(1)
+    leave_pandas_out(job.formats)
+    parent = os.getppid()
+
+    def leave_with_parent() -> None:
+        # A parent that was killed cannot end its workers; an orphan ends itself.
+        while os.getppid() == parent:
+            time.sleep(0.2)
+        os._exit(1)
+
+    threading.Thread(target=leave_with_parent, daemon=True).start()
+    with suppress(EOFError, BrokenPipeError, ConnectionResetError):
+        try:
+            _serve(connection, Maker(job))
+        except (EhrsynthError, OSError, MemoryError) as error:
+            if isinstance(error, BrokenPipeError | ConnectionResetError):
+                raise
+            connection.send(error)
+            connection.recv()
+
+
+def _serve(connection: Connection, maker: Maker) -> None:
+    staging = Path()
+    held: BinaryIO | None = None
+    text: _BlockText | None = None
+    try:
+        while True:
+            match connection.recv():
+                case "start", Path() as staging:
+                    held = hold(staging)
+                case "make", int(index), int(n):
+                    block = maker.block(index, n)
+                    text = _BlockText(staging)
+                    for name, part in maker.encode(block):
+                        text.add(name, part.path, part.data, part.rows)
+                    counts, patients = count_rows(block), block.n_patients
+                    # What is waited with should be the text alone.
+                    del block
+                    connection.send(_Made(block=index, patients=patients, row_counts=counts, sizes=text.sizes))
+                case "write", dict(pieces) if text is not None:
+                    connection.send(text.write(pieces))
+                    text = None
+    finally:
+        if held is not None:
+            held.close()
+
+
+class _BlockText:
+    """The text of one block, by format and path, in memory or (what is too much) in a temporary file."""
+
+    def __init__(self, staging: Path) -> None:
+        self._staging = staging
+        self._parts: dict[str, dict[str, list[bytes | memoryview]]] = {}
+        self._held = 0
+        self._spill: BinaryIO | None = None
+        self._spilled: dict[str, dict[str, list[tuple[int, int]]]] = {}
+        self.sizes: dict[str, dict[str, tuple[int, int]]] = {}
+
+    def add(self, name: str, path: str, data: bytes | memoryview, rows: int) -> None:
+        size, known = self.sizes.setdefault(name, {}).get(path, (0, 0))
+        self.sizes[name][path] = size + len(data), known + rows
+        self._parts.setdefault(name, {}).setdefault(path, []).append(data)
+        self._held += len(data)
+        if self._held > _HELD_BYTES:
+            self._put_away()
+
+    def _put_away(self) -> None:
+        if self._spill is None:
+            # In the staging folder, without a name: the disk of the output has room, and nothing is left of it.
+            self._spill = tempfile.TemporaryFile(dir=self._staging)  # noqa: SIM115
+        for name, files in self._parts.items():
+            for path, parts in files.items():
+                start = self._spill.tell()
+                self._spill.writelines(parts)
+                self._spilled.setdefault(name, {}).setdefault(path, []).append((start, self._spill.tell() - start))
+        self._parts, self._held = {}, 0
+
+    def write(self, pieces: Mapping[str, Sequence[Piece]]) -> dict[str, dict[str, bytes]]:
+        """Write everything to its place; return sha256 of small new files."""
+        hashes: dict[str, dict[str, bytes]] = {}
+        for name, some in pieces.items():
+            hashes[name] = {}
+            for piece in some:
+                write_at(self._staging / name / piece.path, piece.offset, self._pieces(name, piece.path))
+                if piece.offset == 0 and piece.size <= _SMALL_FILE:
+                    digest = hashlib.sha256()
+                    for data in self._pieces(name, piece.path):
+                        digest.update(data)
+                    hashes[name][piece.path] = digest.digest()
+        if self._spill is not None:
+            self._spill.close()
+        return hashes
+
+    def _pieces(self, name: str, path: str) -> Iterator[bytes | memoryview]:
+        for start, size in self._spilled.get(name, {}).get(path, ()):
+            assert self._spill is not None
+            self._spill.seek(start)
+            while size:
+                data = self._spill.read(min(size, _COPY_BYTES))
+                yield data
+                size -= len(data)
+        yield from self._parts.get(name, {}).get(path, ())
