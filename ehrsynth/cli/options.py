@@ -10,7 +10,7 @@ import typer
 
 from ehrsynth.errors import UsageError
 
-__all__ = ["Formats", "Json", "Output", "Population", "ReferenceDate", "Seed", "Workers", "parse_date"]
+__all__ = ["Formats", "Json", "Mapping", "Output", "Population", "ReferenceDate", "Seed", "Workers", "parse_date"]
 
 Population = Annotated[int, typer.Option("-p", "--population", help="How many patients.")]
 Seed = Annotated[int, typer.Option("-s", "--seed", help="Same seed, same bytes.")]
@@ -22,6 +22,10 @@ Workers = Annotated[int, typer.Option("-w", "--workers", help="Processes; the by
 ReferenceDate = Annotated[
     str | None,
     typer.Option("--reference-date", metavar="YYYY-MM-DD", help="Nothing happens later. Default: the model's."),
+]
+Mapping = Annotated[
+    str | None,
+    typer.Option("--mapping", help="Mapping file (TOML) for any other layout, or the name of a packaged one."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON for machines.")]
 
