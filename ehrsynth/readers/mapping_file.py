@@ -155,6 +155,12 @@ class _Document:
             self.fail("The rule does not say which patient.", place, 'Add patient_id = "name of the column".')
         elif not table.has_patient and table.primary_key not in columns:
             self.fail("The rule does not say the key.", place, f'Add {table.primary_key} = "name of the column".')
+        for name, recipe in columns.items():
+            if recipe.pick == "next" and "order_by" not in entry:
+                self.fail("The next row is not known without an order.", (*place, name), "Add order_by to the rule.")
+            patient = columns.get("patient_id")
+            if recipe.picks and not recipe.match and (patient is None or not patient.column):
+                self.fail("It is not said which other rows belong to this one.", (*place, name), "Add match.")
         keep = entry.get("keep", [])
         return Rule(
             table=table.name,

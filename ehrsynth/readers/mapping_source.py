@@ -104,12 +104,16 @@ class Sources:
         keys = pc.unique(text(other[match]).combine_chunks())
         theirs, mine = positions(text(other[match]), keys), positions(text(rows[match]), keys)
         if recipe.pick == "next":
-            at = _next(theirs, mine, ordering(other, rule.order_by), ordering(rows, rule.order_by))
+            self.account.require_columns(other, [rule.order_by])
+            # Both together, so that they are read as one kind.
+            both = pa.chunked_array([*other[rule.order_by].chunks, *rows[rule.order_by].chunks])
+            times = _sortable(both)
+            at = _next(theirs, mine, times[: len(other)], times[len(other) :])
         else:
             by = rule.order_by if rule.order_by in other else ""
             order = np.lexsort((ordering(other, by), theirs)) if by else np.argsort(theirs, kind="stable")
-            side = "right" if recipe.pick == "last" else "left"
-            found = np.searchsorted(theirs[order], mine, side=side) - (side == "right")
+            last = recipe.pick == "last"
+            found = np.searchsorted(theirs[order], mine, side="right" if last else "left") - int(last)
             found = np.clip(found, 0, max(len(order) - 1, 0))
             at = order[found] if len(order) else np.zeros(len(mine), dtype=np.int64)
             at = np.where((mine >= 0) & (len(order) > 0), at, -1)
@@ -167,13 +171,13 @@ def _each(rows: SourceTable, names: tuple[str, ...]) -> SourceTable:
         at.append(there)
         which.append(np.full(len(there), number, dtype=np.int64))
         values.append(text(column).take(pa.array(there)))
-    row, number = np.concatenate(at), np.concatenate(which)
-    order = np.lexsort((number, row))
+    row, position = np.concatenate(at), np.concatenate(which)
+    order = np.lexsort((position, row))
     spread = rows.take(row[order])
     value = pa.chunked_array([chunk for column in values for chunk in column.chunks], pa.string())
     spread = spread.with_column(VALUE, value.take(pa.array(order)))
-    spread = spread.with_column(NAME, pa.array(names).take(pa.array(number[order])))
-    return spread.with_column(NUMBER, pa.array(number[order] + 1))
+    spread = spread.with_column(NAME, pa.array(names).take(pa.array(position[order])))
+    return spread.with_column(NUMBER, pa.array(position[order] + 1))
 
 
 def holds(rows: SourceTable, condition: Condition) -> Mask:
@@ -227,15 +231,17 @@ def over_distinct(column: pa.ChunkedArray, function: Callable[[str], Any]) -> pa
 
 def ordering(rows: SourceTable, column: str) -> npt.NDArray[Any]:
     """Return values to sort rows by: numbers if all are, else times, else text; absent ones come last."""
-    if not column:
-        return np.arange(len(rows))
+    return _sortable(rows[column]) if column else np.arange(len(rows))
+
+
+def _sortable(column: pa.ChunkedArray) -> npt.NDArray[Any]:
     for kind in ("number", "datetime"):
-        found = parse(rows[column], kind)
-        if found.bad is None and found.values.null_count == rows[column].null_count:
+        found = parse(column, kind)
+        if found.bad is None and found.values.null_count == column.null_count:
             values = found.values if kind == "number" else found.values.cast(pa.int64())
             result: npt.NDArray[Any] = pc.fill_null(values.cast(pa.float64()), np.inf).to_numpy()
             return result
-    words = text(rows[column]).combine_chunks()
+    words = text(column).combine_chunks()
     ranks = pc.rank(words, sort_keys="ascending", null_placement="at_end", tiebreaker="dense")
     return np.asarray(ranks).astype(np.float64)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -173,15 +175,12 @@ class _Work:
     def _dotted(self, rows: SourceTable, name: str, codes: pa.ChunkedArray) -> pa.ChunkedArray:
         """Return ICD codes with their dot, by the system that the row states for them."""
         system = f"{OUT}{'code_system' if name == 'code' else name.removesuffix('code') + 'system'}"
-        procedure = self.table.name == "procedure"
         stated = rows.get(system)
         result = codes
         for uri in [one for one in pc.unique(stated).to_pylist() if one in _ICD]:
-            is_procedure = procedure or uri == SYSTEMS["icd-10-pcs"]
-            dotted = over_distinct(
-                codes,
-                lambda word, version=_ICD[uri], kind=is_procedure: with_dot([word], version=version, procedure=kind)[0],
-            )
+            procedure = self.table.name == "procedure" or uri == SYSTEMS["icd-10-pcs"]
+            dot = partial(with_dot, version=_ICD[uri], procedure=procedure)
+            dotted = over_distinct(codes, partial(_first, dot))
             result = pc.if_else(pc.equal(stated, uri), dotted, result)
         return result
 
@@ -226,6 +225,10 @@ def _violations(values: pa.ChunkedArray, column: Column) -> list[tuple[Mask, str
     if column.minimum is not None:
         return [(is_true(pc.less(values, column.minimum)), f"{column.minimum:g} or more")]
     return []
+
+
+def _first(function: Callable[[list[str]], list[str | None]], word: str) -> str | None:
+    return function([word])[0]
 
 
 def _said(value: Any) -> str | None:
