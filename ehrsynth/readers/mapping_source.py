@@ -247,14 +247,17 @@ def _sortable(column: pa.ChunkedArray) -> npt.NDArray[Any]:
 
 
 def _next(theirs: Ints, mine: Ints, their_time: npt.NDArray[Any], my_time: npt.NDArray[Any]) -> Ints:
-    """Return for each of my rows the first of theirs of the same key at or after its time; -1 for none."""
+    """Return for each of my rows the first of theirs of the same key after its time; -1 for none.
+
+    Not one of the same time: that is the discharge before a readmission of the same minute.
+    """
     if not len(theirs):
         return np.full(len(mine), -1, dtype=np.int64)
     ranks = np.unique(np.concatenate([their_time, my_time]), return_inverse=True)[1]
     width = int(ranks.max(initial=0)) + 1
     keys = theirs * width + ranks[: len(theirs)]
     order = np.argsort(keys, kind="stable")
-    found = np.searchsorted(keys[order], mine * width + ranks[len(theirs) :], side="left")
+    found = np.searchsorted(keys[order], mine * width + ranks[len(theirs) :], side="right")
     at = order[np.minimum(found, len(order) - 1)]
     sound = (found < len(order)) & (mine >= 0) & (theirs[at] == mine)
     result: Ints = np.where(sound, at, -1)

@@ -310,6 +310,7 @@ encounter_class = { column = "code", by = "//", part = 2, map = { U = "IMP" }, o
         (1, datetime(2180, 5, 1, 10, 30), "IN//U"),
         (2, datetime(2140, 1, 1), "BIRTH"),
         (2, None, "SEX//M"),
+        (2, datetime(2190, 5, 1), "OUT"),
         (2, datetime(2190, 5, 1), "IN//X"),
         (1, datetime(2180, 7, 1, 8), "IN//Y"),
         (1, datetime(2180, 7, 2, 8), "OUT"),
@@ -332,7 +333,7 @@ encounter_class = { column = "code", by = "//", part = 2, map = { U = "IMP" }, o
     ]
     assert column(records, "encounter", "end_datetime") == [datetime(2180, 5, 2, 12), datetime(2180, 7, 2, 8), None]
     assert column(records, "encounter", "encounter_class") == ["IMP", "OBSENC", "OBSENC"]
-    assert report.rows_read == {"events to patient": 10, "events to encounter": 10}
+    assert report.rows_read == {"events to patient": 11, "events to encounter": 11}
 
 
 def test_dates_in_other_dress(tmp_path: Path) -> None:
