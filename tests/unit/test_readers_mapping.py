@@ -455,6 +455,15 @@ payer_id = "payer"
     assert column(records, "coverage", "status") == ["active", "active"]
 
 
+def test_the_example_of_the_readme_is_read(tmp_path: Path) -> None:
+    text = (Path(__file__).parents[2] / "README.md").read_text()
+    mapping = text.split("```toml")[1].split("```")[0]
+    diagnoses = "ID,DATE,ICD\n1,2001-02-03,I10\n1,2001-02-03,E119\n2,2002-02-03,I10\n"
+    records, _ = load(tmp_path, mapping, people="ID,AGE,SEX\n1,40,1\n2,50,2\n", diagnoses=diagnoses)
+    assert records.row_counts["encounter"] == 2
+    assert column(records, "condition", "code") == ["I10", "E11.9", "I10"]
+
+
 def test_a_mapping_by_path_by_name_and_where_it_does_not_belong(tmp_path: Path) -> None:
     folder = tmp_path / "x"
     folder.mkdir()
