@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
@@ -234,7 +234,6 @@ class SourceMapping:
     time_basis: str = ""
     origin: date = date(2000, 1, 1)
     missing: tuple[str, ...] = ()
-    files: tuple[str, ...] = field(default=())
 
     def of(self, table: str) -> tuple[Rule, ...]:
         """The rules of a canonical table."""

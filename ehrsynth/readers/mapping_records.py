@@ -163,6 +163,16 @@ class Building:
         rows = rows.with_column(PATIENT, pa.array(at))
         rows = fit_into_lives(rows, table, self.lives, self.account, _columns(rule))
         rows = put_in_order(rows, table, self.account, _columns(rule))
+        start = f"{OUT}start_datetime"
+        if table.name == "encounter" and start in rows and not rule.order_by and "sequence" not in rule.columns:
+            rows = self.account.refuse(
+                rows,
+                is_true(pc.is_null(rows[start])),
+                problem="The encounter has no start.",
+                reason="no start",
+                column=_columns(rule)["start_datetime"] or "start_datetime",
+                hint="Fill it in, or add order_by to the rule.",
+            )
         if table.name != "encounter" and f"{OUT}encounter_id" in rows and "encounter" in self.known:
             column = _columns(rule).get("encounter_id") or "encounter_id"
             rows = rows.with_column(column, rows[f"{OUT}encounter_id"])

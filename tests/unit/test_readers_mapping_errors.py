@@ -132,6 +132,17 @@ def test_a_wrong_source(tmp_path: Path, files: dict[str, str], said: str, place:
         assert rows == report.rows_taken[table] + sum(e.count for e in report.set_aside if e.table == table)
 
 
+def test_an_encounter_without_a_start_has_no_place(tmp_path: Path) -> None:
+    rule = 'file = "events"\npatient_id = "id"\nstart_datetime = "day"\nencounter_class = { value = "AMB" }'
+    mapping, events = f"{MAPPING}\n[encounter]\n{rule}\n", EVENTS.replace("2002-01-01", "")
+    with pytest.raises(SourceError, match="The encounter has no start") as caught:
+        read(tmp_path, mapping, events=events)
+    assert (caught.value.row, caught.value.column) == (2, "day")
+    records, report = read(tmp_path, mapping, events=events, strict=False)
+    assert records.row_counts["encounter"] == 1
+    assert [entry.reason for entry in report.set_aside] == ["no start"]
+
+
 def test_ages_that_cannot_be(tmp_path: Path) -> None:
     mapping = MAPPING.replace('birth_date = "born"', 'birth_date = { column = "born", as = "age_years" }')
     for age in ("-3", "126", "old"):
