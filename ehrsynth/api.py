@@ -35,7 +35,13 @@ __all__ = [
 Progress = Callable[[int, int], None]
 
 
-def read(source: str | Path, *, format: str | None = None, strict: bool = True) -> Records:  # noqa: A002
+def read(
+    source: str | Path,
+    *,
+    format: str | None = None,  # noqa: A002
+    strict: bool = True,
+    mapping: str | Path | None = None,
+) -> Records:
     """Read records.
 
     Parameters
@@ -43,16 +49,20 @@ def read(source: str | Path, *, format: str | None = None, strict: bool = True) 
     source : path
         A folder of tables, or a folder or file of FHIR.
     format : str, optional
-        Name of a reader (``omop``, ``tables``, ``fhir``); guessed from the file names if left out.
+        Name of a reader (``omop``, ``tables``, ``fhir``, ``mapping``); guessed from the file names if left out.
     strict : bool
         Whether a broken key, an orphan or an unreadable value is an error; if not, such rows are set aside and counted.
+    mapping : path or str, optional
+        For sources of any other layout: a mapping file (``MAPPING.md``), or the name of a packaged mapping.
 
     Raises
     ------
     SourceError
         There is nothing to read there, or (strict) the first thing that is wrong with it.
+    UsageError
+        A mapping for a format that takes none.
     """
-    return read_with_report(source, format=format, strict=strict)[0]
+    return read_with_report(source, format=format, strict=strict, mapping=mapping)[0]
 
 
 def read_with_report(
@@ -60,10 +70,15 @@ def read_with_report(
     *,
     format: str | None = None,  # noqa: A002
     strict: bool = True,
+    mapping: str | Path | None = None,
 ) -> tuple[Records, ReadReport]:
     """Read records and the account of what was set aside and why; parameters as `read`."""
     path = Path(source)
-    if format is not None:
+    if mapping is not None:
+        if format not in (None, "mapping"):
+            raise UsageError(f"The format {format} takes no mapping.", hint="Leave one of the two out.")
+        reader = plugins.load("ehrsynth.readers", "mapping")(mapping)
+    elif format is not None:
         reader = plugins.load("ehrsynth.readers", format)()
     else:
         if not path.exists():

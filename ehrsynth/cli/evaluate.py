@@ -28,6 +28,12 @@ def evaluate(
     format: Annotated[  # noqa: A002
         str | None, typer.Option("--format", help="omop, tables...: of all folders; each is guessed if left out.")
     ] = None,
+    mapping: Annotated[
+        str | None,
+        typer.Option(
+            "--mapping", help="Mapping (file or name) of the real records and the control; not of the synthetic."
+        ),
+    ] = None,
     metric: Annotated[
         list[str] | None, typer.Option("-m", "--metric", help="Only this metric; may be given several times.")
     ] = None,
@@ -58,7 +64,10 @@ def evaluate(
     # An output that cannot be written should be known before the work is done, not after.
     target = None if output is None else Output(output)
     folders = {"real": real, "synthetic": synthetic} | ({} if control is None else {"control": control})
-    records = {name: api.read(path, format=format, strict=not lenient) for name, path in folders.items()}
+    records = {
+        name: api.read(path, format=format, strict=not lenient, mapping=None if name == "synthetic" else mapping)
+        for name, path in folders.items()
+    }
     with progress_bar("Evaluating") as progress:
         report = run(
             records["real"],

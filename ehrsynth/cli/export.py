@@ -20,6 +20,7 @@ def export(
     source_format: Annotated[
         str | None, typer.Option("--from", help="Format of the source (omop, tables, fhir); guessed if left out.")
     ] = None,
+    mapping: options.Mapping = None,
     lenient: Annotated[bool, typer.Option("--lenient", help="Set broken rows aside and count them.")] = False,
     json: options.Json = False,
 ) -> None:
@@ -33,7 +34,7 @@ def export(
     from ehrsynth.api import read
     from ehrsynth.cli.console import progress_bar
 
-    records = read(source, format=source_format, strict=not lenient)
+    records = read(source, format=source_format, strict=not lenient, mapping=mapping)
     with progress_bar("Exporting patients") as progress:
         summary = run(records, output, formats=formats, progress=progress)
     print_run(summary, json=json)

@@ -20,7 +20,8 @@ __all__ = ["learn"]
 def learn(
     source: Annotated[Path, typer.Argument(help="Folder of records.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Model file to write, e.g. mine.ehrsynth.")],
-    format: Annotated[str | None, typer.Option("--format", help="omop, tables or fhir; guessed if left out.")] = None,  # noqa: A002
+    format: Annotated[str | None, typer.Option("--format", help="omop, tables, fhir, mapping; or guessed.")] = None,  # noqa: A002
+    mapping: options.Mapping = None,
     seed: options.Seed = 0,
     min_patients: Annotated[
         int, typer.Option("--min-patients", help="No code, category or date of fewer people enters the model.")
@@ -64,7 +65,7 @@ def learn(
         title=title,
         licence=licence,
     )
-    records, report = api.read_with_report(source, format=format, strict=not lenient)
+    records, report = api.read_with_report(source, format=format, strict=not lenient, mapping=mapping)
     with progress_bar("Learning") as progress:
         model = api.learn(
             records,

@@ -10,7 +10,18 @@ import typer
 
 from ehrsynth.errors import UsageError
 
-__all__ = ["Formats", "Json", "Output", "Population", "ReferenceDate", "Resume", "Seed", "Workers", "parse_date"]
+__all__ = [
+    "Formats",
+    "Json",
+    "Mapping",
+    "Output",
+    "Population",
+    "ReferenceDate",
+    "Resume",
+    "Seed",
+    "Workers",
+    "parse_date",
+]
 
 Population = Annotated[int, typer.Option("-p", "--population", help="How many patients.")]
 Seed = Annotated[int, typer.Option("-s", "--seed", help="Same seed, same bytes.")]
@@ -26,6 +37,10 @@ ReferenceDate = Annotated[
 Resume = Annotated[
     bool,
     typer.Option("--resume", help="Go on where an interrupted run ended; keep whole blocks if interrupted again."),
+]
+Mapping = Annotated[
+    str | None,
+    typer.Option("--mapping", help="Mapping file (TOML) for any other layout, or the name of a packaged one."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON for machines.")]
 

@@ -30,6 +30,7 @@ def show(
     source: Annotated[Path, typer.Argument(help="Folder of records: OUT/csv, OMOP...")],
     patient: Annotated[str, typer.Option("--patient", help="Number of the patient (from 1), or patient_id.")] = "1",
     limit: Annotated[int, typer.Option("--limit", help="At most so many encounters.")] = 12,
+    mapping: options.Mapping = None,
     json: options.Json = False,
 ) -> None:
     """Show one patient's record as a timeline.
@@ -39,7 +40,7 @@ def show(
     from ehrsynth.api import read
     from ehrsynth.cli.console import print_json
 
-    records = _one(read(source, strict=False), patient)
+    records = _one(read(source, strict=False, mapping=mapping), patient)
     if json:
         print_json({name: records[name].to_pylist() for name in records if records.schema[name].has_patient})
     else:

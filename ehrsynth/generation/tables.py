@@ -59,11 +59,12 @@ def patient_columns(people: People, context: BlockContext) -> Columns:
         columns[name] = surroundings.identity[name]
     columns["organization_id"] = id_column(context.shared_ids["organization"], surroundings.home_organization)
     columns["practitioner_id"] = id_column(context.shared_ids["practitioner"], surroundings.home_practitioner)
+    # Also where only the order of encounters is known: it is the day on which the age holds that the birth date tells.
+    columns["record_start_date"] = date_column(encounters.record_start_day)
     if context.dated:
         dead = encounters.death_precision >= 0
         columns["death_datetime"] = datetime_column(encounters.death, dead)
         columns["death_precision"] = labels(encounters.death_precision, PRECISIONS)
-        columns["record_start_date"] = date_column(encounters.record_start_day)
         columns["record_end_date"] = date_column(encounters.record_end_day)
     return columns
 

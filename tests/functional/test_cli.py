@@ -354,3 +354,19 @@ def test_learn_from_fhir(made: Path, tmp_path: Path) -> None:
         assert said["read"]["rows_taken"]["Patient"] == 60
         run("generate", mine, "-p", 5, "-o", tmp_path / style, "-f", "csv")
         assert json.loads((tmp_path / style / "manifest.json").read_text())["row_counts"]["patient"] == 5
+
+
+def test_any_layout_is_read_through_a_mapping(tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    (source / "people.csv").write_text("id,born,sex\n1,1950-02-03,M\n")
+    mapping = tmp_path / "my.toml"
+    rule = '[patient]\npatient_id = "id"\nbirth_date = "born"\nsex = { column = "sex", map = { M = "male" } }\n'
+    mapping.write_text(rule)
+    run("export", source, "--mapping", mapping, "-f", "csv", "-o", tmp_path / "out")
+    assert "1950-02-03" in (tmp_path / "out" / "csv" / "patient.csv").read_text()
+    assert "born 1950-02-03" in run("show", source, "--mapping", mapping).stdout
+    mapping.write_text(rule.replace("birth_date", "birthdate"))
+    failed = run("export", source, "--mapping", mapping, "-f", "csv", "-o", tmp_path / "no", code=3)
+    assert "Did you mean 'birth_date'" in " ".join(failed.stderr.split())
+    assert not (tmp_path / "no").exists()

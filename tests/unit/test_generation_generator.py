@@ -96,6 +96,18 @@ def test_nothing_happens_after_the_reference_date(models: ModuleType) -> None:
     assert (births[0] - births[1] == shift).all()
 
 
+def test_without_dates_the_ages_are_kept_by_the_day_the_record_begins(models: ModuleType) -> None:
+    model = models.tiny_model()
+    ordered = replace(model, calendar=replace(model.calendar, basis="order"))
+    dated, undated = (Generator(one, seed=3).block(0, 300) for one in (model, ordered))
+    encounter = undated["encounter"]
+    assert encounter["start_datetime"].null_count == encounter.num_rows > 0
+    for name in ("birth_date", "record_start_date"):
+        assert undated["patient"][name].null_count == 0
+        assert undated["patient"][name].equals(dated["patient"][name])
+    assert undated["patient"]["record_end_date"].null_count == 300
+
+
 def test_provenance_says_what_it_is(generator: Generator) -> None:
     provenance = generator.block(0, 1).provenance
     assert provenance.synthetic

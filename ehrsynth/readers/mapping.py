@@ -1,0 +1,83 @@
+"""Any layout of source files, described by a small mapping file, as Records."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ehrsynth.errors import UsageError
+from ehrsynth.provenance import Provenance
+from ehrsynth.readers import assembly
+from ehrsynth.readers.account import Account
+from ehrsynth.readers.mapping_file import packaged_mappings, read_mapping
+from ehrsynth.readers.mapping_records import Building
+from ehrsynth.readers.mapping_source import Sources
+from ehrsynth.readers.report import ReadReport
+from ehrsynth.readers.source import SourceFolder, list_tables
+from ehrsynth.records import Records
+
+__all__ = ["MappingReader"]
+
+MAPPING_FILE = "mapping.toml"
+
+
+class MappingReader:
+    """Reads a folder of CSV, TSV (also gzipped) or Parquet files as a mapping file says; see ``MAPPING.md``.
+
+    Choices made:
+
+    - Dates of the time bases ``offset`` and ``order`` are days counted from the mapping's origin, a nominal day.
+    - A row without an encounter belongs to the encounter of its patient that holds its day (the last begun).
+    - Rows before birth, or more than a day after death, are set aside; other times are cut to the life.
+    - Keys are kept as they stand; a table without a key gets one of rule and row number.
+    - Each rule has its own line in the account: rows read, rows taken, rows set aside and why.
+
+    Parameters
+    ----------
+    mapping : str or Path, optional
+        A TOML file, or the name of a packaged mapping; default: ``mapping.toml`` in the source folder.
+    """
+
+    name = "mapping"
+
+    def __init__(self, mapping: str | Path | None = None) -> None:
+        self.mapping = mapping
+
+    def recognises(self, source: Path) -> bool:
+        """Whether the folder has tables and a ``mapping.toml``."""
+        return (source / MAPPING_FILE).is_file() and bool(list_tables(source))
+
+    def read(self, source: Path, *, strict: bool = True) -> tuple[Records, ReadReport]:
+        """Read a folder through the mapping.
+
+        Raises
+        ------
+        UsageError
+            No mapping was named, and none is in the folder.
+        SourceError
+            Something in the mapping or in the source cannot be; see `Reader.read`.
+        """
+        source = Path(source)
+        beside = source / MAPPING_FILE
+        if self.mapping is None and not beside.is_file():
+            raise UsageError(
+                "The format mapping needs a mapping.",
+                hint=f"Name a file (--mapping FILE.toml), one of {', '.join(packaged_mappings())}, "
+                f"or put {MAPPING_FILE} into the folder.",
+            )
+        mapping = read_mapping(self.mapping if self.mapping is not None else beside)
+        folder = SourceFolder(source, null_values=("", *mapping.missing))
+        account = Account(source, self.name, strict=strict)
+        tables = Building(mapping, Sources(folder, mapping, account), account).run()
+        basis = mapping.time_basis or assembly.time_basis(tables)
+        if basis == "order":
+            account.note(f"Only the order of encounters is known: ages hold on the nominal day {mapping.origin}.")
+        elif basis == "offset":
+            account.note(f"Days are counted from the nominal day {mapping.origin}: only intervals are true.")
+        provenance = Provenance(
+            source=mapping.source or f"tables in {source.name}, through the mapping {mapping.name}",
+            source_format=self.name,
+            licence=mapping.licence,
+            time_basis=basis,
+            details={"mapping": mapping.name},
+        )
+        return Records.from_tables(tables, provenance=provenance), account.report
