@@ -23,6 +23,9 @@ def generate(
     formats: options.Formats = ["fhir-ndjson"],  # noqa: B006
     workers: options.Workers = 1,
     reference_date: options.ReferenceDate = None,
+    shared: options.Shared = None,
+    compress: options.Compress = None,
+    split_mb: options.SplitMb = None,
     json: options.Json = False,
 ) -> None:
     """Generate linked synthetic patients.
@@ -45,6 +48,7 @@ def generate(
             seed=seed,
             workers=workers,
             reference_date=when,
+            options=options.of_formats(shared=shared, compress=compress, split_mb=split_mb),
             progress=progress,
         )
     print_run(summary, json=json)

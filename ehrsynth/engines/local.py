@@ -21,7 +21,7 @@ import pyarrow as pa
 from ehrsynth import plugins
 from ehrsynth.engines.output import Output
 from ehrsynth.errors import EhrsynthError, UsageError
-from ehrsynth.exporters import Exporter, ExportSummary, Part
+from ehrsynth.exporters import Exporter, ExportSummary, Part, make_exporters
 from ehrsynth.generation import Generator
 from ehrsynth.model import PatientModel
 from ehrsynth.model.package import model_hash
@@ -37,10 +37,14 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True, kw_only=True)
 class RunSummary:
-    """What a run wrote: where, patients, rows per table, files per format (path: bytes, sha256, rows), wall seconds."""
+    """What a run wrote: where, patients, rows per table, files per format (path: bytes, sha256, rows), wall seconds.
+
+    `synthetic` says whether a model made the patients up.
+    """
 
     output: Path
     patients: int
+    synthetic: bool
     row_counts: dict[str, int]
     files: dict[str, dict[str, dict[str, Any]]]
     seconds: float
@@ -58,17 +62,13 @@ class _Encoded:
 class _Maker:
     """Makes and encodes blocks; one per process."""
 
-    def __init__(self, generator: Generator, formats: Sequence[str]) -> None:
+    def __init__(self, generator: Generator, formats: Sequence[str], options: Mapping[str, Any] | None) -> None:
         self.generator = generator
         self.shared = generator.shared()
-        self.exporters = _exporters(formats)
+        self.exporters = make_exporters(formats, options)
 
     def __call__(self, index: int, n: int) -> _Encoded:
         return _encode(self.generator.block(index, n), self.shared, self.exporters)
-
-
-def _exporters(formats: Sequence[str]) -> dict[str, Exporter]:
-    return {name: plugins.load("ehrsynth.exporters", name)() for name in formats}
 
 
 def _encode(block: Records, shared: Records, exporters: Mapping[str, Exporter]) -> _Encoded:
@@ -88,16 +88,17 @@ def generate_files(
     formats: Sequence[str],
     workers: int = 1,
     reference_date: date | None = None,
+    options: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
 ) -> RunSummary:
     """Generate `population` patients and write them to `output` in every one of `formats`.
 
-    The bytes depend on the model, seed, population, formats and reference date only.
+    The bytes depend on the model, seed, population, formats, their options and the reference date only.
 
     Raises
     ------
     UsageError
-        A population below 1, workers below 1, or an unknown format.
+        A population below 1, workers below 1, an unknown format or option.
     OutputError
         The output cannot be written there; nothing is left behind.
     """
@@ -108,43 +109,53 @@ def generate_files(
     if not formats:
         raise UsageError("No output format was named.", hint=plugins.nearest("", plugins.names("ehrsynth.exporters")))
     formats = list(dict.fromkeys(formats))
-    exporters = _exporters(formats)
+    exporters = make_exporters(formats, options)
     generator = Generator(model, seed=seed, reference_date=reference_date)
     shared = generator.shared()
     tasks = [(start // BLOCK_SIZE, min(BLOCK_SIZE, population - start)) for start in range(0, population, BLOCK_SIZE)]
     started = time.perf_counter()
     with Output(output) as target:
-        maker = _Maker(generator, formats)
+        maker = _Maker(generator, formats, options)
         if workers == 1 or len(tasks) == 1:
             encoded: Iterator[_Encoded] = (maker(index, n) for index, n in tasks)
         else:
-            encoded = _pool(model, seed, reference_date, formats, tasks, min(workers, len(tasks)))
+            encoded = _pool((model, seed, reference_date, formats, options), tasks, min(workers, len(tasks)))
         manifest = {
             "model": {"name": model.name, "title": model.title, "sha256": model_hash(model)},
             "seed": seed,
             "population": population,
             "reference_date": generator.reference_date.isoformat(),
+            **_chosen(options),
         }
         return _write(target, exporters, shared, encoded, population, manifest, started, progress)
 
 
+def _chosen(options: Mapping[str, Any] | None) -> dict[str, Any]:
+    return {"options": dict(options)} if options else {}
+
+
 def export_records(
-    records: Records, output: Path, *, formats: Sequence[str], progress: Progress | None = None
+    records: Records,
+    output: Path,
+    *,
+    formats: Sequence[str],
+    options: Mapping[str, Any] | None = None,
+    progress: Progress | None = None,
 ) -> RunSummary:
     """Write `records` to `output` in every one of `formats`, block by block of patients.
 
     Raises
     ------
     UsageError
-        An unknown format.
+        An unknown format or option.
     OutputError
         The output cannot be written there; nothing is left behind.
     """
     if not formats:
         raise UsageError("No output format was named.", hint=plugins.nearest("", plugins.names("ehrsynth.exporters")))
-    exporters = _exporters(list(dict.fromkeys(formats)))
+    exporters = make_exporters(dict.fromkeys(formats), options)
     started = time.perf_counter()
-    manifest = {"source": records.provenance.to_dict(), "population": records.n_patients}
+    manifest = {"source": records.provenance.to_dict(), "population": records.n_patients, **_chosen(options)}
     with Output(output) as target:
         encoded = (_encode(block, records, exporters) for block in _blocks(records))
         return _write(target, exporters, records, encoded, records.n_patients, manifest, started, progress)
@@ -204,6 +215,7 @@ def _write(
     return RunSummary(
         output=target.folder,
         patients=done,
+        synthetic=shared.provenance.synthetic,
         row_counts=counts,
         files=files,
         seconds=time.perf_counter() - started,
@@ -215,7 +227,13 @@ def _write(
 _maker: _Maker | None = None
 
 
-def _start_worker(model: PatientModel, seed: int, reference_date: date | None, formats: Sequence[str]) -> None:
+def _start_worker(
+    model: PatientModel,
+    seed: int,
+    reference_date: date | None,
+    formats: Sequence[str],
+    options: Mapping[str, Any] | None,
+) -> None:
     global _maker
     # Ctrl-C reaches the whole process group: the parent alone decides, workers finish or are ended by it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -230,7 +248,7 @@ def _start_worker(model: PatientModel, seed: int, reference_date: date | None, f
         os._exit(1)
 
     threading.Thread(target=leave_with_parent, daemon=True).start()
-    _maker = _Maker(Generator(model, seed=seed, reference_date=reference_date), formats)
+    _maker = _Maker(Generator(model, seed=seed, reference_date=reference_date), formats, options)
 
 
 def _make(index: int, n: int) -> _Encoded:
@@ -238,21 +256,14 @@ def _make(index: int, n: int) -> _Encoded:
     return _maker(index, n)
 
 
-def _pool(
-    model: PatientModel,
-    seed: int,
-    reference_date: date | None,
-    formats: Sequence[str],
-    tasks: Sequence[tuple[int, int]],
-    workers: int,
-) -> Iterator[_Encoded]:
+def _pool(setting: tuple[Any, ...], tasks: Sequence[tuple[int, int]], workers: int) -> Iterator[_Encoded]:
     """Yield the encoded blocks in order; at most two per worker are under way or waiting (back-pressure)."""
     # spawn: forking a process with Arrow's threads is not safe.
     executor = ProcessPoolExecutor(
         workers,
         mp_context=get_context("spawn"),
         initializer=_start_worker,
-        initargs=(model, seed, reference_date, formats),
+        initargs=setting,
     )
     waiting: deque[Future[_Encoded]] = deque()
     ahead = iter(tasks)

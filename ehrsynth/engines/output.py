@@ -30,15 +30,26 @@ class FormatWriter:
         self.rows: dict[str, int] = {}
         self._digests: dict[str, Any] = {}
         self._open: OrderedDict[str, BinaryIO] = OrderedDict()
+        self._series: dict[str, int] = {}
 
     def write(self, parts: Iterable[Part]) -> None:
         """Append `parts` in order."""
         for part in parts:
-            handle = self._handle(part.path)
+            path = self._numbered(part) if part.split_at else part.path
+            handle = self._handle(path)
             handle.write(part.data)
-            self._digests[part.path].update(part.data)
-            self.bytes[part.path] += len(part.data)
-            self.rows[part.path] += part.rows
+            self._digests[path].update(part.data)
+            self.bytes[path] += len(part.data)
+            self.rows[path] += part.rows
+
+    def _numbered(self, part: Part) -> str:
+        """The file of a series that `part` belongs in: the last one, or the next where it would grow too large."""
+        number = self._series.setdefault(part.path, 0)
+        path = _with_number(part.path, number)
+        if self.bytes.get(path) and self.bytes[path] + len(part.data) > part.split_at:
+            self._series[part.path] += 1
+            path = _with_number(part.path, number + 1)
+        return path
 
     def _handle(self, path: str) -> BinaryIO:
         if path in self._open:
@@ -68,6 +79,12 @@ class FormatWriter:
             path: {"bytes": self.bytes[path], "sha256": self._digests[path].hexdigest(), "rows": self.rows[path]}
             for path in sorted(self.bytes)
         }
+
+
+def _with_number(path: str, number: int) -> str:
+    folder, _, name = path.rpartition("/")
+    stem, dot, suffixes = name.partition(".")
+    return f"{folder}/{stem}.{number:03d}{dot}{suffixes}".lstrip("/")
 
 
 class Output:
