@@ -37,7 +37,8 @@ def everything(value: Any) -> Iterator[Any]:
 
 
 def references(resource: Any) -> set[str]:
-    return {one["reference"] for one in everything(resource) if isinstance(one, dict) and "reference" in one}
+    found = (one.get("reference") for one in everything(resource) if isinstance(one, dict))
+    return {one for one in found if isinstance(one, str)}
 
 
 def resources_of(files: dict[str, bytes]) -> list[dict[str, Any]]:
