@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -180,6 +180,7 @@ def generate_files(
     workers: int = 1,
     reference_date: date | None = None,
     resume: bool = False,
+    options: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
 ) -> RunSummary:
     """Generate patients straight to files, block by block in flat memory; see `ehrsynth.engines.generate_files`."""
@@ -194,25 +195,34 @@ def generate_files(
         workers=workers,
         reference_date=reference_date,
         resume=resume,
+        options=options,
         progress=progress,
     )
 
 
 def export(
-    records: Records, output: str | Path, *, formats: Sequence[str], progress: Progress | None = None
+    records: Records,
+    output: str | Path,
+    *,
+    formats: Sequence[str],
+    options: Mapping[str, Any] | None = None,
+    progress: Progress | None = None,
 ) -> RunSummary:
     """Write `records` to ``output/<format>/`` in every format and ``output/manifest.json``.
+
+    `options` are those of the formats: ``{"compress": "gzip"}`` (csv, fhir-ndjson), ``{"split_mb": 200}``
+    (fhir-ndjson), ``{"shared": "inline"}`` (fhir-bundle).
 
     Raises
     ------
     UsageError
-        An unknown format; near names are suggested.
+        An unknown format (near names are suggested), or an option that none of the formats knows.
     OutputError
         The folder exists and is not empty, the disk is full...; nothing is left behind.
     """
     from ehrsynth.engines import export_records
 
-    return export_records(records, Path(output), formats=formats, progress=progress)
+    return export_records(records, Path(output), formats=formats, options=options, progress=progress)
 
 
 def evaluate(

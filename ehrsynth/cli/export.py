@@ -22,6 +22,9 @@ def export(
     ] = None,
     mapping: options.Mapping = None,
     lenient: Annotated[bool, typer.Option("--lenient", help="Set broken rows aside and count them.")] = False,
+    shared: options.Shared = None,
+    compress: options.Compress = None,
+    split_mb: options.SplitMb = None,
     json: options.Json = False,
 ) -> None:
     """Write existing records in other formats.
@@ -34,7 +37,8 @@ def export(
     from ehrsynth.api import read
     from ehrsynth.cli.console import progress_bar
 
+    chosen = options.of_formats(shared=shared, compress=compress, split_mb=split_mb)
     records = read(source, format=source_format, strict=not lenient, mapping=mapping)
     with progress_bar("Exporting patients") as progress:
-        summary = run(records, output, formats=formats, progress=progress)
+        summary = run(records, output, formats=formats, options=chosen, progress=progress)
     print_run(summary, json=json)

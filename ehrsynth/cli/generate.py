@@ -24,6 +24,9 @@ def generate(
     workers: options.Workers = 1,
     reference_date: options.ReferenceDate = None,
     resume: options.Resume = False,
+    shared: options.Shared = None,
+    compress: options.Compress = None,
+    split_mb: options.SplitMb = None,
     json: options.Json = False,
 ) -> None:
     """Generate linked synthetic patients.
@@ -39,6 +42,7 @@ def generate(
     from ehrsynth.engines.start import leave_pandas_out
 
     when = options.parse_date(reference_date)
+    chosen = options.of_formats(shared=shared, compress=compress, split_mb=split_mb)
     leave_pandas_out(formats)
     try:
         with progress_bar("Generating patients") as progress:
@@ -51,6 +55,7 @@ def generate(
                 workers=workers,
                 reference_date=when,
                 resume=resume,
+                options=chosen,
                 progress=progress,
             )
     except KeyboardInterrupt:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from datetime import date
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from ehrsynth.errors import UsageError
 
 __all__ = [
+    "Compress",
     "Formats",
     "Json",
     "Mapping",
@@ -19,7 +20,10 @@ __all__ = [
     "ReferenceDate",
     "Resume",
     "Seed",
+    "Shared",
+    "SplitMb",
     "Workers",
+    "of_formats",
     "parse_date",
 ]
 
@@ -42,6 +46,18 @@ Mapping = Annotated[
     str | None,
     typer.Option("--mapping", help="Mapping file (TOML) for any other layout, or the name of a packaged one."),
 ]
+Shared = Annotated[
+    str | None,
+    typer.Option(
+        "--shared",
+        metavar="first|inline",
+        help="fhir-bundle: what patients share in a Bundle before theirs, or in each.",
+    ),
+]
+Compress = Annotated[str | None, typer.Option("--compress", metavar="gzip", help="fhir-ndjson, csv: pack the files.")]
+SplitMb = Annotated[
+    int | None, typer.Option("--split-mb", metavar="MB", help="fhir-ndjson: begin another file at this size.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON for machines.")]
 
 
@@ -53,3 +69,8 @@ def parse_date(text: str | None) -> date | None:
         return date.fromisoformat(text)
     except ValueError:
         raise UsageError(f"{text!r} is not a date.", hint="Write it as 2025-01-31.") from None
+
+
+def of_formats(**options: Any) -> dict[str, Any]:
+    """Return those of `options` that were given."""
+    return {name: value for name, value in options.items() if value is not None}

@@ -33,6 +33,7 @@ def print_run(summary: RunSummary, *, json: bool) -> None:
             {
                 "output": str(summary.output),
                 "patients": summary.patients,
+                "synthetic": summary.synthetic,
                 "row_counts": summary.row_counts,
                 "formats": totals,
                 "seconds": round(summary.seconds, 3),
@@ -42,7 +43,9 @@ def print_run(summary: RunSummary, *, json: bool) -> None:
     out.print(table("Rows", ("table", "rows"), [item for item in summary.row_counts.items() if item[1]], numbers=[1]))
     rows = [(name, total["files"], size(total["bytes"])) for name, total in totals.items()]
     out.print(table("Files", ("format", "files", "size"), rows, numbers=[1, 2]))
+    # Real records that were exported must not be called made up.
+    kind = "synthetic patients" if summary.synthetic else "patients"
     out.print(
-        f"{summary.patients:,} synthetic patients in {summary.seconds:.1f} s, in [bold]{summary.output}[/]",
+        f"{summary.patients:,} {kind} in {summary.seconds:.1f} s, in [bold]{summary.output}[/]",
         highlight=False,
     )

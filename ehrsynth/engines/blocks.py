@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
+from typing import Any
 
-from ehrsynth import plugins
-from ehrsynth.exporters import Exporter, Part
+from ehrsynth.exporters import Exporter, Part, make_exporters
 from ehrsynth.generation import Generator
 from ehrsynth.model import PatientModel
 from ehrsynth.records import Records
 
-__all__ = ["Job", "Maker", "count_rows", "encode", "load_exporters"]
+__all__ = ["Job", "Maker", "count_rows", "encode"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,6 +23,7 @@ class Job:
     seed: int
     reference_date: date | None
     formats: tuple[str, ...]
+    options: Mapping[str, Any] | None = None
 
     def generator(self) -> Generator:
         """Return the generator of the patients."""
@@ -35,7 +36,7 @@ class Maker:
     def __init__(self, job: Job, generator: Generator | None = None) -> None:
         self.generator = generator or job.generator()
         self.shared = self.generator.shared()
-        self.exporters = load_exporters(job.formats)
+        self.exporters = make_exporters(job.formats, job.options)
 
     def block(self, index: int, n: int) -> Records:
         """Return the first `n` patients of block `index`."""
@@ -44,17 +45,6 @@ class Maker:
     def encode(self, block: Records) -> Iterator[tuple[str, Part]]:
         """Yield the parts of `block`, each with its format."""
         return encode(block, self.shared, self.exporters)
-
-
-def load_exporters(formats: Sequence[str]) -> dict[str, Exporter]:
-    """Return the exporters of the `formats`.
-
-    Raises
-    ------
-    UsageError
-        There is no such format.
-    """
-    return {name: plugins.load("ehrsynth.exporters", name)() for name in formats}
 
 
 def encode(block: Records, shared: Records, exporters: Mapping[str, Exporter]) -> Iterator[tuple[str, Part]]:

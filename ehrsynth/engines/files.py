@@ -52,24 +52,39 @@ class FormatWriter:
         self._open: OrderedDict[str, BinaryIO] = OrderedDict()
         self._folders: set[str] = set()
         self._changed: dict[str, None] = {}
+        self._series: dict[str, int] = {}
 
     def write(self, parts: Iterable[Part]) -> None:
         """Append `parts` in order."""
         for part in parts:
-            file = self._known(part.path)
-            digest = self._digest(part.path, file)
-            self._handle(part.path).write(part.data)
+            path, _ = self.reserve(part.path, len(part.data), part.split_at)
+            file = self._files[path]
+            digest = self._digest(path, file)
+            self._handle(path).write(part.data)
             digest.update(part.data)
-            file.size += len(part.data)
             file.hashed += len(part.data)
             file.rows += part.rows
-            self._changed[part.path] = None
+            self._changed[path] = None
 
-    def reserve(self, path: str, size: int) -> int:
-        """Return where the next `size` bytes of a file go; somebody else writes them, and `settle` is told."""
+    def reserve(self, path: str, size: int, split_at: int = 0) -> tuple[str, int]:
+        """Return the file and the offset where the next `size` bytes go.
+
+        If somebody else writes them, `settle` is told. With `split_at` the file is the last of a series, or the next
+        one where it would grow larger than so many bytes.
+        """
+        if split_at:
+            number = self._series.get(path, 0)
+            # A resumed run knows the files of the series, not its number.
+            while _with_number(path, number + 1) in self._files:
+                number += 1
+            last = self._files.get(_with_number(path, number))
+            if last is not None and last.size and last.size + size > split_at:
+                number += 1
+            self._series[path] = number
+            path = _with_number(path, number)
         file = self._known(path)
         file.size += size
-        return file.size - size
+        return path, file.size - size
 
     def settle(self, pieces: Iterable[Piece]) -> None:
         """Hash what was written elsewhere, read from the file; pieces of a file come in the order of their offsets."""
@@ -186,6 +201,12 @@ class FormatWriter:
             path: {"bytes": file.size, "sha256": self._sha256(path), "rows": file.rows}
             for path, file in sorted(self._files.items())
         }
+
+
+def _with_number(path: str, number: int) -> str:
+    folder, _, name = path.rpartition("/")
+    stem, dot, suffixes = name.partition(".")
+    return f"{folder}/{stem}.{number:03d}{dot}{suffixes}".lstrip("/")
 
 
 def write_at(path: Path, offset: int, parts: Iterable[bytes | memoryview]) -> None:

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from ehrsynth import plugins
-from ehrsynth.engines.blocks import Job, Maker, count_rows, encode, load_exporters
+from ehrsynth.engines.blocks import Job, Maker, count_rows, encode
 from ehrsynth.engines.output import Output
 from ehrsynth.engines.workers import Done, Workers
 from ehrsynth.errors import UsageError
-from ehrsynth.exporters import Exporter, ExportSummary
+from ehrsynth.exporters import Exporter, ExportSummary, make_exporters
 from ehrsynth.model import PatientModel
 from ehrsynth.model.package import model_hash
 from ehrsynth.provenance import versions
@@ -31,10 +31,14 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True, kw_only=True)
 class RunSummary:
-    """What a run wrote: where, patients, rows per table, files per format (path: bytes, sha256, rows), wall seconds."""
+    """What a run wrote: where, patients, rows per table, files per format (path: bytes, sha256, rows), wall seconds.
+
+    `synthetic` says whether a model made the patients up.
+    """
 
     output: Path
     patients: int
+    synthetic: bool
     row_counts: dict[str, int]
     files: dict[str, dict[str, dict[str, Any]]]
     seconds: float
@@ -50,11 +54,12 @@ def generate_files(
     workers: int = 1,
     reference_date: date | None = None,
     resume: bool = False,
+    options: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
 ) -> RunSummary:
     """Generate `population` patients and write them to `output` in every one of `formats`.
 
-    The bytes depend on the model, seed, population, formats and reference date only.
+    The bytes depend on the model, seed, population, formats, their options and the reference date only.
 
     Parameters
     ----------
@@ -65,7 +70,7 @@ def generate_files(
     Raises
     ------
     UsageError
-        A population below 1, workers below 1, an unknown format, or what is to be resumed was another run.
+        A population below 1, workers below 1, an unknown format or option, or what is to be resumed was another run.
     OutputError
         The output cannot be written there; nothing is left behind, but for what `resume` keeps.
     EhrsynthError
@@ -76,14 +81,15 @@ def generate_files(
     if workers < 1:
         raise UsageError(f"There must be at least 1 worker, not {workers}.")
     started = time.perf_counter()
-    job = Job(model=model, seed=seed, reference_date=reference_date, formats=_distinct(formats))
-    exporters = load_exporters(job.formats)
+    job = Job(model=model, seed=seed, reference_date=reference_date, formats=_distinct(formats), options=options)
+    exporters = make_exporters(job.formats, options)
     tasks = [(start // BLOCK_SIZE, min(BLOCK_SIZE, population - start)) for start in range(0, population, BLOCK_SIZE)]
     manifest = {
         "model": {"name": model.name, "title": model.title, "sha256": model_hash(model)},
         "seed": seed,
         "population": population,
         "reference_date": (reference_date or date.fromisoformat(model.calendar.reference_date)).isoformat(),
+        **_chosen(options),
     }
     run = {**manifest, "formats": job.formats, "versions": versions("numpy", "pyarrow", "faker")}
     with Output(output, run=run, resume=resume) as target, ExitStack() as stack:
@@ -99,21 +105,30 @@ def generate_files(
         return _write(target, exporters, maker.shared, blocks, population, manifest, started, progress)
 
 
+def _chosen(options: Mapping[str, Any] | None) -> dict[str, Any]:
+    return {"options": dict(options)} if options else {}
+
+
 def export_records(
-    records: Records, output: Path, *, formats: Sequence[str], progress: Progress | None = None
+    records: Records,
+    output: Path,
+    *,
+    formats: Sequence[str],
+    options: Mapping[str, Any] | None = None,
+    progress: Progress | None = None,
 ) -> RunSummary:
     """Write `records` to `output` in every one of `formats`, block by block of patients.
 
     Raises
     ------
     UsageError
-        An unknown format.
+        An unknown format or option.
     OutputError
         The output cannot be written there; nothing is left behind.
     """
     started = time.perf_counter()
-    exporters = load_exporters(_distinct(formats))
-    manifest = {"source": records.provenance.to_dict(), "population": records.n_patients}
+    exporters = make_exporters(_distinct(formats), options)
+    manifest = {"source": records.provenance.to_dict(), "population": records.n_patients, **_chosen(options)}
     with Output(output) as target:
         _begin(target, exporters, records)
         blocks = _exported(target, records, exporters)
@@ -231,6 +246,7 @@ def _write(
     return RunSummary(
         output=target.folder,
         patients=done,
+        synthetic=shared.provenance.synthetic,
         row_counts=counts,
         files=files,
         seconds=time.perf_counter() - started,

@@ -29,6 +29,7 @@ from ehrsynth.engines.files import Piece, write_at
 from ehrsynth.engines.output import Output, hold
 from ehrsynth.engines.start import leave_pandas_out
 from ehrsynth.errors import EhrsynthError
+from ehrsynth.exporters import Part
 
 __all__ = ["Done", "Workers"]
 
@@ -52,14 +53,24 @@ class Done:
     pieces: dict[str, list[Piece]]
 
 
+@dataclass(slots=True)
+class _Stretch:
+    """Text of one block that goes to one place: all of a file, or one part of a series of files (`split_at`)."""
+
+    path: str
+    split_at: int
+    size: int = 0
+    rows: int = 0
+
+
 @dataclass(frozen=True, kw_only=True)
 class _Made:
-    """A block that is encoded and waits for its places: bytes and rows by format and path."""
+    """A block that is encoded and waits for its places: the stretches of text of each format."""
 
     block: int
     patients: int
     row_counts: dict[str, int]
-    sizes: dict[str, dict[str, tuple[int, int]]]
+    stretches: dict[str, list[_Stretch]]
 
 
 class Workers:
@@ -142,8 +153,8 @@ class Workers:
 
 def _places(target: Output, block: _Made) -> dict[str, list[Piece]]:
     return {
-        name: [Piece(path, target.format(name).reserve(path, size), size, rows) for path, (size, rows) in files.items()]
-        for name, files in block.sizes.items()
+        name: [Piece(*target.format(name).reserve(s.path, s.size, s.split_at), s.size, s.rows) for s in stretches]
+        for name, stretches in block.stretches.items()
     }
 
 
@@ -238,11 +249,11 @@ def _serve(connection: Connection, maker: Maker) -> None:
                     block = maker.block(index, n)
                     text = _BlockText(staging)
                     for name, part in maker.encode(block):
-                        text.add(name, part.path, part.data, part.rows)
+                        text.add(name, part)
                     counts, patients = count_rows(block), block.n_patients
                     # What is waited with should be the text alone.
                     del block
-                    connection.send(_Made(block=index, patients=patients, row_counts=counts, sizes=text.sizes))
+                    connection.send(_Made(block=index, patients=patients, row_counts=counts, stretches=text.stretches))
                 case "write", dict(pieces) if text is not None:
                     connection.send(text.write(pieces))
                     text = None
@@ -252,21 +263,27 @@ def _serve(connection: Connection, maker: Maker) -> None:
 
 
 class _BlockText:
-    """The text of one block, by format and path, in memory or (what is too much) in a temporary file."""
+    """The text of one block, by format and stretch, in memory or (what is too much) in a temporary file."""
 
     def __init__(self, staging: Path) -> None:
         self._staging = staging
-        self._parts: dict[str, dict[str, list[bytes | memoryview]]] = {}
+        self._parts: dict[tuple[str, int], list[bytes | memoryview]] = {}
         self._held = 0
         self._spill: BinaryIO | None = None
-        self._spilled: dict[str, dict[str, list[tuple[int, int]]]] = {}
-        self.sizes: dict[str, dict[str, tuple[int, int]]] = {}
+        self._spilled: dict[tuple[str, int], list[tuple[int, int]]] = {}
+        self._number: dict[tuple[str, str], int] = {}
+        self.stretches: dict[str, list[_Stretch]] = {}
 
-    def add(self, name: str, path: str, data: bytes | memoryview, rows: int) -> None:
-        size, known = self.sizes.setdefault(name, {}).get(path, (0, 0))
-        self.sizes[name][path] = size + len(data), known + rows
-        self._parts.setdefault(name, {}).setdefault(path, []).append(data)
-        self._held += len(data)
+    def add(self, name: str, part: Part) -> None:
+        stretches = self.stretches.setdefault(name, [])
+        number = None if part.split_at else self._number.get((name, part.path))
+        if number is None:
+            number = self._number[name, part.path] = len(stretches)
+            stretches.append(_Stretch(part.path, part.split_at))
+        stretches[number].size += len(part.data)
+        stretches[number].rows += part.rows
+        self._parts.setdefault((name, number), []).append(part.data)
+        self._held += len(part.data)
         if self._held > _HELD_BYTES:
             self._put_away()
 
@@ -274,35 +291,34 @@ class _BlockText:
         if self._spill is None:
             # In the staging folder, without a name: the disk of the output has room, and nothing is left of it.
             self._spill = tempfile.TemporaryFile(dir=self._staging)  # noqa: SIM115
-        for name, files in self._parts.items():
-            for path, parts in files.items():
-                start = self._spill.tell()
-                self._spill.writelines(parts)
-                self._spilled.setdefault(name, {}).setdefault(path, []).append((start, self._spill.tell() - start))
+        for key, parts in self._parts.items():
+            start = self._spill.tell()
+            self._spill.writelines(parts)
+            self._spilled.setdefault(key, []).append((start, self._spill.tell() - start))
         self._parts, self._held = {}, 0
 
     def write(self, pieces: Mapping[str, Sequence[Piece]]) -> dict[str, dict[str, bytes]]:
-        """Write everything to its place; return sha256 of small new files."""
+        """Write the stretches to their places, one piece each; return sha256 of small new files."""
         hashes: dict[str, dict[str, bytes]] = {}
         for name, some in pieces.items():
             hashes[name] = {}
-            for piece in some:
-                write_at(self._staging / name / piece.path, piece.offset, self._pieces(name, piece.path))
+            for number, piece in enumerate(some):
+                write_at(self._staging / name / piece.path, piece.offset, self._text(name, number))
                 if piece.offset == 0 and piece.size <= _SMALL_FILE:
                     digest = hashlib.sha256()
-                    for data in self._pieces(name, piece.path):
+                    for data in self._text(name, number):
                         digest.update(data)
                     hashes[name][piece.path] = digest.digest()
         if self._spill is not None:
             self._spill.close()
         return hashes
 
-    def _pieces(self, name: str, path: str) -> Iterator[bytes | memoryview]:
-        for start, size in self._spilled.get(name, {}).get(path, ()):
+    def _text(self, name: str, number: int) -> Iterator[bytes | memoryview]:
+        for start, size in self._spilled.get((name, number), ()):
             assert self._spill is not None
             self._spill.seek(start)
             while size:
                 data = self._spill.read(min(size, _COPY_BYTES))
                 yield data
                 size -= len(data)
-        yield from self._parts.get(name, {}).get(path, ())
+        yield from self._parts.get((name, number), ())

@@ -6,26 +6,32 @@ appended in order: same bytes for any number of workers.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from ehrsynth import plugins
+from ehrsynth.errors import UsageError
 from ehrsynth.records import Records
 
-__all__ = ["ExportSummary", "Exporter", "Part"]
+__all__ = ["GROUP", "ExportSummary", "Exporter", "Part", "make_exporters"]
+
+GROUP = "ehrsynth.exporters"
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
     """`data` to append to the file `path` (relative to the format's folder, ``/`` as separator).
 
-    `rows` is how many table rows or resources `data` holds; headers and manifests hold none. A view of bytes saves the
-    copy of an Arrow buffer.
+    `rows` is how many table rows or resources `data` holds; headers and manifests hold none. With `split_at` the file
+    is one of a series, numbered before its first suffix (``Patient.000.ndjson``): the next is begun where this part
+    would make it larger than so many bytes. A view of bytes saves the copy of an Arrow buffer.
     """
 
     path: str
     data: bytes | memoryview
     rows: int = 0
+    split_at: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +61,9 @@ class ExportSummary:
 class Exporter(Protocol):
     """An output format. Registered under the entry-point group ``ehrsynth.exporters``.
 
+    A class that names settings in an attribute ``options`` (a tuple) is made with those of them that were given, by
+    name; they have to be plain values, as they travel to other processes. Any other is made without arguments.
+
     `begin`, `encode` and `end` are called in that order, `encode` once per block and possibly in other processes; the
     engine appends the parts in block order and hashes the files.
     """
@@ -72,3 +81,27 @@ class Exporter(Protocol):
     def end(self, summary: ExportSummary) -> Iterator[Part]:
         """Yield what needs the whole: manifests and descriptors."""
         ...
+
+
+def make_exporters(formats: Iterable[str], options: Mapping[str, Any] | None = None) -> dict[str, Exporter]:
+    """Return the exporters of `formats` by name, each with those of `options` that it knows.
+
+    Raises
+    ------
+    UsageError
+        An unknown format, an option that none of the formats knows, or a value that an exporter does not take.
+    """
+    given = dict(options or {})
+    kinds = {name: plugins.load(GROUP, name) for name in formats}
+    known = {name: tuple(getattr(kind, "options", ())) for name, kind in kinds.items()}
+    for option in given:
+        if not any(option in names for names in known.values()):
+            choices = sorted({name for names in known.values() for name in names})
+            raise UsageError(
+                f"None of the formats {', '.join(kinds)} has the option {option!r}.",
+                hint=f"Known to them: {', '.join(choices) or 'none'}.",
+            )
+    return {
+        name: kind(**{option: given[option] for option in known[name] if option in given})
+        for name, kind in kinds.items()
+    }

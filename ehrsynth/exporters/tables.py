@@ -9,6 +9,7 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from ehrsynth.exporters.compression import check_method, packed, suffix
 from ehrsynth.exporters.fragments import Slot, constant, join, joined_bytes, pool_of, row_texts, time_slots
 from ehrsynth.exporters.part import ExportSummary, Part
 from ehrsynth.records import Records
@@ -29,37 +30,45 @@ class CsvExporter:
     """
 
     name = "csv"
+    options = ("compress",)
+
+    def __init__(self, *, compress: str | None = None) -> None:
+        check_method(compress)
+        self.compress = compress
 
     def begin(self, shared: Records) -> Iterator[Part]:
         """Yield every table's header, and the rows of the shared tables."""
         for table in shared.schema.tables:
-            yield Part(f"{table.name}.csv", ",".join(table.names).encode() + b"\n")
+            yield from packed(_header(table), self.compress)
             if table.shared:
-                yield from _parts(table, shared)
+                yield from packed(_parts(table, shared), self.compress)
 
     def encode(self, block: Records, shared: Records) -> Iterator[Part]:
         """Yield the rows of a block of patients."""
         for table in block.schema.tables:
             if not table.shared:
-                yield from _parts(table, block)
+                yield from packed(_parts(table, block), self.compress)
 
     def end(self, summary: ExportSummary) -> Iterator[Part]:
         """Yield ``datapackage.json``."""
         synthetic = bool(summary.provenance.get("synthetic"))
+        paths = {table.name: f"{table.name}.csv{suffix(self.compress)}" for table in clinical().tables}
+        packing = {"compression": "gz"} if self.compress else {}
         resources = {
             table.name: {
-                "path": f"{table.name}.csv",
+                "path": paths[table.name],
                 "format": "csv",
                 "mediatype": "text/csv",
+                **packing,
                 "encoding": "utf-8",
                 "dialect": {"lineTerminator": "\n"},
-                "bytes": summary.files[f"{table.name}.csv"]["bytes"],
-                "hash": f"sha256:{summary.files[f'{table.name}.csv']['sha256']}",
+                "bytes": summary.files[paths[table.name]]["bytes"],
+                "hash": f"sha256:{summary.files[paths[table.name]]['sha256']}",
                 "description": table.description,
-                "rowCount": summary.files[f"{table.name}.csv"]["rows"],
+                "rowCount": summary.files[paths[table.name]]["rows"],
             }
             for table in clinical().tables
-            if f"{table.name}.csv" in summary.files
+            if paths[table.name] in summary.files
         }
         made_up = "Synthetic: made by a model, of nobody. " if synthetic else ""
         document = datapackage(
@@ -73,6 +82,10 @@ class CsvExporter:
             ehrsynth=dict(summary.provenance),
         )
         yield Part("datapackage.json", orjson.dumps(document, option=orjson.OPT_INDENT_2) + b"\n")
+
+
+def _header(table: TableSchema) -> Iterator[Part]:
+    yield Part(f"{table.name}.csv", ",".join(table.names).encode() + b"\n")
 
 
 def _parts(table: TableSchema, records: Records) -> Iterator[Part]:

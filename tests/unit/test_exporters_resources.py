@@ -250,7 +250,13 @@ def test_the_results_of_a_panel_are_one_report() -> None:
     ]
     encounter = {"encounter_id": E, "patient_id": P, "sequence": 1, "status": "finished", "encounter_class": "AMB"}
     tables = {"observation": rows, "encounter": [{**encounter, "organization_id": P}]}
-    first, second = resources_of(tables, "DiagnosticReport")
+    reports = {
+        one["identifier"][0]["value"]: one for one in resources_of(tables, "DiagnosticReport") if "result" in one
+    }
+    first, second = reports[panel], reports[D]
+    # What is in no panel is a report of its own.
+    alone = [one for one in resources_of(tables, "DiagnosticReport") if one["category"][0].get("text") == "Laboratory"]
+    assert len(alone) == 3
     assert first["identifier"] == [{"system": "https://ehrsynth.example/panel", "value": panel}]
     assert first["id"] != panel
     results = [one["reference"].removeprefix("Observation/")[:8] for one in first["result"]]

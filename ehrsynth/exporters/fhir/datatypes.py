@@ -12,6 +12,7 @@ from ehrsynth.exporters.fhir.values import Code, Id, Number, OwnId, SourceKey, T
 
 __all__ = [
     "ABSENT",
+    "UCUM",
     "US_CORE",
     "absent_without",
     "address",
@@ -19,6 +20,7 @@ __all__ = [
     "coding_of",
     "concept",
     "concept_of",
+    "derived_report",
     "fixed_concept",
     "make_coding",
     "make_concept",
@@ -135,6 +137,11 @@ def own_identifier(key: str, table: str) -> dict[str, Any]:
 def shared_identifier(kind: str) -> dict[str, Any]:
     """Return the template of the Identifier that conditional references look for: the resource id, safe in a URL."""
     return {"system": identifier_system(kind), "value": OwnId()}
+
+
+def derived_report() -> dict[str, Any]:
+    """Return the template of the Identifier of a report whose results no panel of the records holds together."""
+    return shared_identifier("derived_report")
 
 
 def panel_identifier() -> dict[str, Any]:

@@ -11,7 +11,20 @@ import pyarrow.compute as pc
 
 from ehrsynth.exporters.fhir.values import clean_text
 
-__all__ = ["has_text", "has_value", "hits", "joined", "with_columns"]
+__all__ = [
+    "counted",
+    "first_of_each",
+    "grouped",
+    "has_text",
+    "has_value",
+    "hits",
+    "joined",
+    "least_of_each",
+    "whole",
+    "with_columns",
+]
+
+Places = npt.NDArray[np.int64]
 
 
 def joined(keys: pa.ChunkedArray, other: pa.Table, key: str, column: str) -> pa.Array:
@@ -48,6 +61,45 @@ def has_text(column: pa.ChunkedArray) -> npt.NDArray[np.bool_]:
     there = np.array([*(clean_text(text) is not None for text in encoded.dictionary.to_pylist()), False], dtype=bool)
     found: npt.NDArray[np.bool_] = there[pc.fill_null(encoded.indices, -1).to_numpy()]
     return found
+
+
+def grouped(*columns: pa.ChunkedArray | pa.Array) -> Places:
+    """Return which distinct combination of `columns` each row has, by first appearance, shape (n,)."""
+    group: Places | None = None
+    for column in columns:
+        array = whole(column) if isinstance(column, pa.ChunkedArray) else column
+        encoded = array if pa.types.is_dictionary(array.type) else array.dictionary_encode()
+        code = pc.fill_null(encoded.indices.cast(pa.int64()), -1).to_numpy() + 1
+        if group is not None:
+            code = group * (len(encoded.dictionary) + 1) + code
+        group = pa.array(code).dictionary_encode().indices.to_numpy().astype(np.int64)
+    assert group is not None
+    return group
+
+
+def first_of_each(group: Places) -> Places:
+    """Return the first row of each group, shape (k,), of groups numbered by first appearance, shape (n,)."""
+    first = np.empty(int(group.max()) + 1 if len(group) else 0, dtype=np.int64)
+    first[group[::-1]] = np.arange(len(group) - 1, -1, -1)
+    return first
+
+
+def least_of_each(group: Places, keys: pa.Array) -> Places:
+    """Return the row of each group with the least of `keys`, shape (k,): the same in whatever order the rows stand."""
+    order = pc.sort_indices(keys).to_numpy().astype(np.int64)
+    least = np.empty(int(group.max()) + 1 if len(group) else 0, dtype=np.int64)
+    least[group[order[::-1]]] = order[::-1]
+    return least
+
+
+def counted(group: Places) -> Places:
+    """Return the how manieth of its group each row is, from 1, shape (n,)."""
+    order = np.argsort(group, kind="stable")
+    ordered = group[order]
+    starts = np.searchsorted(ordered, ordered, side="left")
+    number = np.empty(len(group), dtype=np.int64)
+    number[order] = np.arange(len(group)) - starts + 1
+    return number
 
 
 def with_columns(rows: pa.Table, **columns: pa.Array) -> pa.Table:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -63,8 +63,18 @@ TARGETS: dict[str, Target] = {
     "immunization": Target(type="Immunization"),
     "allergy_intolerance": Target(type="AllergyIntolerance"),
     "device": Target(type="Device"),
+    "related_person": Target(type="RelatedPerson"),
+    "laboratory_order": Target(type="ServiceRequest"),
+    "procedure_order": Target(type="ServiceRequest"),
+    "specimen": Target(type="Specimen"),
+    "laboratory_panel": Target(type="DiagnosticReport"),
+    "questionnaire_response": Target(type="QuestionnaireResponse"),
+    "document": Target(type="DocumentReference"),
+    "care_team": Target(type="CareTeam"),
+    "goal": Target(type="Goal"),
+    "claim": Target(type="Claim"),
 }
-"""The resources that a reference can lead to, by table."""
+"""The resources that a reference can lead to, by table, or by the kind of what is derived from tables."""
 
 Links = Callable[[str], str]
 """From a table's name to the text before the id in a reference to a row of it."""
@@ -88,6 +98,13 @@ class Source:
     block: Records
     shared: Records
     links: Links
+    _made: dict[str, pa.Table] = field(default_factory=dict, repr=False, compare=False)
+
+    def once(self, name: str, make: Callable[[Source], pa.Table]) -> pa.Table:
+        """Return the table that `make` derives from the records; several resources that need it share it."""
+        if name not in self._made:
+            self._made[name] = make(self)
+        return self._made[name]
 
     @property
     def synthetic(self) -> bool:

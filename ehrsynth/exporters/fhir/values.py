@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from ehrsynth.exporters.fhir.identity import derived_ids
 from ehrsynth.exporters.fhir.rows import NOTHING, Piece, Present, Rows, lacks, only
 from ehrsynth.exporters.fhir.templates import Each
 from ehrsynth.exporters.fragments import Slot, row_texts, time_slots
@@ -23,6 +24,7 @@ __all__ = [
     "Link",
     "Number",
     "OwnId",
+    "Plain",
     "SourceKey",
     "Text",
     "Time",
@@ -122,6 +124,16 @@ def _partial_dates(node: Time, rows: Rows, present: Present) -> Piece:
 
 
 @dataclass(frozen=True)
+class Plain:
+    """A column of strings that need no escaping and differ from row to row."""
+
+    column: str
+
+    def piece(self, rows: Rows) -> Piece:
+        return ready(rows.column(self.column), rows)
+
+
+@dataclass(frozen=True)
 class OwnId:
     """The id of the resource itself."""
 
@@ -169,13 +181,18 @@ class SourceKey:
 
 @dataclass(frozen=True)
 class Link:
-    """A Reference to the row of the table `target` that `column` names (by default ``<target>_id``)."""
+    """A Reference to the row of the table `target` that `column` names (by default ``<target>_id``).
+
+    If `derived`, to the resource of the kind `target` whose id is derived from that key.
+    """
 
     target: str
     column: str = ""
+    derived: bool = False
 
     def piece(self, rows: Rows) -> Piece:
-        keys = rows.keys(self.column or f"{self.target}_id", self.target)
+        column = self.column or f"{self.target}_id"
+        keys = derived_ids(rows.column(column), self.target) if self.derived else rows.keys(column, self.target)
         if keys.null_count == len(keys):
             return NOTHING
         present = _valid(keys)

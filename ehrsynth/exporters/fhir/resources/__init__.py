@@ -8,19 +8,32 @@ from ehrsynth import plugins
 from ehrsynth.exporters.fhir.resource import Addition, Resource
 from ehrsynth.exporters.fhir.resources.allergy_intolerance import ALLERGY_INTOLERANCE
 from ehrsynth.exporters.fhir.resources.blood_pressure import BLOOD_PRESSURE
+from ehrsynth.exporters.fhir.resources.care_plan import CARE_PLAN
+from ehrsynth.exporters.fhir.resources.care_team import CARE_TEAM
+from ehrsynth.exporters.fhir.resources.claim import CLAIM, EXPLANATION_OF_BENEFIT
 from ehrsynth.exporters.fhir.resources.condition import CONDITION
 from ehrsynth.exporters.fhir.resources.coverage import COVERAGE
 from ehrsynth.exporters.fhir.resources.device import DEVICE
 from ehrsynth.exporters.fhir.resources.diagnostic_report import DIAGNOSTIC_REPORT
+from ehrsynth.exporters.fhir.resources.document_reference import DOCUMENT_REFERENCE
 from ehrsynth.exporters.fhir.resources.encounter import ENCOUNTER
+from ehrsynth.exporters.fhir.resources.goal import GOAL
 from ehrsynth.exporters.fhir.resources.immunization import IMMUNIZATION
 from ehrsynth.exporters.fhir.resources.location import LOCATION
+from ehrsynth.exporters.fhir.resources.medication_administration import MEDICATION_ADMINISTRATION
+from ehrsynth.exporters.fhir.resources.medication_dispense import MEDICATION_DISPENSE
 from ehrsynth.exporters.fhir.resources.medication_request import MEDICATION_REQUEST
+from ehrsynth.exporters.fhir.resources.note_report import NOTE_REPORT
 from ehrsynth.exporters.fhir.resources.observation import CAUSE_OF_DEATH, OBSERVATION
 from ehrsynth.exporters.fhir.resources.organization import ORGANIZATION, PAYER
 from ehrsynth.exporters.fhir.resources.patient import PATIENT
 from ehrsynth.exporters.fhir.resources.practitioner import PRACTITIONER, PRACTITIONER_ROLE
 from ehrsynth.exporters.fhir.resources.procedure import PROCEDURE
+from ehrsynth.exporters.fhir.resources.provenance import PROVENANCE
+from ehrsynth.exporters.fhir.resources.questionnaire_response import QUESTIONNAIRE_RESPONSE
+from ehrsynth.exporters.fhir.resources.related_person import RELATED_PERSON
+from ehrsynth.exporters.fhir.resources.service_request import LABORATORY_ORDER, PROCEDURE_ORDER
+from ehrsynth.exporters.fhir.resources.specimen import SPECIMEN
 
 __all__ = ["BUILT_IN", "GROUP", "resources"]
 
@@ -34,18 +47,33 @@ BUILT_IN: tuple[Resource, ...] = (
     PRACTITIONER,
     PRACTITIONER_ROLE,
     PATIENT,
+    RELATED_PERSON,
     COVERAGE,
     ENCOUNTER,
     CONDITION,
+    LABORATORY_ORDER,
+    PROCEDURE_ORDER,
+    SPECIMEN,
     OBSERVATION,
     BLOOD_PRESSURE,
     CAUSE_OF_DEATH,
     DIAGNOSTIC_REPORT,
+    NOTE_REPORT,
+    DOCUMENT_REFERENCE,
     MEDICATION_REQUEST,
+    MEDICATION_DISPENSE,
+    MEDICATION_ADMINISTRATION,
+    CARE_TEAM,
+    GOAL,
+    CARE_PLAN,
     PROCEDURE,
     IMMUNIZATION,
     ALLERGY_INTOLERANCE,
     DEVICE,
+    QUESTIONNAIRE_RESPONSE,
+    CLAIM,
+    EXPLANATION_OF_BENEFIT,
+    PROVENANCE,
 )
 """Our own, referenced types first: the order in which they are written and listed."""
 

@@ -1,15 +1,20 @@
-"""DiagnosticReport: the laboratory results of one panel, derived from the observations that share it."""
+"""DiagnosticReport: the laboratory results of one order."""
 
 from collections.abc import Mapping
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from ehrsynth.exporters.fhir.datatypes import US_CORE, absent_without, fixed_concept, panel_identifier
-from ehrsynth.exporters.fhir.joins import hits, joined, whole, with_columns
+from ehrsynth.exporters.fhir.datatypes import (
+    US_CORE,
+    absent_without,
+    derived_report,
+    fixed_concept,
+    needing,
+    panel_identifier,
+)
+from ehrsynth.exporters.fhir.orders import laboratory_orders, laboratory_results, specimens
 from ehrsynth.exporters.fhir.resource import Resource, Source
-from ehrsynth.exporters.fhir.templates import Many, When
+from ehrsynth.exporters.fhir.templates import First, Many, When, compile_template
 from ehrsynth.exporters.fhir.values import Code, Link, Time
 
 __all__ = ["DIAGNOSTIC_REPORT"]
@@ -18,38 +23,22 @@ TIME = Time("effective_datetime", "time_precision")
 INSTANT = When("time_precision", ("day",), TIME, unless=True)
 
 
-def _results(source: Source) -> pa.Table:
-    rows = source["observation"]
-    return rows.filter(pc.and_(pa.array(hits(rows["category"], ["laboratory"])), rows["panel_id"].is_valid()))
-
-
-def _rows(source: Source) -> pa.Table:
-    """One row a panel: its first result speaks for it."""
-    rows = _results(source)
-    if rows.num_rows:
-        encoded = whole(rows["panel_id"]).dictionary_encode()
-        first = np.empty(len(encoded.dictionary), dtype=np.int64)
-        first[encoded.indices.to_numpy()[::-1]] = np.arange(rows.num_rows - 1, -1, -1)
-        rows = rows.take(pa.array(first))
-    organizations = joined(rows["encounter_id"], source["encounter"], "encounter_id", "organization_id")
-    return with_columns(rows, organization_id=organizations)
-
-
 def _others(source: Source) -> Mapping[str, pa.Table]:
-    return {"results": _results(source)}
+    return {"results": laboratory_results(source), "specimens": specimens(source)}
 
 
 DIAGNOSTIC_REPORT = Resource(
     type="DiagnosticReport",
     table="observation",
-    key="panel_id",
+    key="order_key",
     kind="laboratory_panel",
     derived=True,
-    rows=_rows,
+    rows=laboratory_orders,
     others=_others,
     profile=US_CORE + "us-core-diagnosticreport-lab",
     elements={
-        "identifier": [panel_identifier()],
+        "identifier": [First((needing(panel_identifier(), "value"), compile_template(derived_report())))],
+        "basedOn": [Link("laboratory_order", "order_key", derived=True)],
         "status": Code("status"),
         "category": [fixed_concept("http://terminology.hl7.org/CodeSystem/v2-0074", "LAB")],
         # The tables know which results belong together, not what the panel is called.
@@ -62,6 +51,7 @@ DIAGNOSTIC_REPORT = Resource(
         "issued": INSTANT,
         "_issued": absent_without(INSTANT),
         "performer": [Link("organization")],
-        "result": Many("results", "panel_id", "panel_id", Link("observation")),
+        "specimen": Many("specimens", "order_key", "order_key", Link("specimen", "specimen_key", derived=True)),
+        "result": Many("results", "order_key", "order_key", Link("observation")),
     },
 )

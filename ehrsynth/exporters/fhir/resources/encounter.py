@@ -19,7 +19,7 @@ from ehrsynth.exporters.fhir.resource import Resource
 from ehrsynth.exporters.fhir.templates import Each, First
 from ehrsynth.exporters.fhir.values import Code, Link
 
-__all__ = ["ENCOUNTER"]
+__all__ = ["ENCOUNTER", "type_of_class"]
 
 
 @lru_cache(maxsize=1)
@@ -28,8 +28,8 @@ def _types() -> dict[str, Any]:
     return types
 
 
-def _type_of_class(encounter_class: str | None) -> dict[str, Any] | None:
-    """The type, which US Core asks for, of an encounter of which only the class is known."""
+def type_of_class(encounter_class: str | None) -> dict[str, Any] | None:
+    """Return the type, which US Core asks for, of an encounter of which only the class is known."""
     types = _types()
     found = types["by_class"].get(encounter_class, types["default"])
     return make_concept(types["system"], found["code"], found["display"])
@@ -47,7 +47,7 @@ ENCOUNTER = Resource(
             First(
                 (
                     concept("type_system", "type_code", "type_display"),
-                    Each(("encounter_class",), _type_of_class, needs=()),
+                    Each(("encounter_class",), type_of_class, needs=()),
                 )
             )
         ],

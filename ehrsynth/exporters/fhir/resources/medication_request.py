@@ -14,15 +14,19 @@ from ehrsynth.exporters.fhir.resource import Resource, Source
 from ehrsynth.exporters.fhir.templates import Each, First, compile_template
 from ehrsynth.exporters.fhir.values import Code, Count, Link, Number, Text, Time
 
-__all__ = ["MEDICATION_REQUEST"]
+__all__ = ["DOSAGE", "DOSE", "INPATIENT", "MEDICATION_REQUEST", "orders"]
 
 UCUM = "http://unitsofmeasure.org"
 CATEGORY = "http://terminology.hl7.org/CodeSystem/medicationrequest-category"
-_INPATIENT = ("IMP", "ACUTE", "NONAC", "OBSENC", "SS")
+INPATIENT = ("IMP", "ACUTE", "NONAC", "OBSENC", "SS")
 
 
-def _rows(source: Source) -> pa.Table:
-    """The orders with what their encounter knows of them."""
+def orders(source: Source) -> pa.Table:
+    """Return the orders with what their encounter knows of them."""
+    return source.once("orders", _orders)
+
+
+def _orders(source: Source) -> pa.Table:
     rows, encounters = source["medication_request"], source["encounter"]
     names = {
         "encounter_practitioner_id": "practitioner_id",
@@ -39,7 +43,7 @@ def _category(encounter_class: str | None) -> dict[str, Any] | None:
         return None
     if encounter_class == "HH":
         return make_concept(CATEGORY, "community")
-    return make_concept(CATEGORY, "inpatient" if encounter_class in _INPATIENT else "outpatient")
+    return make_concept(CATEGORY, "inpatient" if encounter_class in INPATIENT else "outpatient")
 
 
 @lru_cache(maxsize=1)
@@ -79,10 +83,26 @@ DOSE = needing(
     "value",
 )
 
+DOSAGE = [
+    {
+        "text": Text("sig"),
+        "timing": {
+            "repeat": {
+                "boundsPeriod": period("start_date", "end_date"),
+                "frequency": Each(("frequency_per_day",), _frequency),
+                "period": Each(("frequency_per_day",), _days),
+                "periodUnit": Each(("frequency_per_day",), lambda x: "d" if _per_period(x) else None),
+            }
+        },
+        "route": concept("route_system", "route_code", "route_display"),
+        "doseAndRate": [{"doseQuantity": DOSE}],
+    }
+]
+
 MEDICATION_REQUEST = Resource(
     type="MedicationRequest",
     table="medication_request",
-    rows=_rows,
+    rows=orders,
     profile=US_CORE + "us-core-medicationrequest",
     elements={
         "identifier": [source_identifier("medication_request_id", "medication_request")],
@@ -104,21 +124,7 @@ MEDICATION_REQUEST = Resource(
             )
         ),
         "reasonReference": [Link("condition", "reason_condition_id")],
-        "dosageInstruction": [
-            {
-                "text": Text("sig"),
-                "timing": {
-                    "repeat": {
-                        "boundsPeriod": period("start_date", "end_date"),
-                        "frequency": Each(("frequency_per_day",), _frequency),
-                        "period": Each(("frequency_per_day",), _days),
-                        "periodUnit": Each(("frequency_per_day",), lambda x: "d" if _per_period(x) else None),
-                    }
-                },
-                "route": concept("route_system", "route_code", "route_display"),
-                "doseAndRate": [{"doseQuantity": DOSE}],
-            }
-        ],
+        "dosageInstruction": DOSAGE,
         "dispenseRequest": {
             "numberOfRepeatsAllowed": Count("refills"),
             "quantity": needing({"value": Number("quantity")}, "value"),

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from ehrsynth import resources
 from ehrsynth.exporters.fhir.datatypes import (
@@ -17,7 +18,8 @@ from ehrsynth.exporters.fhir.datatypes import (
     quantity,
     source_identifier,
 )
-from ehrsynth.exporters.fhir.joins import has_text, has_value, hits, with_columns
+from ehrsynth.exporters.fhir.joins import has_text, has_value, hits, whole, with_columns
+from ehrsynth.exporters.fhir.orders import laboratory_results
 from ehrsynth.exporters.fhir.resource import Resource, Source
 from ehrsynth.exporters.fhir.templates import Each, When
 from ehrsynth.exporters.fhir.values import Code, Link, Text, Time
@@ -58,8 +60,12 @@ def _rows(source: Source) -> pa.Table:
     kind[has_text(rows["value_text"])] = KINDS.index("text")
     kind[has_value(rows["value_code"])] = KINDS.index("code")
     kind[has_value(rows["value_number"])] = KINDS.index("number")
+    results = laboratory_results(source)
+    at = pc.index_in(whole(rows["observation_id"]), value_set=whole(results["observation_id"]))
     return with_columns(
         rows,
+        specimen_key=whole(results["specimen_key"]).take(at),
+        order_key=whole(results["order_key"]).take(at),
         value_kind=pa.DictionaryArray.from_arrays(pa.array(kind), pa.array(KINDS)),
         timed=pa.array(has_value(rows["effective_datetime"])),
     )
@@ -104,6 +110,7 @@ OBSERVATION = Resource(
     profile=Each(("category", "code_system", "code", "value_unit", "value_kind", "timed"), _profile, needs=()),
     elements={
         "identifier": [source_identifier("observation_id", "observation")],
+        "basedOn": [Link("laboratory_order", "order_key", derived=True)],
         "status": Code("status"),
         "category": [concept_of(CATEGORY, "category")],
         "code": Each(("code", "code_system", "display"), _code),
@@ -121,6 +128,7 @@ OBSERVATION = Resource(
         "interpretation": [
             concept_of("http://terminology.hl7.org/CodeSystem/v3-ObservationInterpretation", "interpretation_code")
         ],
+        "specimen": Link("specimen", "specimen_key", derived=True),
         "referenceRange": [
             {"low": quantity("reference_low", "value_unit"), "high": quantity("reference_high", "value_unit")}
         ],

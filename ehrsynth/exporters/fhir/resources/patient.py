@@ -15,7 +15,7 @@ from ehrsynth.exporters.fhir.datatypes import (
 )
 from ehrsynth.exporters.fhir.resource import Resource
 from ehrsynth.exporters.fhir.templates import Each, First, Later, compile_template
-from ehrsynth.exporters.fhir.values import Code, Link, Text, Time
+from ehrsynth.exporters.fhir.values import Code, Link, Text, Time, look_up
 
 __all__ = ["PATIENT"]
 
@@ -26,6 +26,9 @@ IDENTIFIER_TYPE = "http://terminology.hl7.org/CodeSystem/v2-0203"
 # The categories of the Office of Management and Budget that US Core's slice ombCategory takes; any other code of CDCREC
 # is a finer one.
 OMB = ("1002-5", "2028-9", "2054-5", "2076-8", "2106-3", "2131-1", "2135-2", "2186-5")
+
+# US Core's sex is SNOMED CT, or data-absent-reason's codes.
+SEX = {"F": "248152002", "M": "248153007", "UNK": "unknown", "ASKU": "asked-unknown"}
 
 
 def _category(profile: str) -> Each:
@@ -61,6 +64,7 @@ PATIENT = Resource(
             _category("us-core-race"),
             _category("us-core-ethnicity"),
             {"url": US_CORE + "us-core-birthsex", "valueCode": Code("birth_sex")},
+            {"url": US_CORE + "us-core-sex", "valueCode": look_up("birth_sex", SEX)},
         ],
         "identifier": [
             own_identifier("patient_id", "patient"),

@@ -25,6 +25,7 @@ PROCEDURE = Resource(
     profile=US_CORE + "us-core-procedure",
     elements={
         "identifier": [source_identifier("procedure_id", "procedure")],
+        "basedOn": [Link("procedure_order", "procedure_id", derived=True)],
         "status": Code("status"),
         "code": concept("code_system", "code", "display"),
         "subject": Link("patient"),

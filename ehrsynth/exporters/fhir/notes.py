@@ -1,0 +1,169 @@
+"""Short clinical notes that say what the record says of an encounter, written by columns.
+
+A note is plain text: a head with the patient and the visit, then under a heading each a line per reason, diagnosis,
+medication, procedure, immunization and result, code first. Nothing stands in it that is not in the tables.
+"""
+
+from __future__ import annotations
+
+import binascii
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ehrsynth.exporters.fhir.joins import first_of_each, grouped, joined, whole, with_columns
+from ehrsynth.exporters.fhir.resource import Source
+from ehrsynth.exporters.fragments import Slot, constant, join, row_texts, time_slots
+
+__all__ = ["SECTIONS", "documented_encounters"]
+
+SECTIONS = (
+    ("Diagnoses", "condition"),
+    ("Medications", "medication_request"),
+    ("Procedures", "procedure"),
+    ("Immunizations", "immunization"),
+    ("Results", "observation"),
+)
+"""Heading and table, in the order of the note."""
+
+_CLASSES = {"AMB": "ambulatory", "EMER": "emergency", "IMP": "inpatient", "HH": "home", "VR": "virtual"}
+
+
+def documented_encounters(source: Source) -> pa.Table:
+    """Return the finished encounters of a known date, each with its note in Base64 (``note``) and its UTC dates."""
+    return source.once("documented_encounters", _documented)
+
+
+def _documented(source: Source) -> pa.Table:
+    rows = source["encounter"]
+    rows = rows.filter(
+        pc.and_(pc.equal(rows["status"].cast(pa.string()), "finished"), rows["start_datetime"].is_valid())
+    )
+    rows = rows.combine_chunks()
+    noted = pc.coalesce(whole(rows["end_datetime"]), whole(rows["start_datetime"]))
+    return with_columns(rows, noted=noted, note=_base64(_padded(join(_slots(rows, source), len(rows)))))
+
+
+def _slots(rows: pa.Table, source: Source) -> list[Slot]:
+    n, patients = len(rows), source["patient"]
+
+    def of_patient(column: str) -> pa.Array:
+        return joined(rows["patient_id"], patients, "patient_id", column)
+
+    classes = _spoken(whole(rows["encounter_class"]).cast(pa.string()))
+    slots = [
+        *_line(b"Patient: ", _joined_names(of_patient("given_name"), of_patient("family_name"))),
+        *_line(b"Sex: ", of_patient("sex")),
+        *_dated(b"Born: ", of_patient("birth_date")),
+        *_dated(b"Visit: ", whole(rows["start_datetime"]).cast(pa.date32())),
+        *_dated(b"Until: ", whole(rows["end_datetime"]).cast(pa.date32())),
+        *_line(b"Kind: ", classes),
+        *_line(b"Reason: ", _coded(rows, "reason_code", "reason_display")),
+    ]
+    keys = whole(rows["encounter_id"])
+    for heading, table in SECTIONS:
+        slots += _section(heading, source[table], keys, n)
+    return slots
+
+
+def _spoken(classes: pa.Array) -> pa.Array:
+    encoded = classes.dictionary_encode()
+    names = pa.array([_CLASSES.get(one, one) for one in encoded.dictionary.to_pylist()], pa.string())
+    return names.take(encoded.indices)
+
+
+def _line(lead: bytes, texts: pa.Array) -> list[Slot]:
+    """The slots of a line of text; of nothing where there is no text."""
+    texts = _plain(texts)
+    slot = row_texts(texts)
+    where: npt.NDArray[np.int32] | int = 0
+    if texts.null_count:
+        where = texts.is_valid().to_numpy(zero_copy_only=False).astype(np.int32) - np.int32(1)
+    return [constant(lead, where), slot, constant(b"\n", where)]
+
+
+def _dated(lead: bytes, days: pa.Array) -> list[Slot]:
+    where: npt.NDArray[np.int32] | int = 0
+    if days.null_count:
+        where = days.is_valid().to_numpy(zero_copy_only=False).astype(np.int32) - np.int32(1)
+    return [constant(lead, where), *time_slots(days, close=b"\n")]
+
+
+def _plain(texts: pa.Array) -> pa.Array:
+    """Texts on one line each."""
+    encoded = texts.cast(pa.string()).dictionary_encode()
+    made = [" ".join(text.split()) or None for text in encoded.dictionary.to_pylist()]
+    return pa.array(made, pa.string()).take(encoded.indices)
+
+
+def _joined_names(given: pa.Array, family: pa.Array) -> pa.Array:
+    # Arrow's null_handling="skip" loses the rows in which both are null (pyarrow 25).
+    given, family = given.cast(pa.string()), family.cast(pa.string())
+    return pc.coalesce(pc.binary_join_element_wise(given, family, " "), given, family)
+
+
+def _coded(rows: pa.Table, code: str, display: str) -> pa.Array:
+    """``code display`` of each row, null without a code; made once per distinct pair."""
+    group = grouped(rows[code], rows[display])
+    distinct = rows.select([code, display]).take(pa.array(first_of_each(group))).to_pylist()
+    texts = [
+        None if row[code] is None else f"{row[code]} {row[display]}" if row[display] else row[code] for row in distinct
+    ]
+    return pa.array(texts, pa.string()).take(pa.array(group))
+
+
+def _section(heading: str, rows: pa.Table, keys: pa.Array, n: int) -> list[Slot]:
+    """The slots of a heading and the lines below it; nothing for encounters without any."""
+    owner = pc.index_in(whole(rows["encounter_id"]), value_set=keys)
+    order = np.argsort(pc.fill_null(owner, -1).to_numpy(), kind="stable")[owner.null_count :]
+    if len(order) == 0:
+        return []
+    rows, owners = rows.take(pa.array(order)).combine_chunks(), owner.take(pa.array(order)).to_numpy()
+    lines = [constant(b"- "), row_texts(_plain(_coded(rows, "code", "display")))]
+    if "value_number" in rows.column_names:
+        lines += [*_value(rows)]
+    texts = join([*lines, constant(b"\n")], len(rows))
+    _, offsets, data = texts.buffers()
+    ends = np.frombuffer(offsets, dtype=np.int64, count=len(texts) + 1)
+    counts = np.bincount(owners, minlength=n)
+    bounds = ends[np.concatenate(([0], np.cumsum(counts)))]
+    lists = pa.LargeBinaryArray.from_buffers(pa.large_binary(), n, [None, pa.py_buffer(bounds.tobytes()), data])
+    there = np.where(counts > 0, np.arange(n), -1).astype(np.int32)
+    mark = np.where(counts > 0, 0, -1).astype(np.int32)
+    return [constant(f"{heading}:\n".encode(), mark), Slot(lists, there, foldable=False)]
+
+
+def _value(rows: pa.Table) -> list[Slot]:
+    """`` = value unit`` of results that have one."""
+    numbers = whole(rows["value_number"])
+    numbers = pc.if_else(pc.is_finite(numbers), numbers, None)
+    coded = pc.coalesce(whole(rows["value_display"]).cast(pa.string()), whole(rows["value_code"]).cast(pa.string()))
+    texts = pc.coalesce(numbers.cast(pa.string()), coded, whole(rows["value_text"]).cast(pa.string()))
+    unit = pc.if_else(numbers.is_valid(), whole(rows["value_unit"]).cast(pa.string()), None)
+    return [*_after(b" = ", _plain(texts)), *_after(b" ", unit)]
+
+
+def _after(lead: bytes, texts: pa.Array) -> list[Slot]:
+    where: npt.NDArray[np.int32] | int = 0
+    if texts.null_count:
+        where = texts.is_valid().to_numpy(zero_copy_only=False).astype(np.int32) - np.int32(1)
+    return [constant(lead, where), row_texts(texts)]
+
+
+def _padded(texts: pa.LargeBinaryArray) -> pa.LargeBinaryArray:
+    """Texts with line feeds at their end up to a multiple of three bytes: so all can go into Base64 as one."""
+    short = (-pc.binary_length(texts).to_numpy()) % 3
+    index = np.arange(len(texts), dtype=np.int32)
+    pads = Slot(pa.array([b"", b"\n", b"\n\n"], pa.large_binary()), short.astype(np.int32))
+    return join([Slot(texts, index, foldable=False), pads], len(texts))
+
+
+def _base64(texts: pa.LargeBinaryArray) -> pa.Array:
+    _, offsets, data = texts.buffers()
+    ends = np.frombuffer(offsets, dtype=np.int64, count=len(texts) + 1)
+    content = b"" if data is None else memoryview(data)[: int(ends[-1])]
+    coded = binascii.b2a_base64(content, newline=False)
+    bounds = ends // 3 * 4
+    return pa.LargeStringArray.from_buffers(len(texts), pa.py_buffer(bounds.tobytes()), pa.py_buffer(coded))

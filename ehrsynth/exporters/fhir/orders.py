@@ -1,0 +1,105 @@
+"""Laboratory orders: the results that were ordered together, and the specimens that they were made of."""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ehrsynth import resources, terminology
+from ehrsynth.exporters.fhir.joins import first_of_each, grouped, hits, joined, least_of_each, whole, with_columns
+from ehrsynth.exporters.fhir.resource import Source
+
+__all__ = ["laboratory_orders", "laboratory_results", "specimen_type", "specimens"]
+
+LOINC = "http://loinc.org"
+
+_IN = re.compile(r" (?:in|of) (?P<system>[A-Z0-9][^\[\]]*?)(?: by .*| --.*| from .*)?$")
+
+
+@lru_cache(maxsize=1)
+def _facts() -> dict[str, Any]:
+    facts: dict[str, Any] = resources.read_json("output_schemas/fhir_r4/mapping/specimens.json")
+    return facts
+
+
+def specimen_type(system: str | None, code: str | None, display: str | None) -> str | None:
+    """Return the kind of specimen (``blood``, ``urine``...) that the name of a LOINC code says, None if none."""
+    if system != LOINC or code is None:
+        return None
+    found = _IN.search(terminology.display(system, code) or display or "")
+    words: dict[str, str] = _facts()["words"]
+    return words.get(found["system"].strip()) if found else None
+
+
+def laboratory_results(source: Source) -> pa.Table:
+    """Return the laboratory observations with the key of their order and of their specimen.
+
+    What shares a panel was ordered together; without a panel what has the same encounter and time. The key of an order
+    is its panel, or the least key of its results; the key of a specimen is the least of the results made of it, null
+    where the name of the test does not say of what.
+    """
+    return source.once("laboratory_results", _results)
+
+
+def _results(source: Source) -> pa.Table:
+    rows = source["observation"]
+    rows = rows.filter(pa.array(hits(rows["category"], ["laboratory"]))).combine_chunks()
+    keys = whole(rows["observation_id"])
+    order = grouped(rows["patient_id"], rows["encounter_id"], rows["effective_datetime"], rows["panel_id"])
+    order_key = pc.coalesce(whole(rows["panel_id"]), keys.take(pa.array(least_of_each(order, keys)[order])))
+    kinds = _kinds(rows)
+    specimen = grouped(order_key, kinds)
+    specimen_key = keys.take(pa.array(least_of_each(specimen, keys)[specimen]))
+    return with_columns(
+        rows,
+        order_key=order_key,
+        specimen_kind=kinds,
+        specimen_key=pc.if_else(kinds.is_valid(), specimen_key, None),
+    )
+
+
+def _kinds(rows: pa.Table) -> pa.Array:
+    group = grouped(rows["code_system"], rows["code"], rows["display"])
+    distinct = rows.select(["code_system", "code", "display"]).take(pa.array(first_of_each(group)))
+    found = [specimen_type(*row.values()) for row in distinct.to_pylist()]
+    return pa.array(found, pa.string()).take(pa.array(group))
+
+
+def laboratory_orders(source: Source) -> pa.Table:
+    """Return one row an order: the result of the least key, who gave care there, whether all is one test."""
+    return source.once("laboratory_orders", _orders)
+
+
+def _orders(source: Source) -> pa.Table:
+    rows = laboratory_results(source)
+    group = grouped(rows["order_key"])
+    first = least_of_each(group, whole(rows["observation_id"]))
+    one_test = _same(grouped(rows["code_system"], rows["code"]), group, first)
+    rows = rows.take(pa.array(first))
+    names = {"organization_id": "organization_id", "encounter_practitioner_id": "practitioner_id"}
+    found = {
+        ours: joined(rows["encounter_id"], source["encounter"], "encounter_id", name) for ours, name in names.items()
+    }
+    return with_columns(rows, one_test=pa.array(one_test), **found)
+
+
+def _same(
+    values: npt.NDArray[np.int64], group: npt.NDArray[np.int64], first: npt.NDArray[np.int64]
+) -> npt.NDArray[np.bool_]:
+    """Return of which groups all rows have the value of the first, shape (k,)."""
+    same = np.ones(len(first), dtype=bool)
+    same[group[values != values[first[group]]]] = False
+    return same
+
+
+def specimens(source: Source) -> pa.Table:
+    """Return one row a specimen: the result of the least key that was made of it."""
+    rows = laboratory_results(source)
+    rows = rows.filter(rows["specimen_key"].is_valid()).combine_chunks()
+    return rows.take(pa.array(least_of_each(grouped(rows["specimen_key"]), whole(rows["observation_id"]))))

@@ -1,0 +1,93 @@
+"""QuestionnaireResponse: the answers of a survey, as the observations have them that were made of it."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pyarrow as pa
+
+from ehrsynth.exporters.fhir.datatypes import US_CORE, coding, make_concept
+from ehrsynth.exporters.fhir.identity import SYSTEM
+from ehrsynth.exporters.fhir.joins import grouped, has_text, has_value, hits, least_of_each, whole, with_columns
+from ehrsynth.exporters.fhir.resource import Resource, Source
+from ehrsynth.exporters.fhir.templates import Each, First, Many, compile_template
+from ehrsynth.exporters.fhir.values import Code, Link, Number, OwnId, Text, Time
+
+__all__ = ["QUESTIONNAIRE_RESPONSE"]
+
+
+def _answers(source: Source) -> pa.Table:
+    """Answered questions of surveys at a known time, with the key of what was answered together."""
+    rows = source["observation"]
+    answered = has_value(rows["value_number"]) | has_value(rows["value_code"]) | has_text(rows["value_text"])
+    answered &= hits(rows["category"], ["survey"]) & has_value(rows["effective_datetime"])
+    rows = rows.filter(pa.array(answered)).combine_chunks()
+    group = grouped(rows["patient_id"], rows["encounter_id"], rows["effective_datetime"], rows["panel_id"])
+    keys = whole(rows["observation_id"])
+    key = keys.take(pa.array(least_of_each(group, keys)[group]))
+    return with_columns(rows, response_key=key)
+
+
+def _rows(source: Source) -> pa.Table:
+    rows = source.once("answers", _answers)
+    least = least_of_each(grouped(rows["response_key"]), whole(rows["observation_id"]))
+    return rows.take(pa.array(least)).combine_chunks()
+
+
+def _others(source: Source) -> Mapping[str, pa.Table]:
+    return {"answers": source.once("answers", _answers)}
+
+
+def _question(code: str, system: str | None, display: str | None) -> str | None:
+    made = make_concept(system, code, display)
+    return made["text"] if made and "text" in made else code
+
+
+def _questionnaire(code: str, system: str | None, display: str | None) -> dict[str, Any]:
+    return {
+        "extension": [
+            {"url": US_CORE + "us-core-extension-questionnaire-uri", "valueUri": f"{SYSTEM}/questionnaire/{code}"},
+            {
+                "url": "http://hl7.org/fhir/StructureDefinition/display",
+                "valueString": _question(code, system, display),
+            },
+        ]
+    }
+
+
+ITEM = compile_template(
+    {
+        "linkId": Code("code"),
+        "text": Each(("code", "code_system", "display"), _question),
+        "answer": [
+            First(
+                (
+                    compile_template({"valueDecimal": Number("value_number")}),
+                    compile_template({"valueCoding": coding("value_system", "value_code", "value_display")}),
+                    compile_template({"valueString": Text("value_text")}),
+                )
+            )
+        ],
+    }
+)
+
+QUESTIONNAIRE_RESPONSE = Resource(
+    type="QuestionnaireResponse",
+    table="observation",
+    key="response_key",
+    kind="questionnaire_response",
+    derived=True,
+    rows=_rows,
+    others=_others,
+    profile=US_CORE + "us-core-questionnaireresponse",
+    elements={
+        "identifier": {"system": f"{SYSTEM}/questionnaire_response", "value": OwnId()},
+        # The questionnaire is no FHIR resource: US Core's extension says which it was.
+        "_questionnaire": Each(("code", "code_system", "display"), _questionnaire),
+        "status": "completed",
+        "subject": Link("patient"),
+        "encounter": Link("encounter"),
+        "authored": Time("effective_datetime", "time_precision"),
+        "author": Link("practitioner"),
+        "item": Many("answers", "response_key", "response_key", ITEM),
+    },
+)
