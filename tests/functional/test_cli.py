@@ -11,12 +11,15 @@ import sys
 import time
 import zipfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
 from ehrsynth.model.package import save
+
+from .long_runs import POPULATION, started
 
 EHRSYNTH = str(Path(sys.executable).with_name("ehrsynth"))
 
@@ -277,27 +280,22 @@ def group_ends(group: int) -> bool:
     return False
 
 
+@contextmanager
+def long_run(model: Path, tmp_path: Path, workers: int) -> Iterator[subprocess.Popen[str]]:
+    """A run that has begun to write its patients."""
+    words = ["generate", str(model), "-p", str(POPULATION), "-w", str(workers), "-o", str(tmp_path / "o"), "-f", "csv"]
+    with started([EHRSYNTH, *words]) as process:
+        deadline = time.monotonic() + 60
+        while not list(tmp_path.glob(".o.partial/csv/encounter.csv")) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        yield process
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 def test_ctrl_c(model: Path, tmp_path: Path, workers: int) -> None:
-    command = [
-        EHRSYNTH,
-        "generate",
-        str(model),
-        "-p",
-        "5000000",
-        "-w",
-        str(workers),
-        "-o",
-        str(tmp_path / "o"),
-        "-f",
-        "csv",
-    ]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
-    deadline = time.monotonic() + 60
-    while not list(tmp_path.glob(".o.partial/csv/encounter.csv")) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    os.killpg(process.pid, signal.SIGINT)
-    _, said = process.communicate(timeout=60)
+    with long_run(model, tmp_path, workers) as process:
+        os.killpg(process.pid, signal.SIGINT)
+        _, said = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "Interrupted" in said
     assert "Traceback" not in said
@@ -306,20 +304,15 @@ def test_ctrl_c(model: Path, tmp_path: Path, workers: int) -> None:
 
 
 def test_a_worker_that_is_killed(model: Path, tmp_path: Path) -> None:
-    command = [EHRSYNTH, "generate", str(model), "-p", "5000000", "-w", "2", "-o", str(tmp_path / "o"), "-f", "csv"]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
-    deadline = time.monotonic() + 60
-    while not list(tmp_path.glob(".o.partial/csv/encounter.csv")) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
-    if not children.exists():
-        process.kill()
-        pytest.skip("needs /proc")
-    worker = next(
-        pid for pid in children.read_text().split() if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()
-    )
-    os.kill(int(worker), signal.SIGKILL)
-    _, said = process.communicate(timeout=60)
+    with long_run(model, tmp_path, 2) as process:
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+        if not children.exists():
+            pytest.skip("needs /proc")
+        worker = next(
+            pid for pid in children.read_text().split() if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()
+        )
+        os.kill(int(worker), signal.SIGKILL)
+        _, said = process.communicate(timeout=60)
     assert process.returncode == 1
     assert "worker process died" in said
     assert list(tmp_path.iterdir()) == []

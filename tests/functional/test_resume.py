@@ -17,6 +17,9 @@ import pytest
 
 from ehrsynth.model.package import save
 
+from .long_runs import POPULATION as LONG
+from .long_runs import started
+
 EHRSYNTH = str(Path(sys.executable).with_name("ehrsynth"))
 POPULATION = 8_000  # Eight blocks.
 KILLS = 20
@@ -88,14 +91,14 @@ def test_killed_at_twenty_moments_and_resumed(model: Path, tmp_path: Path) -> No
 
 def interrupted(model: Path, tmp_path: Path, *words: object) -> subprocess.CompletedProcess[str]:
     """Run until some blocks are journalled, then Ctrl-C."""
-    words = command(model, tmp_path / "o", *words, population=5_000_000)  # type: ignore[assignment]
-    process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    words = command(model, tmp_path / "o", *words, population=LONG)  # type: ignore[assignment]
     journal = tmp_path / ".o.partial/journal.jsonl"
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline and not (journal.exists() and journal.read_bytes().count(b"\n") > 4):
-        time.sleep(0.02)
-    os.killpg(process.pid, signal.SIGINT)
-    _, said = process.communicate(timeout=60)
+    with started(words) as process:  # type: ignore[arg-type]
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline and not (journal.exists() and journal.read_bytes().count(b"\n") > 4):
+            time.sleep(0.02)
+        os.killpg(process.pid, signal.SIGINT)
+        _, said = process.communicate(timeout=60)
     return subprocess.CompletedProcess(words, process.returncode, "", said)
 
 
@@ -107,10 +110,10 @@ def test_ctrl_c_keeps_what_is_whole_only_if_it_can_be_resumed(model: Path, tmp_p
     assert "Traceback" not in done.stderr
     assert [path.name for path in tmp_path.iterdir()] == [".o.partial"]
     lines = [json.loads(line) for line in (tmp_path / ".o.partial/journal.jsonl").read_text().splitlines()]
-    assert lines[0]["run"]["population"] == 5_000_000
+    assert lines[0]["run"]["population"] == LONG
     assert [line["block"] for line in lines[1:]] == list(range(-1, len(lines) - 2))
     said = subprocess.run(
-        command(model, tmp_path / "o", "--resume", "-s", 4, population=5_000_000),
+        command(model, tmp_path / "o", "--resume", "-s", 4, population=LONG),
         capture_output=True,
         text=True,
         check=False,
