@@ -23,7 +23,7 @@ __all__ = ["Block", "Coded", "Ints", "Sheet", "Used", "at", "facts", "look_up", 
 
 Ints = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
-Values = pa.Array | pa.ChunkedArray
+Values = Any
 
 ROW_BITS = 14
 """A table has room for so many rows a patient, on the mean of a block: 2 to this power."""

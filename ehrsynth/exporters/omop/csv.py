@@ -165,9 +165,8 @@ def _column(name: str, values: pa.Array, single: bool) -> list[Slot]:
     if pa.types.is_timestamp(kind):
         return _times(values)
     if pa.types.is_date(kind):
-        encoded = values.dictionary_encode()
-        texts = pa.array(np.datetime_as_string(encoded.dictionary.to_numpy().astype("datetime64[D]"), unit="D"))
-        return [_slot(texts, encoded.indices, foldable=False)]
+        encoded = values.cast(pa.int32()).dictionary_encode()
+        return [_slot(_dates(encoded.dictionary.to_numpy()), encoded.indices, foldable=False)]
     if pa.types.is_integer(kind):
         if single:
             return [row_texts(values.cast(pa.string()))]
@@ -200,13 +199,16 @@ def _times(values: pa.Array) -> list[Slot]:
     absent = values.is_null().to_numpy(zero_copy_only=False)
     day, second = np.divmod(pc.fill_null(values.cast(pa.int64()), 0).to_numpy(), 86400)
     encoded = pa.array(day, mask=absent).dictionary_encode()
-    names = np.datetime_as_string(encoded.dictionary.to_numpy().astype("datetime64[D]"), unit="D")
     minute, rest = np.divmod(second, 60)
     return [
-        _slot(pa.array(names), encoded.indices, foldable=False),
+        _slot(_dates(encoded.dictionary.to_numpy()), encoded.indices, foldable=False),
         Slot(_minutes(), np.where(absent, -1, minute).astype(np.int32), foldable=False),
         Slot(_seconds(), np.where(absent, -1, rest).astype(np.int32), foldable=False),
     ]
+
+
+def _dates(days: np.ndarray[tuple[int], np.dtype[np.int64]]) -> pa.Array:
+    return pa.array(np.datetime_as_string(days.astype("datetime64[D]"), unit="D"), pa.string())
 
 
 @lru_cache(maxsize=1)

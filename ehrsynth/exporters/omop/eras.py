@@ -19,14 +19,14 @@ Ints = npt.NDArray[np.int64]
 class Spans(NamedTuple):
     """Eras, sorted by person and concept; all arrays of shape (n,).
 
-    `count` is how many occurrences an era has, `gap_days` how many of its days lie between them.
+    `occurrences` is how many an era has, `gap_days` how many of its days lie between them.
     """
 
     person: Ints
     concept: Ints
     start: Ints
     end: Ints
-    count: Ints
+    occurrences: Ints
     gap_days: Ints
 
 
@@ -76,7 +76,7 @@ def _breaks(
 
 
 def expand(concept: Ints, parts: Mapping[int, tuple[int, ...]]) -> tuple[Ints, Ints]:
-    """Return, for drugs and what is in them, the row of each (drug, part) and the part; drugs without parts drop out."""
+    """Return, for drugs and what is in them, the row of each (drug, part) and the part; unknown drugs drop out."""
     known, index = np.unique(concept, return_inverse=True)
     lists = [parts.get(int(one), ()) for one in known]
     sizes = np.array([len(one) for one in lists], dtype=np.int64)[index]

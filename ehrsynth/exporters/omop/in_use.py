@@ -23,7 +23,7 @@ def note_of(used: Used) -> bytes:
     """Return what a block used as a line of JSON: the same line for the same block, whoever wrote it."""
     document = {
         "concepts": sorted(used.concepts),
-        "locals": sorted(used.locals.values()),
+        "locals": [list(used.locals[key]) for key in sorted(used.locals)],
         "maps": sorted(used.maps),
         "names": sorted(used.names.items()),
         "counts": used.counts,
@@ -157,7 +157,6 @@ def _source(used: Used, concepts: ConceptIds, provenance: Mapping[str, Any], day
         "cdm_source_abbreviation": "ehrsynth",
         "cdm_holder": "ehrsynth",
         "source_description": f"{made}; written by ehrsynth.",
-        "source_documentation_reference": "https://github.com/ehrsynth/ehrsynth",
         "cdm_etl_reference": "ehrsynth, exporter omop",
         "source_release_date": as_of,
         "cdm_release_date": as_of,

@@ -112,7 +112,7 @@ def _era_tables(tables: dict[str, pa.Table], block: Block) -> dict[str, pa.Table
     if condition is not None and condition.num_rows:
         who, what, start, end = _occurrences(condition, "condition", "condition", block)
         spans = eras(who, what, start, end)
-        columns = {"condition_occurrence_count": spans.count}
+        columns = {"condition_occurrence_count": spans.occurrences}
         found["condition_era"] = _era(block, "condition_era", "condition", spans, columns)
     if drug is not None and drug.num_rows:
         who, what, start, end = _occurrences(drug, "drug", "drug_exposure", block)
@@ -120,7 +120,7 @@ def _era_tables(tables: dict[str, pa.Table], block: Block) -> dict[str, pa.Table
         rows, part = expand(what, parts)
         spans = eras(who[rows], part, start[rows], end[rows])
         block.used.concepts |= set(np.unique(part).tolist())
-        columns = {"drug_exposure_count": spans.count, "gap_days": spans.gap_days}
+        columns = {"drug_exposure_count": spans.occurrences, "gap_days": spans.gap_days}
         found["drug_era"] = _era(block, "drug_era", "drug", spans, columns)
     return found
 
