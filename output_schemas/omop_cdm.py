@@ -128,7 +128,7 @@ def _concept_checks(rows: Iterable[Row]) -> Iterator[Sequence[str]]:
                     row["cdmFieldName"].lower(),
                     row[f"{check}Threshold"],
                     re.sub(r"\s", "", row[check]),
-                    row["conceptId"],
+                    re.sub(r"\s", "", row["conceptId"]),
                     row["unitConceptId"] if check.startswith("plausibleValue") else "",
                 )
 

@@ -92,7 +92,8 @@ def omop_vocabulary(sources: Sources) -> dict[str, Rows]:
         found.setdefault(key, value)
     ingredients = {one.concept_name.lower(): one for one in concepts.values() if _is_ingredient(one)}
     found |= {key: value for key, value in _drugs(sources, concepts, by_code, ingredients).items() if key not in found}
-    used = {one for row in found.values() for one in row[:2] if one}
+    # Of a code's own id that no data set describes, the code says all there is.
+    used = {one for row in found.values() for one in row[:2] if one in concepts or one == row[1]}
     used |= {one.concept_id for one in concepts.values() if one.vocabulary_id in _FIXED} | {row[0] for row in _HAND}
     hand = _read(sources.here / "concept_maps/omop_vocabulary/broader.csv")
     used |= {row["target_code"] for row in hand}

@@ -124,6 +124,10 @@ class Athena:
         rows: list[dict[str, object]] = self._concepts.filter(mask).to_pylist()
         return rows
 
+    def has(self, concept_id: int) -> bool:
+        """Whether there is a concept with this id."""
+        return int(pc.index(self._concepts["concept_id"], concept_id).as_py()) >= 0
+
     def concepts(self, concept_ids: Sequence[int]) -> dict[int, Concept]:
         """Return the rows of concepts by id."""
         from ehrsynth.exporters.omop.concepts import Concept

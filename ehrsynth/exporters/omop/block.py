@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from ehrsynth import resources
 from ehrsynth.errors import OutputError
-from ehrsynth.exporters.omop.concepts import Code, Concept, ConceptIds, Target, local_concept
+from ehrsynth.exporters.omop.concepts import Code, Concept, ConceptIds, Target, source_concept
 from ehrsynth.records import Records
 from ehrsynth.schema import omop
 from ehrsynth.schema.omop import OMOP_FOLDER
@@ -130,7 +130,7 @@ class Used:
     """The concepts that a block writes, and how many of its rows have one."""
 
     concepts: set[int] = field(default_factory=lambda: {0})
-    locals: dict[int, Concept] = field(default_factory=dict)
+    codes: dict[int, Concept] = field(default_factory=dict)
     maps: set[tuple[int, int]] = field(default_factory=set)
     names: dict[int, str] = field(default_factory=dict)
     counts: dict[str, list[int]] = field(default_factory=dict)
@@ -236,9 +236,8 @@ class Block:
         for code, target in zip(codes, targets, strict=True):
             used.concepts |= {target.source, target.standard}
             used.maps.add((target.source, target.standard))
-            own = local_concept(code, target.domain or domain)
-            if own.concept_id == target.source:
-                used.locals[own.concept_id] = own
+            if not self.concepts.describes(target.source):
+                used.codes[target.source] = source_concept(code, target.source, target.domain or domain)
             if target.relation == "mapped" and code.display:
                 used.names[target.standard] = min(code.display, used.names.get(target.standard, code.display))
 

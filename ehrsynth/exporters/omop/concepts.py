@@ -10,7 +10,7 @@ from typing import NamedTuple
 from ehrsynth.exporters.omop.athena import Athena
 from ehrsynth.terminology import CVX, ICD9CM, ICD10CM, LOINC, NDC, RXNORM, UCUM, library
 
-__all__ = ["Code", "Concept", "ConceptIds", "Target", "local_id"]
+__all__ = ["Code", "Concept", "ConceptIds", "Target", "local_id", "source_concept"]
 
 LOCAL = 2_000_000_000
 """Concept ids above are the sources' own (OMOP's convention)."""
@@ -96,6 +96,13 @@ class ConceptIds:
             source, standard = 0, 0
         return Target(source or local_id(code), standard, domain, relation)
 
+    def describes(self, concept_id: int) -> bool:
+        """Whether `describe` knows a concept."""
+        if concept_id in _shipped_concepts():
+            return True
+        # Ids of our own are above, and never in a download.
+        return self._athena is not None and concept_id < LOCAL and self._athena.has(concept_id)
+
     def units(self, units: Iterable[str | None]) -> list[int | None]:
         """Return the concept id of each UCUM unit, 0 where there is none, None where there is no unit."""
         shipped = _shipped_map()
@@ -144,13 +151,13 @@ def local_id(code: Code) -> int:
     return _FAR + (int.from_bytes(hashlib.sha256(text).digest()[:8]) >> (64 - _HASH_BITS))
 
 
-def local_concept(code: Code, domain: str) -> Concept:
-    """Return the row of a code that has an id of our own."""
+def source_concept(code: Code, concept_id: int, domain: str) -> Concept:
+    """Return the row of a code of which no vocabulary at hand describes the concept."""
     names = _vocabularies(code.system)
     name = " ".join((code.display or code.code).split())[:255]
     kind = "Meas Value" if code.role else _DOMAINS.get(code.system, domain)
     vocabulary = names[0] if names else _slug(code.system)
-    return Concept(local_id(code), name, kind, vocabulary, "Undefined", None, code.code[:50])
+    return Concept(concept_id, name, kind, vocabulary, "Undefined", None, code.code[:50])
 
 
 def _slug(system: str) -> str:

@@ -23,7 +23,7 @@ def note_of(used: Used) -> bytes:
     """Return what a block used as a line of JSON: the same line for the same block, whoever wrote it."""
     document = {
         "concepts": sorted(used.concepts),
-        "locals": [list(used.locals[key]) for key in sorted(used.locals)],
+        "codes": [list(used.codes[key]) for key in sorted(used.codes)],
         "maps": sorted(used.maps),
         "names": sorted(used.names.items()),
         "counts": used.counts,
@@ -39,7 +39,7 @@ def read_notes(lines: Iterable[bytes]) -> Used:
     for line in lines:
         note = orjson.loads(line)
         whole.concepts |= set(note["concepts"])
-        whole.locals |= {row[0]: Concept(*row) for row in note["locals"]}
+        whole.codes |= {row[0]: Concept(*row) for row in note["codes"]}
         whole.maps |= {(one, two) for one, two in note["maps"]}
         for key, text in note["names"]:
             whole.names[key] = min(text, whole.names.get(key, text))
@@ -80,7 +80,7 @@ def closing_tables(used: Used, concepts: ConceptIds, provenance: Mapping[str, An
         As of which the data are; where it is not known, the last day of the record is.
     """
     known = {one.concept_id: one for one in concepts.describe(used.concepts, used.names)}
-    known |= {key: one for key, one in used.locals.items() if key not in known}
+    known |= {key: one for key, one in used.codes.items() if key not in known}
     rows = [known[key] for key in sorted(known)]
     maps = sorted(pair for pair in used.maps if pair[0] in known and pair[1] in known)
     names = {"Maps to": maps, "Mapped from": sorted((two, one) for one, two in maps)}
