@@ -7,14 +7,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ehrsynth.errors import SourceError
 from ehrsynth.schema import TableSchema, omop
 from ehrsynth.validation.findings import Findings
+from ehrsynth.validation.table_databases import database_kind
 from ehrsynth.validation.table_files import TableFile, find_tables
 
-__all__ = ["Loaded", "find_omop", "is_database", "load_omop"]
+__all__ = ["Loaded", "find_omop", "load_omop"]
 
 _DELIMITERS = ("\t", ";", "|", ",")
-_DATABASES = (".duckdb", ".db", ".ddb")
 # What no other set of tables has: these names together tell OMOP.
 _TELLING = frozenset(
     (
@@ -45,17 +46,8 @@ class Loaded:
     not_integers: dict[tuple[str, str], tuple[int, str]] = field(default_factory=dict)
 
 
-def is_database(path: Path) -> bool:
-    """Whether a file is named as a DuckDB file."""
-    return path.is_file() and path.name.lower().endswith(_DATABASES)
-
-
 def find_omop(source: Path) -> bool:
-    """Whether a folder holds tables of OMOP: person and another that no other format has."""
-    if source.is_file():
-        return is_database(source)
-    if any(is_database(path) and path.name.lower().startswith("omop") for path in source.iterdir()):
-        return True
+    """Whether a folder, or a DuckDB file, holds tables of OMOP: person and another that no other format has."""
     names = {item.table for item in find_tables(source)}
     return "person" in names and bool(names & _TELLING)
 
@@ -68,7 +60,7 @@ def load_omop(
     Names count in any case. An integer column keeps what can be read as one; what cannot is counted.
     """
     loaded = Loaded()
-    found = _in_database(connection, source) if is_database(source) else _in_files(connection, source)
+    found = _in_files(connection, source)
     present = [table for table in omop().tables if table.name in found]
     for done, table in enumerate(present):
         if progress is not None:
@@ -83,17 +75,18 @@ def load_omop(
 
 def _in_files(connection: Any, source: Path) -> dict[str, tuple[str, str]]:
     """Table to the SQL that reads it and what to call it in a message."""
-    databases = [path for path in sorted(source.iterdir()) if is_database(path)] if source.is_dir() else []
     found: dict[str, tuple[str, str]] = {}
-    for path in databases:
-        found |= _in_database(connection, path)
     for item in find_tables(source):
+        if database_kind(item.paths[0]):
+            return _in_database(connection, item.paths[0])
         found[item.table] = (_reading(item), item.paths[0].name)
     return found
 
 
 def _in_database(connection: Any, path: Path) -> dict[str, tuple[str, str]]:
-    alias = f"source_{path.stem}"
+    if database_kind(path) != "duckdb":
+        raise SourceError("OMOP is checked in CSV, Parquet and DuckDB only.", file=path, hint="Export its tables.")
+    alias = "the_source"
     connection.execute(f"ATTACH {_text(path)} AS {_name(alias)} (READ_ONLY)")
     rows = connection.execute(
         "SELECT schema_name, table_name FROM duckdb_tables() WHERE database_name = ? AND NOT internal", [alias]
