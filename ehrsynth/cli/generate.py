@@ -27,6 +27,7 @@ def generate(
     shared: options.Shared = None,
     compress: options.Compress = None,
     split_mb: options.SplitMb = None,
+    athena: options.Athena = None,
     json: options.Json = False,
 ) -> None:
     """Generate linked synthetic patients.
@@ -42,7 +43,9 @@ def generate(
     from ehrsynth.engines.start import leave_pandas_out
 
     when = options.parse_date(reference_date)
-    chosen = options.of_formats(shared=shared, compress=compress, split_mb=split_mb)
+    chosen = options.of_formats(
+        shared=shared, compress=compress, split_mb=split_mb, athena=None if athena is None else str(athena)
+    )
     leave_pandas_out(formats)
     try:
         with progress_bar("Generating patients") as progress:
