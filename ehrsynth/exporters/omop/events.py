@@ -139,9 +139,9 @@ def visits(block: Block) -> Visits:
             "visit_source_value": flat(rows["encounter_class"].cast(pa.string())),
             "visit_source_concept_id": np.zeros(len(person), np.int64),
             "admitted_from_concept_id": admitted,
-            "admitted_from_source_value": flat(rows["admit_source_code"].cast(pa.string())),
+            "admitted_from_source_value": _worded(rows["admit_source_code"], known["admit_words"]),
             "discharged_to_concept_id": discharged,
-            "discharged_to_source_value": flat(rows["discharge_disposition_code"].cast(pa.string())),
+            "discharged_to_source_value": _worded(rows["discharge_disposition_code"], known["discharge_words"]),
         },
     )
     order = np.argsort(person[took_place], kind="stable")
@@ -153,6 +153,13 @@ def visits(block: Block) -> Visits:
         base=block.row_ids("visit_occurrence", 1)[0].as_py(),
         sheet=sheet.keep(took_place),
     )
+
+
+def _worded(codes: pa.ChunkedArray, words: Mapping[str, str]) -> pa.Array:
+    """Codes as sources write them, where no concept of a place says the same (who died went nowhere)."""
+    texts = flat(codes.cast(pa.string()))
+    found = pc.index_in(texts, value_set=pa.array(list(words), pa.string()))
+    return pc.coalesce(pa.array(list(words.values()), pa.string()).take(found), texts)
 
 
 @dataclass(frozen=True, kw_only=True)
