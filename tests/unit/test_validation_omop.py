@@ -45,8 +45,7 @@ def test_nothing_fails_but_what_no_map_knows(written: Path) -> None:
 
 
 def test_nothing_fails_for_the_shipped_model(tmp_path: Path) -> None:
-    api.export(api.generate(population=120, seed=11), tmp_path / "out", formats=["omop", "omop-parquet"])
-    assert failed(tmp_path / "out" / "omop") == {}
+    api.export(api.generate(population=120, seed=11), tmp_path / "out", formats=["omop-parquet"])
     assert failed(tmp_path / "out" / "omop-parquet") == {}
 
 
@@ -135,7 +134,10 @@ def test_every_check_of_the_list_fails_on_what_breaks_it(written: Path, tmp_path
     folder = tmp_path / "broken"
     shutil.copytree(written, folder)
     spoil(folder)
-    found = failed(folder)
+    report = validate_omop(folder, format="omop", today=TODAY)
+    found: dict[str, set[str]] = {}
+    for issue in report.issues:
+        found.setdefault(issue.check, set()).add(issue.place)
     expected = {
         "cdmTable": "metadata",
         "cdmField": "specimen.specimen_id",
@@ -166,7 +168,6 @@ def test_every_check_of_the_list_fails_on_what_breaks_it(written: Path, tmp_path
     }
     assert set(expected) == {rule.check for rule in rules()}
     assert {check: place for check, place in expected.items() if place not in found.get(check, ())} == {}
-    report = validate_omop(folder, format="omop", today=TODAY)
     by_check = {issue.check: issue for issue in report.issues}
     assert by_check["isPrimaryKey"].severity == "error"
     assert by_check["isPrimaryKey"].category == "conformance"
