@@ -18,6 +18,7 @@ from ehrsynth.generation.encounters import DAY, Encounters, EncounterSampler, co
 from ehrsynth.generation.measurements import MeasurementSampler
 from ehrsynth.generation.population import People, Population
 from ehrsynth.generation.rows import FamilySampler, Rows
+from ehrsynth.generation.scenario import evidence_of_trajectory
 from ehrsynth.generation.surroundings import Surroundings
 from ehrsynth.generation.tables import coverage_columns, encounter_columns, patient_columns
 from ehrsynth.generation.trajectory import TrajectorySampler
@@ -46,7 +47,8 @@ class Generator:
     reference_date : date, optional
         Nothing happens after it; default: the model's, never today.
     evidence : mapping, optional
-        What is known of every person, see `ehrsynth.generation.population.Population`.
+        What is known of every person, by the words of `ehrsynth.generation.scenario.SCENARIO` or the variables of the
+        network; see `ehrsynth.generation.population.Population` for the values.
 
     Raises
     ------
@@ -74,7 +76,7 @@ class Generator:
         self.reference_date = reference_date or date.fromisoformat(model.calendar.reference_date)
         self._schema = clinical()
         self._dated = model.calendar.basis != "order"
-        self._population = Population(model, evidence)
+        self._population = Population(model, evidence_of_trajectory(model, evidence))
         self._trajectory = TrajectorySampler(model.trajectory)
         self._encounters = EncounterSampler(model, self.reference_date)
         strata = model.trajectory.strata
