@@ -13,6 +13,7 @@ from ehrsynth.validation.fhir_files import fhir_files, is_fhir_file
 from ehrsynth.validation.findings import Findings
 from ehrsynth.validation.integrity import check_files, read_document, stated_by_manifest
 from ehrsynth.validation.issue import SEVERITIES, Issue, ValidationReport
+from ehrsynth.validation.table_databases import database_kind
 from ehrsynth.validation.table_files import find_tables, table_name
 
 __all__ = ["DataSet", "data_sets", "merge", "validate", "validate_all"]
@@ -22,6 +23,8 @@ Progress = Callable[[int, int], None]
 _FAMILIES = {
     "csv": "tables",
     "parquet": "tables",
+    "duckdb": "tables",
+    "sqlite": "tables",
     "tables": "tables",
     "fhir": "fhir",
     "fhir-ndjson": "fhir",
@@ -65,13 +68,14 @@ def data_sets(source: Path, format: str | None = None) -> list[DataSet]:  # noqa
         raise SourceError(
             f"Nothing to validate: no {_FAMILIES.get(format or '', 'FHIR or tables')} in it.",
             file=source,
-            hint="Looked for <table>.csv or .parquet (patient.csv...), *.ndjson, and *.json with Bundles, .gz too.",
+            hint="Looked for <table>.csv or .parquet (patient.csv...), a .duckdb or .sqlite file, *.ndjson, and *.json "
+            "with Bundles, .gz too.",
         )
     return found
 
 
 def _family(path: Path) -> str:
-    if table_name(path):
+    if table_name(path) or database_kind(path):
         return "tables"
     return "fhir" if is_fhir_file(path) else ""
 
@@ -104,6 +108,9 @@ def _named(files: Iterable[Path], family: str) -> str:
     """The format that most of the files' names speak of."""
     names = [path.name.lower() for path in files]
     if family == "tables":
+        kinds = {database_kind(path) for path in map(Path, names)}
+        if len(kinds) == 1 and kinds != {""}:
+            return kinds.pop()
         return "parquet" if all(name.endswith(".parquet") for name in names) else "csv"
     lines = sum(".ndjson" in name or ".jsonl" in name for name in names)
     return "fhir-ndjson" if lines == len(names) else "fhir-bundle" if lines == 0 else "fhir"
@@ -132,11 +139,12 @@ def validate(
     Parameters
     ----------
     source : Path
-        A folder of canonical tables (CSV or Parquet, ``.gz`` too), a file or folder of FHIR NDJSON, Bundles or single
-        resources (``.gz`` too), or an output of ours with a folder for each format: then each of them is checked, and
-        the one report names them in front of what it says.
+        A folder of canonical tables (CSV or Parquet, ``.gz`` too), a DuckDB or SQLite file of them, a file or folder of
+        FHIR NDJSON, Bundles or single resources (``.gz`` too), or an output of ours with a folder for each format: then
+        each of them is checked, and the one report names them in front of what it says.
     format : str, optional
-        csv, parquet, tables, fhir, fhir-ndjson, fhir-bundle or fhir-put; told from the files if left out.
+        csv, parquet, duckdb, sqlite, tables, fhir, fhir-ndjson, fhir-bundle or fhir-put; told from the files if left
+        out.
     sample : int, optional
         How many FHIR resources of each type are held against the models of fhir.resources too (all if None, none if 0);
         all other checks are made on everything.
