@@ -13,10 +13,10 @@ from typing import Any
 
 from ehrsynth import plugins
 from ehrsynth.engines.blocks import Job, Maker, count_rows, encode
-from ehrsynth.engines.output import Output
+from ehrsynth.engines.output import FormatWriter, Output
 from ehrsynth.engines.workers import Done, Workers
 from ehrsynth.errors import UsageError
-from ehrsynth.exporters import Exporter, ExportSummary, make_exporters
+from ehrsynth.exporters import STAGED, Exporter, ExportSummary, Part, make_exporters
 from ehrsynth.model import PatientModel
 from ehrsynth.model.package import model_hash
 from ehrsynth.provenance import versions
@@ -229,6 +229,7 @@ def _write(
     files: dict[str, dict[str, dict[str, Any]]] = {}
     for name, exporter in exporters.items():
         writer = target.format(name)
+        _finish(writer, exporter, counts, provenance)
         writer.write(exporter.end(ExportSummary(files=writer.files, row_counts=counts, provenance=provenance)))
         files[name] = writer.files
     target.write_json(
@@ -251,3 +252,19 @@ def _write(
         files=files,
         seconds=time.perf_counter() - started,
     )
+
+
+def _finish(writer: FormatWriter, exporter: Exporter, counts: dict[str, int], provenance: dict[str, Any]) -> None:
+    finish = getattr(exporter, "finish", None)
+    if finish is None:
+        return
+    writer.flush()
+    for item in finish(writer.folder, ExportSummary(files=writer.files, row_counts=counts, provenance=provenance)):
+        if isinstance(item, Part):
+            writer.write([item])
+            # What comes next may read it.
+            writer.flush()
+        else:
+            writer.adopt(item.path, item.rows)
+    # Only now: a run that is interrupted before can be resumed.
+    writer.drop(STAGED)
