@@ -86,7 +86,18 @@ def _orders(source: Source) -> pa.Table:
     found = {
         ours: joined(rows["encounter_id"], source["encounter"], "encounter_id", name) for ours, name in names.items()
     }
-    return with_columns(rows, one_test=pa.array(one_test), **found)
+    reasons = source["condition"]
+    reasons = reasons.filter(reasons["encounter_id"].is_valid()).combine_chunks()
+    by_encounter = grouped(reasons["encounter_id"])
+    alone = np.bincount(by_encounter, minlength=1) == 1
+    reasons = reasons.filter(pa.array(alone[by_encounter])).combine_chunks()
+    return with_columns(
+        rows,
+        one_test=pa.array(one_test),
+        # A visit with one diagnosis had it as the reason of its orders; of several nobody knows which.
+        reason_condition_id=joined(rows["encounter_id"], reasons, "encounter_id", "condition_id"),
+        **found,
+    )
 
 
 def _same(
