@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 from ehrsynth.exporters.fhir.chance import chances, choices
 from ehrsynth.exporters.fhir.datatypes import US_CORE
 from ehrsynth.exporters.fhir.facts import FACTS, facts, mapping, visits, with_condition
+from ehrsynth.exporters.fhir.identity import derived_ids
 from ehrsynth.exporters.fhir.joins import first_of_each, grouped, hits, joined, whole, with_columns
 from ehrsynth.exporters.fhir.resource import Source
 from ehrsynth.exporters.fhir.social import employment
@@ -178,7 +179,7 @@ def _about(rows: pa.Table) -> dict[str, Any]:
 
 
 def _id_of(rows: pa.Table, what: str) -> pa.Array:
-    return facts(whole(rows["encounter_id"]), what, "encounter", len(rows))["fact_id"]
+    return derived_ids(whole(rows["encounter_id"]), f"encounter/{what}")
 
 
 def _fact(rows: pa.Table, code: str, display: str | None, panel: str | None) -> pa.Table:

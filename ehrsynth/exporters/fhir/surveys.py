@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pyarrow as pa
 
 from ehrsynth.exporters.fhir.joins import grouped, has_text, has_value, hits, least_of_each, whole, with_columns
@@ -19,8 +20,9 @@ def _answers(source: Source) -> pa.Table:
     rows = source["observation"]
     answered = has_value(rows["value_number"]) | has_value(rows["value_code"]) | has_text(rows["value_text"])
     answered &= hits(rows["category"], ["survey"]) & has_value(rows["effective_datetime"])
-    rows = rows.filter(pa.array(answered)).combine_chunks()
+    place = np.flatnonzero(answered)
+    rows = rows.take(pa.array(place)).combine_chunks()
     group = grouped(rows["patient_id"], rows["encounter_id"], rows["effective_datetime"], rows["panel_id"])
     keys = whole(rows["observation_id"])
     key = keys.take(pa.array(least_of_each(group, keys)[group]))
-    return with_columns(rows, response_key=key)
+    return with_columns(rows, place=pa.array(place), response_key=key)

@@ -57,6 +57,8 @@ def _rows(source: Source) -> pa.Table:
     """All but blood pressures, each with what kind of value it has."""
     rows = source["observation"]
     pressures = is_blood_pressure(rows)
+    place = np.flatnonzero(~pressures)
+    n = rows.num_rows
     if pressures.any():
         rows = rows.filter(pa.array(~pressures))
     kind = np.full(rows.num_rows, KINDS.index("nothing"), dtype=np.int32)
@@ -65,10 +67,8 @@ def _rows(source: Source) -> pa.Table:
     kind[has_text(rows["value_text"])] = KINDS.index("text")
     kind[has_value(rows["value_code"])] = KINDS.index("code")
     kind[has_value(rows["value_number"])] = KINDS.index("number")
-    results = laboratory_results(source)
-    at = pc.index_in(whole(rows["observation_id"]), value_set=whole(results["observation_id"]))
-    surveys = answers(source)
-    survey = pc.index_in(whole(rows["observation_id"]), value_set=whole(surveys["observation_id"]))
+    results, surveys = laboratory_results(source), answers(source)
+    at, survey = (_found(some["place"], n, place) for some in (results, surveys))
     flow = oxygen_flow(source, rows)
     return with_columns(
         rows,
@@ -81,6 +81,13 @@ def _rows(source: Source) -> pa.Table:
         value_kind=pa.DictionaryArray.from_arrays(pa.array(kind), pa.array(KINDS)),
         timed=pa.array(has_value(rows["effective_datetime"])),
     )
+
+
+def _found(places: pa.ChunkedArray, n: int, wanted: np.ndarray[Any, np.dtype[np.int64]]) -> pa.Array:
+    """Return where each `wanted` row of a table of `n` rows is among some rows of it, null where it is not."""
+    at = np.full(n, -1, dtype=np.int64)
+    at[places.to_numpy()] = np.arange(len(places))
+    return pa.array(at[wanted], mask=at[wanted] < 0)
 
 
 def _profile(
