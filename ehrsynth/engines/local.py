@@ -57,22 +57,26 @@ def generate_files(
     reference_date: date | None = None,
     resume: bool = False,
     options: Mapping[str, Any] | None = None,
+    scenario: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
 ) -> RunSummary:
     """Generate `population` patients and write them to `output` in every one of `formats`.
 
-    The bytes depend on the model, seed, population, formats, their options and the reference date only.
+    The bytes depend on the model, seed, population, formats, their options, the reference date and the scenario only.
 
     Parameters
     ----------
     resume : bool
         Go on after the last whole block of an interrupted run with the same settings, if there was one, and keep whole
         blocks if this run is interrupted too. The end is the same as of a run without interruption.
+    scenario : mapping, optional
+        Who is wanted, by the words of `ehrsynth.generation.scenario.SCENARIO`; it stands in the manifest.
 
     Raises
     ------
     UsageError
-        A population below 1, workers below 1, an unknown format or option, or what is to be resumed was another run.
+        A population below 1, workers below 1, an unknown format or option, a scenario that cannot be, or what is to be
+        resumed was another run.
     OutputError
         The output cannot be written there; nothing is left behind, but for what `resume` keeps.
     EhrsynthError
@@ -83,7 +87,14 @@ def generate_files(
     if workers < 1:
         raise UsageError(f"There must be at least 1 worker, not {workers}.")
     started = time.perf_counter()
-    job = Job(model=model, seed=seed, reference_date=reference_date, formats=_distinct(formats), options=options)
+    job = Job(
+        model=model,
+        seed=seed,
+        reference_date=reference_date,
+        formats=_distinct(formats),
+        options=options,
+        scenario=scenario,
+    )
     exporters = make_exporters(job.formats, options)
     tasks = [(start // BLOCK_SIZE, min(BLOCK_SIZE, population - start)) for start in range(0, population, BLOCK_SIZE)]
     manifest = {
@@ -92,6 +103,7 @@ def generate_files(
         "population": population,
         "reference_date": (reference_date or date.fromisoformat(model.calendar.reference_date)).isoformat(),
         **_chosen(options),
+        **({"scenario": dict(scenario)} if scenario else {}),
     }
     run = {**manifest, "formats": job.formats, "versions": versions("numpy", "pyarrow", "faker")}
     with Output(output, run=run, resume=resume) as target, ExitStack() as stack:

@@ -46,7 +46,7 @@ class Batch:
 
 def table_name(path: Path) -> str:
     """Return the table a file is named after, empty if its name is not that of a file of tables."""
-    name = path.name.lower().removesuffix(".gz")
+    name = path.name.lower().removesuffix(".gz").removesuffix(".zst")
     for suffix in _SUFFIXES:
         if name.endswith(suffix) and not name.startswith((".", "_")):
             return name.removesuffix(suffix)
@@ -165,8 +165,9 @@ class _Delimited:
 
     def _open(self) -> Any:
         with self.path.open("rb") as handle:
-            packed = handle.read(2) == b"\x1f\x8b"
-        return pa.input_stream(str(self.path), compression="gzip" if packed else None)
+            start = handle.read(4)
+        packed = "gzip" if start.startswith(b"\x1f\x8b") else "zstd" if start == b"\x28\xb5\x2f\xfd" else None
+        return pa.input_stream(str(self.path), compression=packed)
 
     def _header(self) -> tuple[list[str], str]:
         with self._open() as stream:
