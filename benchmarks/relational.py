@@ -78,9 +78,8 @@ def speed(blocks: int, repeats: int) -> None:
                 times.append(time.process_time() - started)
                 writer.drop(STAGED)
         rate = rows / statistics.median(times)
-        print(
-            f"{name:8} {rate:12,.0f} rows per CPU second, best {rows / min(times):12,.0f}, {size / rows:5.0f} bytes a row"
-        )
+        best = rows / min(times)
+        print(f"{name:8} {rate:12,.0f} rows per CPU second, best {best:12,.0f}, {size / rows:5.0f} bytes a row")
 
 
 def databases(population: int, folder: Path, *, fhir: bool = True) -> int:
@@ -88,11 +87,10 @@ def databases(population: int, folder: Path, *, fhir: bool = True) -> int:
     queries, postgres = _module("twenty_queries"), _module("postgres_cluster")
     programs = postgres.binaries()
     made = folder / "out"
-    formats = [word for name in ("parquet", "fhir-ndjson") for word in ("-f", name)]
-    _tell(
-        "generate parquet, fhir-ndjson",
-        [EHRSYNTH, "generate", "-p", str(population), "-s", "1", "-o", str(made), *formats],
-    )
+    names = ("parquet", "fhir-ndjson") if fhir else ("parquet",)
+    formats = [word for name in names for word in ("-f", name)]
+    command = [EHRSYNTH, "generate", "-p", str(population), "-s", "1", "-o", str(made), *formats]
+    _tell(f"generate {', '.join(names)}", command)
     files = {kind: folder / f"records.{kind}" for kind in ("duckdb", "sqlite")}
     for kind, path in files.items():
         _tell(f"load {kind}", [EHRSYNTH, "load", str(made), "--to", f"{kind}:///{path}"])
@@ -139,9 +137,8 @@ def _compare(queries: ModuleType, ask: dict[str, Callable[[str], list[Any]]]) ->
         answers = {kind: queries.answer(one(query)) for kind, one in ask.items()}
         other = [kind for kind, found in answers.items() if found != answers["duckdb"]]
         different += bool(other)
-        print(
-            f"{name:36} {len(answers['duckdb']):8,} rows  {'alike' if not other else 'not alike: ' + ', '.join(other)}"
-        )
+        said = f"not alike: {', '.join(other)}" if other else "alike"
+        print(f"{name:36} {len(answers['duckdb']):8,} rows  {said}")
     print(f"{len(queries.QUERIES) - different} of {len(queries.QUERIES)} answered alike by {', '.join(ask)}")
     return different
 
