@@ -91,6 +91,7 @@ _UNITS = {
     "mL/min/{1.73_m2}": "mL/min/(173.10*-2.m2)",
     "{score}": "[score]",
 }
+_SPECIMEN = "4048506"
 _CHECKS = "riab/libs/DataQualityDashboard/inst/csv/OMOP_CDMv5.4_Concept_Level.csv"
 _WHEEL = "rabbit_in_a_blender-0.0.74-py3-none-any.whl"
 # Allergies as OMOP has them, by the substances of the code system snomed.
@@ -166,7 +167,7 @@ def omop_vocabulary(sources: Sources) -> dict[str, Rows]:
     used = {one for row in found.values() for one in row[:2] if one in concepts or one == row[1]}
     used |= {one.concept_id for one in concepts.values() if one.vocabulary_id in _FIXED} | {row[0] for row in _HAND}
     hand = _read(sources.here / "concept_maps/omop_vocabulary/broader.csv")
-    used |= {row["target_code"] for row in hand}
+    used |= {row["target_code"] for row in hand} | {_SPECIMEN}
     parts: list[tuple[str, str]] = [
         (one.concept_id, part.concept_id)
         for one in concepts.values()
