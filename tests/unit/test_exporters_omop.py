@@ -359,3 +359,16 @@ def test_marks_of_the_format_are_quoted(tmp_path: Path) -> None:
     )
     api.export(made, tmp_path / "out", formats=["omop"])
     assert rows(tmp_path / "out" / "omop", "care_site")[0]["care_site_name"] == 'The "Clinic", north\nwing'
+
+
+def test_codes_of_a_source_s_own_come_back_whole(tmp_path: Path) -> None:
+    day, system = date(2020, 5, 1), "urn:ehrsynth:source:mimiciv-meas-chartevents-value"
+    code = "SR (Sinus Rhythm), as it was written down beside the bed"
+    common = {"patient_id": "p", "encounter_id": "e", "category": "encounter-diagnosis", "recorded_date": day}
+    made = records(
+        encounter=[visit("e", day)],
+        condition=[common | {"condition_id": "1", "code_system": system, "code": code, "onset_date": day}],
+    )
+    api.export(made, tmp_path / "out", formats=["omop"])
+    again = api.read(tmp_path / "out" / "omop", format="omop")["condition"]
+    assert (again["code_system"][0].as_py(), again["code"][0].as_py()) == (system, code)
