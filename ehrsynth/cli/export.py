@@ -25,6 +25,7 @@ def export(
     shared: options.Shared = None,
     compress: options.Compress = None,
     split_mb: options.SplitMb = None,
+    vocabularies: options.Vocabularies = None,
     json: options.Json = False,
 ) -> None:
     """Write existing records in other formats.
@@ -37,6 +38,7 @@ def export(
     from ehrsynth.api import read
     from ehrsynth.cli.console import progress_bar
 
+    options.use_vocabularies(vocabularies)
     chosen = options.of_formats(shared=shared, compress=compress, split_mb=split_mb)
     records = read(source, format=source_format, strict=not lenient, mapping=mapping)
     with progress_bar("Exporting patients") as progress:

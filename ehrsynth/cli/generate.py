@@ -27,6 +27,7 @@ def generate(
     shared: options.Shared = None,
     compress: options.Compress = None,
     split_mb: options.SplitMb = None,
+    vocabularies: options.Vocabularies = None,
     json: options.Json = False,
 ) -> None:
     """Generate linked synthetic patients.
@@ -41,6 +42,7 @@ def generate(
     from ehrsynth.cli.console import error_console, progress_bar
     from ehrsynth.engines.start import leave_pandas_out
 
+    options.use_vocabularies(vocabularies)
     when = options.parse_date(reference_date)
     chosen = options.of_formats(shared=shared, compress=compress, split_mb=split_mb)
     leave_pandas_out(formats)

@@ -33,6 +33,7 @@ def learn(
     name: Annotated[str | None, typer.Option("--name", help="Name of the model. Default: the file's.")] = None,
     title: Annotated[str, typer.Option("--title", help="What it is, in one line.")] = "",
     licence: Annotated[str, typer.Option("--licence", help="Licence of the model package.")] = "",
+    vocabularies: options.Vocabularies = None,
     lenient: Annotated[bool, typer.Option("--lenient", help="Set broken rows aside and count them.")] = False,
     json: options.Json = False,
 ) -> None:
@@ -48,6 +49,7 @@ def learn(
     from ehrsynth.cli.console import progress_bar
     from ehrsynth.errors import OutputError, UsageError
 
+    options.use_vocabularies(vocabularies)
     if output.exists():
         raise OutputError("The model file exists.", file=output, hint="Name another or remove it first.")
     if min_patients < 1:

@@ -22,9 +22,11 @@ __all__ = [
     "Seed",
     "Shared",
     "SplitMb",
+    "Vocabularies",
     "Workers",
     "of_formats",
     "parse_date",
+    "use_vocabularies",
 ]
 
 Population = Annotated[int, typer.Option("-p", "--population", help="How many patients.")]
@@ -58,6 +60,10 @@ Compress = Annotated[str | None, typer.Option("--compress", metavar="gzip", help
 SplitMb = Annotated[
     int | None, typer.Option("--split-mb", metavar="MB", help="fhir-ndjson: begin another file at this size.")
 ]
+Vocabularies = Annotated[
+    list[Path] | None,
+    typer.Option("--vocabularies", metavar="DIR", help="Folder of your own code systems; may be given several times."),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON for machines.")]
 
 
@@ -74,3 +80,11 @@ def parse_date(text: str | None) -> date | None:
 def of_formats(**options: Any) -> dict[str, Any]:
     """Return those of `options` that were given."""
     return {name: value for name, value in options.items() if value is not None}
+
+
+def use_vocabularies(folders: list[Path] | None) -> None:
+    """Take the user's folders of vocabularies in; UsageError for one that is none."""
+    if folders:
+        from ehrsynth.terminology import library
+
+        library.use_folders(folders)
