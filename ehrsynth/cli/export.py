@@ -26,6 +26,7 @@ def export(
     compress: options.Compress = None,
     split_mb: options.SplitMb = None,
     vocabularies: options.Vocabularies = None,
+    athena: options.Athena = None,
     json: options.Json = False,
 ) -> None:
     """Write existing records in other formats.
@@ -39,7 +40,9 @@ def export(
     from ehrsynth.cli.console import progress_bar
 
     options.use_vocabularies(vocabularies)
-    chosen = options.of_formats(shared=shared, compress=compress, split_mb=split_mb)
+    chosen = options.of_formats(
+        shared=shared, compress=compress, split_mb=split_mb, athena=None if athena is None else str(athena)
+    )
     records = read(source, format=source_format, strict=not lenient, mapping=mapping)
     with progress_bar("Exporting patients") as progress:
         summary = run(records, output, formats=formats, options=chosen, progress=progress)
