@@ -84,13 +84,40 @@ VIEWS = {
 }
 
 
+_REFERENCE = "STRUCT(reference VARCHAR)"
+_CONCEPT = "STRUCT(coding STRUCT(code VARCHAR)[])"
+_QUANTITY = 'STRUCT("value" DOUBLE, code VARCHAR)'
+
+ELEMENTS: dict[str, dict[str, str]] = {
+    "Patient": {"id": "VARCHAR", "gender": "VARCHAR", "birthDate": "VARCHAR", "deceasedDateTime": "VARCHAR"}
+    | {"name": "STRUCT(family VARCHAR)[]"},
+    "Encounter": {"id": "VARCHAR", "subject": _REFERENCE, "class": "STRUCT(code VARCHAR)"}
+    | {"period": 'STRUCT("start" VARCHAR)', "serviceProvider": _REFERENCE}
+    | {"participant": f"STRUCT(individual {_REFERENCE})[]"},
+    "Condition": {"id": "VARCHAR", "subject": _REFERENCE, "encounter": _REFERENCE, "code": _CONCEPT}
+    | {"onsetDateTime": "VARCHAR", "abatementDateTime": "VARCHAR"},
+    "Observation": {"encounter": _REFERENCE, "code": _CONCEPT, "valueQuantity": _QUANTITY}
+    | {"component": f"STRUCT(code {_CONCEPT}, valueQuantity {_QUANTITY})[]"},
+    "MedicationRequest": {"medicationCodeableConcept": _CONCEPT, "status": "VARCHAR"}
+    | {"reasonReference": f"{_REFERENCE}[]"},
+    "Procedure": {"code": _CONCEPT},
+    "Immunization": {"vaccineCode": _CONCEPT, "primarySource": "BOOLEAN"},
+    "Practitioner": {"id": "VARCHAR"},
+    "PractitionerRole": {"practitioner": _REFERENCE, "specialty": f"{_CONCEPT}[]"},
+}
+"""The elements that the views ask for: some populations have no resource that holds one, or none of a type."""
+
+
 def fhir_views(connection: Any, folder: Path) -> None:
-    """Make the views over the NDJSON in `folder` in a DuckDB connection."""
-    files = {
-        path.stem: f"read_json('{path}', format = 'newline_delimited', sample_size = -1, convert_strings_to_integers = "
-        "false, dateformat = '-', timestampformat = '-')"
-        for path in folder.glob("*.ndjson")
-    }
+    """Make tables of the NDJSON in `folder` in a DuckDB connection."""
+    files = {}
+    for kind, elements in ELEMENTS.items():
+        path = folder / f"{kind}.ndjson"
+        if path.is_file():
+            files[kind] = f"read_json('{path}', format = 'newline_delimited', columns = {elements})"
+        else:
+            nothing = ", ".join(f'NULL::{of} AS "{name}"' for name, of in elements.items())
+            files[kind] = f"(SELECT {nothing} WHERE false)"
     for name, query in VIEWS.items():
         connection.execute(f"CREATE TABLE {name} AS {query.format_map(files)}")
 
