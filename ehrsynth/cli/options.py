@@ -11,6 +11,7 @@ import typer
 from ehrsynth.errors import UsageError
 
 __all__ = [
+    "Athena",
     "Compress",
     "Formats",
     "Json",
@@ -33,7 +34,9 @@ Output = Annotated[Path, typer.Option("-o", "--output", help="Folder to make; it
 Formats = Annotated[
     list[str],
     typer.Option(
-        "-f", "--format", help="csv, parquet, duckdb, sqlite, fhir-ndjson, fhir-bundle...; may be given several times."
+        "-f",
+        "--format",
+        help="csv, parquet, duckdb, sqlite, omop, fhir-ndjson, fhir-bundle...; may be given several times.",
     ),
 ]
 Workers = Annotated[int, typer.Option("-w", "--workers", help="Processes; the bytes do not depend on it.")]
@@ -67,6 +70,14 @@ Compress = Annotated[
 ]
 SplitMb = Annotated[
     int | None, typer.Option("--split-mb", metavar="MB", help="fhir-ndjson, parquet: begin another file at this size.")
+]
+Athena = Annotated[
+    Path | None,
+    typer.Option(
+        "--athena",
+        metavar="DIR",
+        help="omop: your own download of the OHDSI vocabularies (CONCEPT.csv...), for the concept ids.",
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON for machines.")]
 

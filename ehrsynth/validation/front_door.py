@@ -13,6 +13,7 @@ from ehrsynth.validation.fhir_files import fhir_files, is_fhir_file
 from ehrsynth.validation.findings import Findings
 from ehrsynth.validation.integrity import check_files, read_document, stated_by_manifest
 from ehrsynth.validation.issue import SEVERITIES, Issue, ValidationReport
+from ehrsynth.validation.omop_source import find_omop
 from ehrsynth.validation.table_databases import database_kind
 from ehrsynth.validation.table_files import find_tables, table_name
 
@@ -26,6 +27,9 @@ _FAMILIES = {
     "duckdb": "tables",
     "sqlite": "tables",
     "tables": "tables",
+    "omop": "omop",
+    "omop-parquet": "omop",
+    "omop-duckdb": "omop",
     "fhir": "fhir",
     "fhir-ndjson": "fhir",
     "fhir-bundle": "fhir",
@@ -35,7 +39,7 @@ _FAMILIES = {
 
 @dataclass(frozen=True)
 class DataSet:
-    """One set of records in files: where, its format, and the family of formats (tables or fhir) it is checked as."""
+    """One set of records in files: where, its format, and the family (tables, omop or fhir) it is checked as."""
 
     path: Path
     format: str
@@ -75,6 +79,8 @@ def data_sets(source: Path, format: str | None = None) -> list[DataSet]:  # noqa
 
 
 def _family(path: Path) -> str:
+    if database_kind(path) and find_omop(path):
+        return "omop"
     if table_name(path) or database_kind(path):
         return "tables"
     return "fhir" if is_fhir_file(path) else ""
@@ -94,6 +100,8 @@ def _single(path: Path, format: str | None) -> DataSet:  # noqa: A002
 def _folder(path: Path, format: str | None) -> DataSet | None:  # noqa: A002
     """The data set of a folder: tables if there are files named after our tables, else FHIR."""
     wanted = _FAMILIES[format] if format else None
+    if wanted == "omop" or (wanted is None and find_omop(path)):
+        return DataSet(path, format or "omop", "omop")
     tables = find_tables(path)
     known = [item for item in tables if item.table in clinical()]
     if wanted in (None, "tables") and (known or (wanted == "tables" and tables)):
@@ -139,12 +147,13 @@ def validate(
     Parameters
     ----------
     source : Path
-        A folder of canonical tables (CSV or Parquet, ``.gz`` too), a DuckDB or SQLite file of them, a file or folder of
-        FHIR NDJSON, Bundles or single resources (``.gz`` too), or an output of ours with a folder for each format: then
-        each of them is checked, and the one report names them in front of what it says.
+        A folder of canonical or of OMOP tables (CSV or Parquet, ``.gz`` too), a DuckDB or SQLite file of canonical or a
+        DuckDB file of OMOP tables, a file or folder of FHIR NDJSON, Bundles or single resources (``.gz`` too), or an
+        output of ours with a folder for each format: then each of them is checked, and the one report names them in
+        front of what it says.
     format : str, optional
-        csv, parquet, duckdb, sqlite, tables, fhir, fhir-ndjson, fhir-bundle or fhir-put; told from the files if left
-        out.
+        csv, parquet, duckdb, sqlite, tables, omop, fhir, fhir-ndjson, fhir-bundle or fhir-put; told from the files if
+        left out.
     sample : int, optional
         How many FHIR resources of each type are held against the models of fhir.resources too (all if None, none if 0);
         all other checks are made on everything.
@@ -187,6 +196,10 @@ def _validate_one(item: DataSet, sample: int | None, progress: Progress | None) 
         from ehrsynth.validation.tables import validate_tables
 
         report = validate_tables(item.path, format=item.format, progress=progress)
+    elif item.family == "omop":
+        from ehrsynth.validation.omop import validate_omop
+
+        report = validate_omop(item.path, format=item.format, progress=progress)
     else:
         from ehrsynth.validation.fhir import validate_fhir
 
