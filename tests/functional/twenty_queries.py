@@ -51,7 +51,7 @@ QUERIES = {
         SELECT w.specialty_code, count(DISTINCT e.encounter_id) FROM encounter e
         JOIN practitioner w ON w.practitioner_id = e.practitioner_id GROUP BY 1""",
 }
-"""By name; `procedure` and others that are words of SQL somewhere are words of none of these databases."""
+"""By name; what FHIR alone derives of the records is not asked for. `procedure` and others that are words of SQL somewhere are words of none of these databases."""
 
 VIEWS = {
     "patient": """
@@ -66,11 +66,14 @@ VIEWS = {
             code.coding[1].code AS code, onsetDateTime AS onset_date, abatementDateTime AS abatement_date
         FROM {Condition}""",
     "observation": """
-        WITH whole AS (SELECT * FROM {Observation}),
+        WITH whole AS (
+            SELECT * FROM {Observation}
+            WHERE identifier IS NULL OR identifier[1].system NOT LIKE '%/derived_observation'),
         parts AS (
             SELECT encounter, code, valueQuantity FROM whole WHERE valueQuantity IS NOT NULL
             UNION ALL SELECT encounter, c.code, c.valueQuantity FROM (
-                SELECT encounter, unnest(component) AS c FROM whole WHERE component IS NOT NULL))
+                SELECT encounter, unnest(component) AS c FROM whole WHERE component IS NOT NULL)
+            WHERE coalesce(c.id, '') NOT LIKE 'derived-%')
         SELECT encounter.reference[11:] AS encounter_id, code.coding[1].code AS code,
             valueQuantity."value"::DOUBLE AS value_number, valueQuantity.code AS value_unit FROM parts""",
     "medication_request": """
@@ -97,7 +100,8 @@ ELEMENTS: dict[str, dict[str, str]] = {
     "Condition": {"id": "VARCHAR", "subject": _REFERENCE, "encounter": _REFERENCE, "code": _CONCEPT}
     | {"onsetDateTime": "VARCHAR", "abatementDateTime": "VARCHAR"},
     "Observation": {"encounter": _REFERENCE, "code": _CONCEPT, "valueQuantity": _QUANTITY}
-    | {"component": f"STRUCT(code {_CONCEPT}, valueQuantity {_QUANTITY})[]"},
+    | {"component": f"STRUCT(id VARCHAR, code {_CONCEPT}, valueQuantity {_QUANTITY})[]"}
+    | {"identifier": "STRUCT(system VARCHAR)[]"},
     "MedicationRequest": {"medicationCodeableConcept": _CONCEPT, "status": "VARCHAR"}
     | {"reasonReference": f"{_REFERENCE}[]"},
     "Procedure": {"code": _CONCEPT},
