@@ -18,7 +18,7 @@ __all__ = ["learn"]
 
 
 def learn(
-    source: Annotated[Path, typer.Argument(help="Folder of records.")],
+    source: Annotated[str, typer.Argument(help="Folder of records.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Model file to write, e.g. mine.ehrsynth.")],
     format: Annotated[str | None, typer.Option("--format", help="omop, tables, fhir, mapping; or guessed.")] = None,  # noqa: A002
     mapping: options.Mapping = None,

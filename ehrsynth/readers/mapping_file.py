@@ -199,6 +199,8 @@ class _Document:
         pick = self.word(stated, "pick", place)
         if pick and pick not in PICKS:
             self.fail(f"{pick!r} is no way to pick.", (*place, "pick"), nearest(pick, PICKS))
+        if convert == "system" and column is not None and not column.name.endswith("system"):
+            self.fail("Only a code system is found by the shape of codes.", (*place, "as"), "Leave it out.")
         known = stated.get("map")
         other = stated.get("other", OTHER_REFUSED)
         if column is not None and column.name.endswith("system"):

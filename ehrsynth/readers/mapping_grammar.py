@@ -67,6 +67,7 @@ CONVERSIONS = {
     "age_band": ("date",),
     "age_in_year": ("date",),
     "icd": ("string",),
+    "system": ("string",),
 }
 
 SYSTEMS = {

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +17,7 @@ import pyarrow.parquet as pq
 from ehrsynth.errors import SourceError
 from ehrsynth.readers.delimited import read_delimited
 
-__all__ = ["SourceFolder", "SourceTable", "list_tables"]
+__all__ = ["SourceFolder", "SourceTable", "list_tables", "open_source", "plain_column"]
 
 _SUFFIXES = (".csv", ".tsv", ".txt", ".csv.gz", ".tsv.gz", ".txt.gz", ".parquet")
 
@@ -124,13 +125,13 @@ class SourceFolder:
     """
 
     def __init__(self, path: Path, *, null_values: Sequence[str] = ("",)) -> None:
-        self.path = path
+        self.path: Any = path
         self.null_values = tuple(null_values)
         if not path.exists():
             raise SourceError("There is no such folder.", file=path, hint="Check the path.")
         if not path.is_dir():
             raise SourceError("This is a file.", file=path, hint="Give the folder that holds the tables.")
-        self.files = list_tables(path)
+        self.files: dict[str, list[Any]] = list_tables(path)
         if not self.files:
             below = sorted(child.name for child in path.iterdir() if child.is_dir() and list_tables(child))
             raise SourceError(
@@ -143,6 +144,15 @@ class SourceFolder:
 
     def __contains__(self, table: object) -> bool:
         return table in self.files
+
+    @property
+    def name(self) -> str:
+        """What people call it."""
+        return str(self.path.name)
+
+    def beside(self, file: str) -> bytes:
+        """Return a file that lies beside the tables; an OSError if there is none."""
+        return bytes((self.path / file).read_bytes())
 
     def matching(self, pattern: str) -> list[str]:
         """Return the names of the tables that match a regular expression as a whole, sorted."""
@@ -195,6 +205,21 @@ class SourceFolder:
         )
 
 
+def open_source(source: Path | str, *, null_values: Sequence[str] = ("",)) -> SourceFolder:
+    """Return the tables of a folder, or of a database by its URL.
+
+    Raises
+    ------
+    SourceError
+        There is no such folder or database, or no table in it.
+    """
+    from ehrsynth.readers.database import SourceDatabase, is_database
+
+    if is_database(source):
+        return SourceDatabase(str(source), null_values=null_values)
+    return SourceFolder(Path(source), null_values=null_values)
+
+
 def _predicate(wanted: Callable[[str], bool] | Collection[str] | None) -> Callable[[str], bool]:
     if wanted is None:
         return lambda name: True
@@ -227,7 +252,7 @@ def _read_parquet(path: Path, table: str, wanted: Callable[[str], bool]) -> Sour
                 f"The Parquet file cannot be read: {error}.", file=part, table=table, hint="Export it again."
             ) from None
         lower_names = [name.strip().lower() for name in rows.column_names]
-        parts.append(pa.table([_plain(column) for column in rows.columns], names=lower_names))
+        parts.append(pa.table([plain_column(column) for column in rows.columns], names=lower_names))
     try:
         columns = pa.concat_tables(parts, promote_options="permissive")
     except pa.ArrowException as error:
@@ -243,7 +268,7 @@ def _read_parquet(path: Path, table: str, wanted: Callable[[str], bool]) -> Sour
     )
 
 
-def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
+def plain_column(column: pa.ChunkedArray) -> pa.ChunkedArray:
     """Undo what writers do to text: dictionaries, large offsets, views; pandas' floats for integers with gaps."""
     kind = column.type
     if pa.types.is_dictionary(kind):
