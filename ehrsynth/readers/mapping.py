@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from ehrsynth.errors import UsageError
@@ -10,10 +11,11 @@ from ehrsynth.readers import assembly
 from ehrsynth.readers.account import Account
 from ehrsynth.readers.database import is_database
 from ehrsynth.readers.mapping_file import packaged_mappings, read_mapping
+from ehrsynth.readers.mapping_grammar import SourceMapping
 from ehrsynth.readers.mapping_records import Building
 from ehrsynth.readers.mapping_source import Sources
 from ehrsynth.readers.report import ReadReport
-from ehrsynth.readers.source import list_tables, open_source
+from ehrsynth.readers.source import SourceFolder, list_tables, open_source
 from ehrsynth.records import Records
 
 __all__ = ["MappingReader"]
@@ -65,8 +67,12 @@ class MappingReader:
                 f"or have one proposed: ehrsynth inspect SOURCE -o {MAPPING_FILE}.",
             )
         mapping = read_mapping(self.mapping or beside or "")
-        folder = open_source(source, null_values=("", *mapping.missing))
-        account = Account(folder.path, self.name, strict=strict)
+        folder = open_source(source, null_values=("", *mapping.missing), within=mapping.folders)
+        return self.read_tables(folder, mapping, Account(folder.path, self.name, strict=strict))
+
+    def read_tables(self, folder: SourceFolder, mapping: SourceMapping, account: Account) -> tuple[Records, ReadReport]:
+        """Read opened tables through a mapping; the account is kept in `account`."""
+        mapping = _of_what_is_there(mapping, folder, account)
         tables = Building(mapping, Sources(folder, mapping, account), account).run()
         basis = mapping.time_basis or assembly.time_basis(tables)
         if basis == "order":
@@ -81,3 +87,25 @@ class MappingReader:
             details={"mapping": mapping.name},
         )
         return Records.from_tables(tables, provenance=provenance), account.report
+
+
+def _of_what_is_there(mapping: SourceMapping, folder: SourceFolder, account: Account) -> SourceMapping:
+    """Return the mapping without optional rules whose tables are not there; that, and what no rule reads, is noted."""
+    kept, missing = [], []
+    for rule in mapping.rules:
+        if any(name in folder for name in rule.without):
+            continue
+        if rule.optional and rule.file not in folder:
+            missing.append(rule.file)
+            continue
+        lost = [name for name, recipe in rule.columns.items() if recipe.optional and recipe.file not in folder]
+        missing += [rule.columns[name].file for name in lost]
+        kept.append(replace(rule, columns={name: recipe for name, recipe in rule.columns.items() if name not in lost}))
+    if missing:
+        account.note(f"Not there, and not needed: {', '.join(dict.fromkeys(missing))}.")
+    named = {rule.file for rule in kept}
+    named |= {recipe.file for rule in kept for recipe in rule.columns.values()}
+    unread = [name for name in folder.files if name not in named]
+    if unread and len(folder.files) > 1:
+        account.note(f"No rule reads: {', '.join(unread)}.")
+    return replace(mapping, rules=tuple(kept))
