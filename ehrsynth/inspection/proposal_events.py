@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from ehrsynth.inspection.findings import ColumnFound, TableFound, level
 from ehrsynth.inspection.names import words as cut
 from ehrsynth.inspection.proposal_lines import Lines, plain
-from ehrsynth.inspection.roles import knowledge, patient_reference
+from ehrsynth.inspection.roles import knowledge
 from ehrsynth.inspection.rules import Line, Proposed, choice, constant, quoted
 
 __all__ = ["Events"]
@@ -21,7 +21,7 @@ class Events(Lines):
         """Return the rule that reads a table of events; None if it does not say whose they are, or what."""
         assert table.role is not None
         columns = dict(table.role.columns)
-        if not patient_reference(table, self.tables, self.references):
+        if not self.whose(table).value:
             return None
         lines = [Line("file", quoted(table.name)), *self._required(table, role, columns), self.whose(table)]
         lines += self.in_encounter(table)
@@ -89,7 +89,22 @@ class Events(Lines):
         display = columns.get("display")
         if display and display != column.name:
             lines.append(Line("display", quoted(display), self.seen(table[display])))
+        elif (said := self._said_elsewhere(table, column.name)) is not None:
+            lines.append(said)
         return lines
+
+    def _said_elsewhere(self, table: TableFound, code: str) -> Line | None:
+        """The line that takes what a code says from the table that it leads to: ``d_labitems.label`` of ``itemid``."""
+        one = next((one for one in self.inspection.of(table.name) if one.column == code), None)
+        if one is None:
+            return None
+        names = knowledge()["columns"]["observation"]["display"]
+        called = [name for name in (*names, "name", "long_title") if name in self.inspection[one.to_table]]
+        if not called:
+            return None
+        match = f"[{quoted(code)}, {quoted(one.to_column)}]"
+        value = f"{{ file = {quoted(one.to_table)}, column = {quoted(called[0])}, match = {match} }}"
+        return Line("display", value, self.why(table, code))
 
     def _said(self, column: ColumnFound) -> list[str]:
         known = knowledge()["words"]["code_system"]

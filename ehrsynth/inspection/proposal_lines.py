@@ -39,7 +39,17 @@ class Lines:
     def whose(self, table: TableFound) -> Line:
         """Return the line that says whose a row is."""
         column = patient_reference(table, self.tables, self.references)
-        return Line("patient_id", quoted(column) if column else "", self.why(table, column))
+        if column:
+            return Line("patient_id", quoted(column), self.why(table, column))
+        # Through the encounter, where the row names only that.
+        visits = next(iter(self.with_role.get("encounter", [])), None)
+        own = encounter_reference(table, self.tables, self.references)
+        theirs = patient_reference(visits, self.tables, self.references) if visits is not None else ""
+        if visits is None or visits.key is None or not own or not theirs:
+            return Line("patient_id", "")
+        match = f"[{quoted(own)}, {quoted(visits.key.columns[0])}]"
+        value = f"{{ file = {quoted(visits.name)}, column = {quoted(theirs)}, match = {match} }}"
+        return Line("patient_id", value, self.why(table, own))
 
     def in_encounter(self, table: TableFound) -> list[Line]:
         """Return the line that says in which encounter a row was, if the table says it."""

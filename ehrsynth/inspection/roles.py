@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any
@@ -51,6 +51,9 @@ def assign_roles(tables: Sequence[TableFound], references: Sequence[ReferenceFou
     patient = _patient_table(tables, references)
     people = patient.name if patient is not None else ""
     scored = {table.name: _scored(table, references, people) for table in tables}
+    # What only names its encounter is of the patient whose encounter it was.
+    visits = {name for name, roles in scored.items() if any(role == "encounter" for role, _ in roles)}
+    scored |= {table.name: _scored(table, references, people, visits) for table in tables if not scored[table.name]}
     encounters = [
         (score, table.rows, table.name) for table in tables for role, score in scored[table.name] if role == "encounter"
     ]
@@ -148,13 +151,14 @@ def _patient_table(tables: Sequence[TableFound], references: Sequence[ReferenceF
     return best[1] if best else None
 
 
-def _scored(table: TableFound, references: Sequence[ReferenceFound], people: str) -> list[tuple[str, float]]:
+def _scored(
+    table: TableFound, references: Sequence[ReferenceFound], people: str, visits: Set[str] = frozenset()
+) -> list[tuple[str, float]]:
     parts = [part for name in words(table.name) for part in entities(name)]
     if set(parts) & set(knowledge()["never"]) and not set(entities(table.name)) & {"payer_plan_period"}:
         return []
-    linked = any(one.table == table.name for one in references if one.to_table == people) or bool(
-        _named_after_people(table)
-    )
+    mine = {one.to_table for one in references if one.table == table.name}
+    linked = people in mine or bool(_named_after_people(table)) or bool(mine & visits)
     found = []
     for role, names in knowledge()["tables"].items():
         if role == "patient":

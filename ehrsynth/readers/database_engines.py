@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import sqlite3
+import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -56,6 +57,7 @@ class _Sqlite:
         with self._said():
             path = Path(url.file).resolve().as_uri()
             self.connection = sqlite3.connect(f"{path}?mode=ro", uri=True, timeout=_BUSY_SECONDS)
+            weakref.finalize(self, self.connection.close)
             # The file is only looked at by the first question.
             self.connection.execute("select count(*) from sqlite_master").fetchone()
 
@@ -159,6 +161,7 @@ class _DuckDb:
         self.url, self._error = url, duckdb.Error
         with self._said():
             self.connection = duckdb.connect(url.file, read_only=True)
+            weakref.finalize(self, self.connection.close)
 
     @contextmanager
     def _said(self, table: str | None = None) -> Iterator[None]:
@@ -229,6 +232,7 @@ class _Postgres:
         with self._said():
             options = {**url.connection, "options": "-c default_transaction_read_only=on"}
             self.connection = psycopg.connect(connect_timeout=10, autocommit=True, **options)  # type: ignore[arg-type]
+            weakref.finalize(self, self.connection.close)
 
     @contextmanager
     def _said(self, table: str | None = None) -> Iterator[None]:

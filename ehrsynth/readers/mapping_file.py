@@ -209,6 +209,9 @@ class _Document:
             self.fail(f"{pick!r} is no way to pick.", (*place, "pick"), nearest(pick, PICKS))
         if convert == "system" and column is not None and not column.name.endswith("system"):
             self.fail("Only a code system is found by the shape of codes.", (*place, "as"), "Leave it out.")
+        match = [name.lower() for name in self.words(stated, "match", place)]
+        if len(match) > 2:
+            self.fail("Two columns match each other.", (*place, "match"), 'Write ["own", "other"], or one name.')
         known = stated.get("map")
         other = stated.get("other", OTHER_REFUSED)
         if column is not None and column.name.endswith("system"):
@@ -231,7 +234,8 @@ class _Document:
             when=self.condition(stated["when"], (*place, "when")) if "when" in stated else None,
             file=self.word(stated, "file", place).lower(),
             where=self.condition(stated["where"], (*place, "where")) if "where" in stated else None,
-            match=self.word(stated, "match", place).lower(),
+            match=match[-1] if match else "",
+            match_own=match[0] if match else "",
             pick=pick,
             optional=self.truth(stated, "optional", place),
         )

@@ -128,7 +128,8 @@ class Condition:
 class Recipe:
     """How the values of a canonical column are made; see MAPPING.md for what each key means.
 
-    `place` is where it stands in the file, for errors.
+    `place` is where it stands in the file, for errors; `match_own` is the row's own column where `match`, the other
+    row's, is called otherwise.
     """
 
     place: tuple[str | int, ...]
@@ -148,6 +149,7 @@ class Recipe:
     file: str = ""
     where: Condition | None = None
     match: str = ""
+    match_own: str = ""
     pick: str = ""
     optional: bool = False
 

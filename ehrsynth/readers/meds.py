@@ -216,7 +216,9 @@ def _sorted(events: pa.Table, meanings: dict[str, Meaning], account: Account) ->
     account.report.rows_read["events"] = sum(reasons.values()) + of_people
     account.report.rows_taken["events"] = of_people
     account.report.set_aside += [
-        SetAside(table="events", reason=reason, count=count, column="code") for reason, count in reasons.most_common() if count
+        SetAside(table="events", reason=reason, count=count, column="code")
+        for reason, count in reasons.most_common()
+        if count
     ]
     return tables
 

@@ -161,6 +161,9 @@ def meaning(code: str, *, numeric: bool, description: str = "", parents: Sequenc
         return Meaning(kind=kind, code=_CLASSES.get(_plain(rest[0]) if rest else "", usual))
     if kind in ("sex", "race", "ethnicity", "marital"):
         return Meaning(kind=kind, code=rest[0].lower() if rest else "")
+    if kind and len(parts) > 1 and parts[1].lower() in _UNKNOWN:
+        # Given, but not what.
+        return Meaning(kind="")
     for parent in parents:
         known = meaning(parent, numeric=numeric, description=description)
         if known.system and known.kind == (kind or known.kind):
@@ -187,7 +190,9 @@ def _public(system: str, code: str, head: str, numeric: bool, description: str) 
     if system in ("hcpcs", "cpt"):
         # Some data sets write what it says in the place of the code.
         found = procedure_code(code)
-        return Meaning(kind=kind, system=found[0] if found else OWN, code=found[1] if found else code, display=description)
+        return Meaning(
+            kind=kind, system=found[0] if found else OWN, code=found[1] if found else code, display=description
+        )
     if system == "snomed":
         # A tag such as "(procedure)" says what the concept is; else a number makes it a measurement.
         said = description or (displays(SYSTEMS["snomed"], [code])[0] or "")

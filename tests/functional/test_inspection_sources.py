@@ -1,9 +1,10 @@
 """Real sources inspected: every key that a person would name, none that is wrong; and what is proposed can be learned.
 
 The truth is written by hand. MIMIC-IV: the constraints that its authors publish (MIT-LCP/mimic-code,
-``mimic-iv/buildmimic/postgres/constraint.sql`` and the same of mimic-iv-ed), less the parts of a key without which it is
-still one, and for ``omr``, which has none there, what the documentation says of ``seq_num``. Synthea: its CSV data
-dictionary; tables without an Id have no key there. OMOP: the CDM 5.4 field specification, for the tables that are there.
+``mimic-iv/buildmimic/postgres/constraint.sql`` and the same of mimic-iv-ed), less the parts of a key without which it
+is still one; for ``omr`` and ``pyxis``, which have none there, what the documentation says of ``seq_num``, ``med_rn``
+and ``gsn_rn``. Synthea: its CSV data dictionary; tables without an Id have no key there. OMOP: the field specification
+of CDM 5.4, for the tables that are there.
 """
 
 from __future__ import annotations
