@@ -128,7 +128,7 @@ def _concept_checks(rows: Iterable[Row]) -> Iterator[Sequence[str]]:
                     row["cdmFieldName"].lower(),
                     row[f"{check}Threshold"],
                     re.sub(r"\s", "", row[check]),
-                    row["conceptId"],
+                    re.sub(r"\s", "", row["conceptId"]),
                     row["unitConceptId"] if check.startswith("plausibleValue") else "",
                 )
 
@@ -136,7 +136,6 @@ def _concept_checks(rows: Iterable[Row]) -> Iterator[Sequence[str]]:
 def _descriptions(rows: Iterable[Row]) -> Iterator[Sequence[str]]:
     for row in rows:
         yield (row["checkName"], row["checkLevel"], row["kahnContext"], row["kahnCategory"], row["severity"])
-    # Run by the dashboard on concepts, and described for fields only.
 
 
 def build(libraries: Path, into: Path = HERE) -> None:
@@ -148,7 +147,7 @@ def build(libraries: Path, into: Path = HERE) -> None:
         *_field_checks(_read(dashboard / "OMOP_CDMv5.4_Field_Level.csv")),
         *_concept_checks(_read(dashboard / "OMOP_CDMv5.4_Concept_Level.csv")),
     ]
-    tables = {
+    tables: dict[str, Sequence[Sequence[str]]] = {
         "tables": [
             (row["cdmTableName"].lower(), row["schema"].lower(), _boolean(row["isRequired"]))
             for row in _read(model / "OMOP_CDMv5.4_Table_Level.csv")

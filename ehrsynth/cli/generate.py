@@ -37,6 +37,7 @@ def generate(
     deceased: wanted.Deceased = None,
     history_years: wanted.HistoryYears = None,
     min_visits: wanted.MinVisits = None,
+    athena: options.Athena = None,
     json: options.Json = False,
 ) -> None:
     """Generate linked synthetic patients.
@@ -55,7 +56,9 @@ def generate(
     from ehrsynth.engines.start import leave_pandas_out
 
     when = options.parse_date(reference_date)
-    chosen = options.of_formats(shared=shared, compress=compress, split_mb=split_mb)
+    chosen = options.of_formats(
+        shared=shared, compress=compress, split_mb=split_mb, athena=None if athena is None else str(athena)
+    )
     scenario = wanted.scenario(
         age=age,
         sex=sex,

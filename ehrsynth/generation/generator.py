@@ -140,19 +140,19 @@ class Generator:
         for name, (table, visit) in details.items():
             tables[name] = table
             cuts[name] = int(np.searchsorted(visit, visits.offsets[n]))
-        return self._records({name: table.slice(0, cuts[name]) for name, table in tables.items()})
+        return self._records({name: table.slice(0, cuts[name]) for name, table in tables.items()}, index * BLOCK_SIZE)
 
     def blocks(self, n_patients: int) -> Iterator[Records]:
         """Yield the blocks of the first `n_patients` patients, the last one cut."""
         for start in range(0, n_patients, BLOCK_SIZE):
             yield self.block(start // BLOCK_SIZE, min(BLOCK_SIZE, n_patients - start))
 
-    def _records(self, tables: dict[str, pa.Table]) -> Records:
+    def _records(self, tables: dict[str, pa.Table], first_patient: int = 0) -> Records:
         whole = {
             table.name: conform(tables[table.name], table) if table.name in tables else table.arrow.empty_table()
             for table in self._schema.tables
         }
-        return Records(tables=whole, schema=self._schema, provenance=self.provenance)
+        return Records(tables=whole, schema=self._schema, provenance=self.provenance, first_patient=first_patient)
 
     def _context(self, index: int, people: People, encounters: Encounters) -> BlockContext:
         return BlockContext(

@@ -83,16 +83,22 @@ class DatabaseUrl:
             It names no database.
         """
         # The error must not repeat what stands between the colon and the at sign.
-        shown = re.sub(r"(://[^:/@]*):[^@]*@", r"\1:***@", url)
+        shown = re.sub(r"(://[^:/@]*):.*@", r"\1:***@", url)
+        shown = re.sub(r"([?&](?:ssl)?password=)[^&]*", r"\1***", shown)
         try:
             parts = urlsplit(url)
             port = parts.port
         except ValueError as error:
             raise SourceError(f"The URL cannot be read: {error}.", file=shown, hint=_HINT) from None
+        if parts.scheme.lower().startswith("postgres") and (parts.netloc.count("@") > 1 or "@" in parts.path):
+            raise SourceError(
+                "The user or password in the URL holds an @ or / that is not written as %40 or %2F.",
+                file=shown,
+                hint="Write such characters percent-encoded, or leave the password out and set PGPASSWORD.",
+            )
         kind = parts.scheme.lower().replace("postgresql", "postgres").replace("postgres", "postgresql")
         options = {key: values[-1] for key, values in parse_qs(parts.query).items()}
         schemas = tuple(name for name in options.pop("schema", "").split(",") if name)
-        shown = re.sub(r"([?&]password=)[^&]*", r"\1***", shown)
         if kind in ("sqlite", "duckdb"):
             file = unquote(parts.path[1:])
             if parts.netloc or not file:

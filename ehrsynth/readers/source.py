@@ -19,7 +19,8 @@ from ehrsynth.readers.delimited import read_delimited
 
 __all__ = ["MemoryFolder", "SourceFolder", "SourceTable", "list_tables", "open_source", "plain_column"]
 
-_SUFFIXES = (".csv", ".tsv", ".txt", ".csv.gz", ".tsv.gz", ".txt.gz", ".parquet")
+_TEXTS = (".csv", ".tsv", ".txt")
+_SUFFIXES = (*_TEXTS, *(f"{end}.gz" for end in _TEXTS), *(f"{end}.zst" for end in _TEXTS), ".parquet")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,8 +88,8 @@ def list_tables(folder: Path, within: Sequence[str] = ()) -> dict[str, list[Path
 
     Files of the folders `within` it count as if they lay in it.
 
-    A table is a ``.csv``, ``.tsv``, ``.txt`` (each also ``.gz``) or ``.parquet`` file, or a folder of Parquet parts
-    (``person.parquet/part-0.parquet``, ``person/part-0.parquet``) as parallel writers leave them.
+    A table is a ``.csv``, ``.tsv``, ``.txt`` (each also ``.gz``, ``.zst``) or ``.parquet`` file, or a folder of Parquet
+    parts (``person.parquet/part-0.parquet``, ``person/part-0.parquet``) as parallel writers leave them.
     """
     found: dict[str, list[Path]] = {}
     if not folder.is_dir():
