@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -139,7 +140,21 @@ def inspect(source: str | Path, *, progress: Callable[[int, int, str], None] | N
     from ehrsynth.inspection import propose
 
     found = run(source, progress=progress)
+    known = _recognised(source)
+    if known:
+        note = f"ehrsynth knows this layout: --format {known} reads it without a mapping, and more of it."
+        found = replace(found, notes=(*found.notes, note))
     return found, propose(found)
+
+
+def _recognised(source: str | Path) -> str:
+    """Return the name of the reader whose layout a source has, empty for none."""
+    from ehrsynth.readers.database import is_database, recognise
+
+    if is_database(source):
+        return recognise(str(source)) or ""
+    readers = (plugins.load("ehrsynth.readers", name)() for name in plugins.names("ehrsynth.readers"))
+    return next((reader.name for reader in readers if reader.name != "mapping" and reader.recognises(Path(source))), "")
 
 
 def learn(

@@ -64,8 +64,11 @@ def look_at(name: str, column: pa.ChunkedArray, missing: Sequence[str] = ()) -> 
     there = pc.is_valid(values)
     if pa.types.is_string(values.type):
         absent = pa.array([*ABSENT, *missing])
-        there = pc.and_(there, pc.invert(pc.is_in(pc.utf8_trim_whitespace(values), value_set=absent)))
-    values, counts = values.filter(there), counts.filter(there)
+        spaced = pc.any(pc.match_substring_regex(values.slice(0, _SAMPLE), r"^\s|\s$")).as_py()
+        words = pc.utf8_trim_whitespace(values) if spaced else values
+        there = pc.and_(there, pc.invert(pc.is_in(words, value_set=absent)))
+    if not pc.all(there).as_py():
+        values, counts = values.filter(there), counts.filter(there)
     nulls = rows - int(pc.sum(counts).as_py() or 0)
     if not len(values):
         return Looked(found=ColumnFound(name=name, kind="empty", rows=rows, nulls=nulls), values=values)
@@ -110,10 +113,13 @@ def _kind(values: pa.Array) -> tuple[str, str, bool, pa.Array]:
         return "uuid", "", True, values
     if _all(sample, _INTEGER):
         try:
-            whole = pc.replace_substring_regex(pc.utf8_trim_whitespace(values), r"\.0$", "").cast(pa.int64())
+            return "integer", "", True, values.cast(pa.int64())
+        except pa.ArrowInvalid:
+            trimmed = pc.replace_substring_regex(pc.utf8_trim_whitespace(values), r"\.0$", "")
+        try:
+            return "integer", "", True, trimmed.cast(pa.int64())
         except pa.ArrowInvalid:
             return "text", "", True, values
-        return "integer", "", True, whole
     if _all(sample, r"^[+-]?[0-9]+$"):
         # Numbers too long for 64 bits, or with zeros before them, name things.
         return "text", "", True, values

@@ -186,6 +186,15 @@ def test_every_key_that_a_person_would_name_and_no_other(shared: Path, name: str
     assert references == REFERENCES[name]
 
 
+def test_a_layout_that_has_a_reader_of_its_own_is_named(shared: Path) -> None:
+    for name, format_ in (
+        ("mimic4_demo_native", "mimic-iv"),
+        ("synthea_csv_27", "synthea-csv"),
+        ("omop_synthea_1k", "omop"),
+    ):
+        assert any(f"--format {format_} " in note for note in found(shared, name)[0].notes)
+
+
 def test_codes_and_roles_of_the_sources(shared: Path) -> None:
     def codes(name: str) -> dict[str, str]:
         return {
