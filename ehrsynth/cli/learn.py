@@ -18,9 +18,9 @@ __all__ = ["learn"]
 
 
 def learn(
-    source: Annotated[Path, typer.Argument(help="Folder of records.")],
+    source: Annotated[str, typer.Argument(help="Folder of records; or sqlite:///, duckdb:///, postgresql://.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Model file to write, e.g. mine.ehrsynth.")],
-    format: Annotated[str | None, typer.Option("--format", help="omop, tables, fhir, mapping; or guessed.")] = None,  # noqa: A002
+    format: Annotated[str | None, typer.Option("--format", help="omop, mimic-iv, meds, fhir...; or guessed.")] = None,  # noqa: A002
     mapping: options.Mapping = None,
     seed: options.Seed = 0,
     min_patients: Annotated[
