@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ehrsynth import plugins
+from ehrsynth import plugins, storage
 from ehrsynth.errors import SourceError, UsageError
 from ehrsynth.records import Records
 
@@ -46,8 +49,8 @@ def read(
 
     Parameters
     ----------
-    source : path
-        A folder of tables, or a folder or file of FHIR.
+    source : path or URL
+        A folder of tables, or a folder or file of FHIR; also at a URL that fsspec knows (``s3://bucket/folder``).
     format : str, optional
         Name of a reader (``omop``, ``tables``, ``fhir``, ``mapping``); guessed from the file names if left out.
     strict : bool
@@ -73,7 +76,16 @@ def read_with_report(
     mapping: str | Path | None = None,
 ) -> tuple[Records, ReadReport]:
     """Read records and the account of what was set aside and why; parameters as `read`."""
-    path = Path(source)
+    with storage.fetched(source) as path:
+        return _read(path, format, strict, mapping)
+
+
+def _read(
+    path: Path,
+    format: str | None,  # noqa: A002
+    strict: bool,
+    mapping: str | Path | None,
+) -> tuple[Records, ReadReport]:
     if mapping is not None:
         if format not in (None, "mapping"):
             raise UsageError(f"The format {format} takes no mapping.", hint="Leave one of the two out.")
@@ -100,27 +112,56 @@ def learn(
     *,
     seed: int = 0,
     settings: LearningSettings | None = None,
+    engine: str = "local",
+    master: str | None = None,
     progress: Callable[[Any], None] | None = None,
 ) -> PatientModel:
-    """Learn a model from `records`; see `ehrsynth.learning.learn`. Needs the ``learn`` extra."""
+    """Learn a model from `records`; see `ehrsynth.learning.learn`. Needs the ``learn`` extra.
+
+    With the engine ``spark`` the expectations of EM, nearly all of the time, are taken on a cluster; the model is the
+    same.
+    """
     from ehrsynth.learning import LearningSettings
     from ehrsynth.learning import learn as learn_model
 
-    return learn_model(records, settings=settings or LearningSettings(), seed=seed, progress=progress)
+    _check_engine(engine, master)
+    spread = None
+    if engine == "spark":
+        from ehrsynth.engines import spark
+
+        spark.session(master)
+        spread = partial(spark.spread, master=master)
+    return learn_model(records, settings=settings or LearningSettings(), seed=seed, progress=progress, spread=spread)
+
+
+def _check_engine(engine: str, master: str | None) -> None:
+    if engine not in ("local", "spark"):
+        raise UsageError(f"There is no engine {engine!r}.", hint="Use local or spark.")
+    if master is not None and engine != "spark":
+        raise UsageError("Only Spark has a master.", hint="Add --engine spark.")
 
 
 def load_model(name_or_path: str | Path | None = None) -> PatientModel:
     """Return a model from a package file or folder, or a shipped one by name; None is the shipped default."""
     from ehrsynth.model.catalogue import open_model
 
-    return open_model(name_or_path)
+    if name_or_path is None or storage.as_url(name_or_path) is None:
+        return open_model(name_or_path)
+    with storage.fetched(name_or_path) as path:
+        return open_model(path)
 
 
 def save_model(model: PatientModel, path: str | Path) -> None:
-    """Write `model` to a package file; it appears only when whole."""
+    """Write `model` to a package file, also at a URL; it appears only when whole."""
     from ehrsynth.model.package import save
 
-    save(model, Path(path))
+    url = storage.as_url(path)
+    if url is None:
+        save(model, storage.local_path(path))
+        return
+    with tempfile.TemporaryDirectory(prefix="ehrsynth-") as folder:
+        save(model, Path(folder) / "model.ehrsynth")
+        storage.send(Path(folder) / "model.ehrsynth", url)
 
 
 def generate(
@@ -181,23 +222,103 @@ def generate_files(
     reference_date: date | None = None,
     resume: bool = False,
     options: Mapping[str, Any] | None = None,
+    shards: int | None = None,
+    engine: str = "local",
+    master: str | None = None,
     progress: Progress | None = None,
 ) -> RunSummary:
-    """Generate patients straight to files, block by block in flat memory; see `ehrsynth.engines.generate_files`."""
+    """Generate patients straight to files, block by block in flat memory; see `ehrsynth.engines.generate_files`.
+
+    Parameters
+    ----------
+    output : path or URL
+        At a URL (``s3://bucket/folder``) the manifest comes last; until then the output is not whole.
+    shards : int, optional
+        Write so many folders of consecutive patients, each whole by itself: see `ehrsynth.engines.shards`.
+    engine : str
+        ``local``, or ``spark``: always in shards, the same as the local ones, byte for byte.
+    master : str, optional
+        Spark's; default: the session that is active, else what the environment says.
+
+    Raises
+    ------
+    UsageError
+        An engine that there is not; `resume` with shards or a URL.
+    """
     from ehrsynth.engines import generate_files as run
 
-    return run(
-        model or load_model(),
-        Path(output),
+    _check_engine(engine, master)
+    url = storage.as_url(output)
+    sharded = shards is not None or engine == "spark"
+    if resume and (sharded or url is not None):
+        raise UsageError("Shards and outputs at a URL cannot be resumed.", hint="Leave --resume out.")
+    model = model or load_model()
+    if sharded:
+        return _generate_shards(
+            model, output, formats, population, seed, workers, reference_date, options, shards, engine, master, progress
+        )
+
+    def into(folder: Path) -> RunSummary:
+        return run(
+            model,
+            folder,
+            population=population,
+            seed=seed,
+            formats=formats,
+            workers=workers,
+            reference_date=reference_date,
+            resume=resume,
+            options=options,
+            progress=progress,
+        )
+
+    return into(storage.local_path(output)) if url is None else _sent(url, into)
+
+
+def _generate_shards(
+    model: PatientModel,
+    output: str | Path,
+    formats: Sequence[str],
+    population: int,
+    seed: int,
+    workers: int,
+    reference_date: date | None,
+    options: Mapping[str, Any] | None,
+    shards: int | None,
+    engine: str,
+    master: str | None,
+    progress: Progress | None,
+) -> RunSummary:
+    from ehrsynth.engines.blocks import Job
+    from ehrsynth.engines.shards import generate_shards
+
+    if not formats:
+        raise UsageError("No output format was named.", hint=plugins.nearest("", plugins.names("ehrsynth.exporters")))
+    job = Job(
+        model=model, seed=seed, reference_date=reference_date, formats=tuple(dict.fromkeys(formats)), options=options
+    )
+    if engine == "local":
+        return generate_shards(job, output, population=population, shards=shards, workers=workers, progress=progress)
+    from ehrsynth.engines.spark import run_on_spark, store_of
+
+    return generate_shards(
+        job,
+        output,
         population=population,
-        seed=seed,
-        formats=formats,
-        workers=workers,
-        reference_date=reference_date,
-        resume=resume,
-        options=options,
+        shards=shards,
+        run=partial(run_on_spark, master=master),
+        store=store_of(output, master),
         progress=progress,
     )
+
+
+def _sent(url: str, into: Callable[[Path], RunSummary]) -> RunSummary:
+    """Make an output in a temporary folder and send it to `url`."""
+    storage.must_be_empty(url)
+    with tempfile.TemporaryDirectory(prefix="ehrsynth-") as folder:
+        summary = into(Path(folder) / "out")
+        storage.send(Path(folder) / "out", url)
+    return replace(summary, output=url)
 
 
 def export(
@@ -222,7 +343,9 @@ def export(
     """
     from ehrsynth.engines import export_records
 
-    return export_records(records, Path(output), formats=formats, options=options, progress=progress)
+    url = storage.as_url(output)
+    run = partial(export_records, records, formats=formats, options=options, progress=progress)
+    return run(storage.local_path(output)) if url is None else _sent(url, run)
 
 
 def evaluate(
@@ -250,4 +373,5 @@ def validate(
     """Check records in files, our own or anyone's; see `ehrsynth.validation.validate`."""
     from ehrsynth.validation import validate as run
 
-    return run(Path(source), format=format, sample=sample, progress=progress)
+    with storage.fetched(source) as path:
+        return run(path, format=format, sample=sample, progress=progress)

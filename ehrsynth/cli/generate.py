@@ -24,6 +24,9 @@ def generate(
     workers: options.Workers = 1,
     reference_date: options.ReferenceDate = None,
     resume: options.Resume = False,
+    shards: options.Shards = None,
+    engine: options.Engine = "local",
+    master: options.Master = None,
     shared: options.Shared = None,
     compress: options.Compress = None,
     split_mb: options.SplitMb = None,
@@ -56,6 +59,9 @@ def generate(
                 reference_date=when,
                 resume=resume,
                 options=chosen,
+                shards=shards,
+                engine=engine,
+                master=master,
                 progress=progress,
             )
     except KeyboardInterrupt:

@@ -12,13 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from ehrsynth import plugins
-from ehrsynth.engines.blocks import Job, Maker, count_rows, encode
+from ehrsynth.engines.blocks import Job, Maker, Shard, count_rows, encode, without_rows
 from ehrsynth.engines.output import FormatWriter, Output
 from ehrsynth.engines.workers import Done, Workers
 from ehrsynth.errors import UsageError
 from ehrsynth.exporters import STAGED, Exporter, ExportSummary, Part, make_exporters
 from ehrsynth.model import PatientModel
-from ehrsynth.model.package import model_hash
 from ehrsynth.provenance import versions
 from ehrsynth.randomness import BLOCK_SIZE
 from ehrsynth.records import Records
@@ -36,7 +35,7 @@ class RunSummary:
     `synthetic` says whether a model made the patients up.
     """
 
-    output: Path
+    output: Path | str
     patients: int
     synthetic: bool
     row_counts: dict[str, int]
@@ -55,6 +54,7 @@ def generate_files(
     reference_date: date | None = None,
     resume: bool = False,
     options: Mapping[str, Any] | None = None,
+    shard: Shard | None = None,
     progress: Progress | None = None,
 ) -> RunSummary:
     """Generate `population` patients and write them to `output` in every one of `formats`.
@@ -66,6 +66,8 @@ def generate_files(
     resume : bool
         Go on after the last whole block of an interrupted run with the same settings, if there was one, and keep whole
         blocks if this run is interrupted too. The end is the same as of a run without interruption.
+    shard : Shard, optional
+        Only these blocks of the population; see `ehrsynth.engines.shards`.
 
     Raises
     ------
@@ -84,13 +86,10 @@ def generate_files(
     job = Job(model=model, seed=seed, reference_date=reference_date, formats=_distinct(formats), options=options)
     exporters = make_exporters(job.formats, options)
     tasks = [(start // BLOCK_SIZE, min(BLOCK_SIZE, population - start)) for start in range(0, population, BLOCK_SIZE)]
-    manifest = {
-        "model": {"name": model.name, "title": model.title, "sha256": model_hash(model)},
-        "seed": seed,
-        "population": population,
-        "reference_date": (reference_date or date.fromisoformat(model.calendar.reference_date)).isoformat(),
-        **_chosen(options),
-    }
+    manifest = job.manifest(population)
+    if shard is not None:
+        tasks = list(shard.tasks)
+        manifest |= {"shard": {"number": shard.number, "of": shard.of, "patients": shard.patients}}
     run = {**manifest, "formats": job.formats, "versions": versions("numpy", "pyarrow", "faker")}
     with Output(output, run=run, resume=resume) as target, ExitStack() as stack:
         tasks = tasks[max(target.progress.blocks, 0) :]
@@ -98,11 +97,13 @@ def generate_files(
         # They start while this process makes what patients share.
         pool = stack.enter_context(Workers(job, count)) if count > 1 else None
         maker = Maker(job)
-        _begin(target, exporters, maker.shared)
+        shared = maker.shared if shard is None or shard.number == 0 else without_rows(maker.shared)
+        _begin(target, exporters, shared)
         blocks = _here(target, maker, tasks) if pool is None else _elsewhere(target, pool, tasks)
         # If it breaks off, hashing ends before the workers are ended and the folder is removed.
         stack.enter_context(closing(blocks))
-        return _write(target, exporters, maker.shared, blocks, population, manifest, started, progress)
+        total = population if shard is None else shard.patients
+        return _write(target, exporters, shared, blocks, total, manifest, started, progress)
 
 
 def _chosen(options: Mapping[str, Any] | None) -> dict[str, Any]:
