@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from datetime import date
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -121,24 +119,12 @@ def learn(
     With the engine ``spark`` the expectations of EM, nearly all of the time, are taken on a cluster; the model is the
     same.
     """
+    from ehrsynth.engines.places import spread_of
     from ehrsynth.learning import LearningSettings
     from ehrsynth.learning import learn as learn_model
 
-    _check_engine(engine, master)
-    spread = None
-    if engine == "spark":
-        from ehrsynth.engines import spark
-
-        spark.session(master)
-        spread = partial(spark.spread, master=master)
+    spread = spread_of(engine, master)
     return learn_model(records, settings=settings or LearningSettings(), seed=seed, progress=progress, spread=spread)
-
-
-def _check_engine(engine: str, master: str | None) -> None:
-    if engine not in ("local", "spark"):
-        raise UsageError(f"There is no engine {engine!r}.", hint="Use local or spark.")
-    if master is not None and engine != "spark":
-        raise UsageError("Only Spark has a master.", hint="Add --engine spark.")
 
 
 def load_model(name_or_path: str | Path | None = None) -> PatientModel:
@@ -170,6 +156,7 @@ def generate(
     population: int = 1000,
     seed: int = 0,
     reference_date: date | None = None,
+    scenario: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
 ) -> Records:
     """Generate patients in memory.
@@ -185,20 +172,23 @@ def generate(
         population.
     reference_date : date, optional
         Nothing happens after it; default: the model's, never today.
+    scenario : mapping, optional
+        Who is wanted, by the words of `ehrsynth.generation.scenario.SCENARIO`: ``{"age": (40, 66), "sex": "female"}``.
+        Answered by conditioning the network, exactly.
     progress : callable, optional
         Called with (patients done, patients in all).
 
     Raises
     ------
     UsageError
-        A population below 1.
+        A population below 1, or a scenario that cannot be.
     """
     from ehrsynth.generation import Generator
     from ehrsynth.randomness import BLOCK_SIZE
 
     if population < 1:
         raise UsageError(f"The population is {population}; it must be at least 1.")
-    generator = Generator(model or load_model(), seed=seed, reference_date=reference_date)
+    generator = Generator(model or load_model(), seed=seed, reference_date=reference_date, evidence=scenario)
     shared = generator.shared()
     blocks = []
     for start in range(0, population, BLOCK_SIZE):
@@ -222,6 +212,7 @@ def generate_files(
     reference_date: date | None = None,
     resume: bool = False,
     options: Mapping[str, Any] | None = None,
+    scenario: Mapping[str, Any] | None = None,
     shards: int | None = None,
     engine: str = "local",
     master: str | None = None,
@@ -245,80 +236,24 @@ def generate_files(
     UsageError
         An engine that there is not; `resume` with shards or a URL.
     """
-    from ehrsynth.engines import generate_files as run
+    from ehrsynth.engines.places import generate_to
 
-    _check_engine(engine, master)
-    url = storage.as_url(output)
-    sharded = shards is not None or engine == "spark"
-    if resume and (sharded or url is not None):
-        raise UsageError("Shards and outputs at a URL cannot be resumed.", hint="Leave --resume out.")
-    model = model or load_model()
-    if sharded:
-        return _generate_shards(
-            model, output, formats, population, seed, workers, reference_date, options, shards, engine, master, progress
-        )
-
-    def into(folder: Path) -> RunSummary:
-        return run(
-            model,
-            folder,
-            population=population,
-            seed=seed,
-            formats=formats,
-            workers=workers,
-            reference_date=reference_date,
-            resume=resume,
-            options=options,
-            progress=progress,
-        )
-
-    return into(storage.local_path(output)) if url is None else _sent(url, into)
-
-
-def _generate_shards(
-    model: PatientModel,
-    output: str | Path,
-    formats: Sequence[str],
-    population: int,
-    seed: int,
-    workers: int,
-    reference_date: date | None,
-    options: Mapping[str, Any] | None,
-    shards: int | None,
-    engine: str,
-    master: str | None,
-    progress: Progress | None,
-) -> RunSummary:
-    from ehrsynth.engines.blocks import Job
-    from ehrsynth.engines.shards import generate_shards
-
-    if not formats:
-        raise UsageError("No output format was named.", hint=plugins.nearest("", plugins.names("ehrsynth.exporters")))
-    job = Job(
-        model=model, seed=seed, reference_date=reference_date, formats=tuple(dict.fromkeys(formats)), options=options
-    )
-    if engine == "local":
-        return generate_shards(job, output, population=population, shards=shards, workers=workers, progress=progress)
-    from ehrsynth.engines.spark import run_on_spark, store_of
-
-    return generate_shards(
-        job,
+    return generate_to(
         output,
+        model or load_model(),
         population=population,
+        seed=seed,
+        formats=formats,
+        workers=workers,
+        reference_date=reference_date,
+        resume=resume,
+        options=options,
+        scenario=scenario,
         shards=shards,
-        run=partial(run_on_spark, master=master),
-        store=store_of(output, master),
+        engine=engine,
+        master=master,
         progress=progress,
     )
-
-
-def _sent(url: str, into: Callable[[Path], RunSummary]) -> RunSummary:
-    """Make an output in a temporary folder and send it to `url`."""
-    storage.must_be_empty(url)
-    with tempfile.TemporaryDirectory(prefix="ehrsynth-") as folder:
-        summary = into(Path(folder) / "out")
-        storage.send(Path(folder) / "out", url)
-    return replace(summary, output=url)
 
 
 def export(
@@ -341,11 +276,9 @@ def export(
     OutputError
         The folder exists and is not empty, the disk is full...; nothing is left behind.
     """
-    from ehrsynth.engines import export_records
+    from ehrsynth.engines.places import export_to
 
-    url = storage.as_url(output)
-    run = partial(export_records, records, formats=formats, options=options, progress=progress)
-    return run(storage.local_path(output)) if url is None else _sent(url, run)
+    return export_to(output, records, formats=formats, options=options, progress=progress)
 
 
 def evaluate(

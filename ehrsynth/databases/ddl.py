@@ -80,7 +80,8 @@ def _column(column: Column, table: TableSchema, dialect: Dialect) -> str:
 
 
 def _keys(table: TableSchema) -> Iterator[tuple[str, str]]:
-    yield f"pk_{table.name}", f"PRIMARY KEY ({quoted(table.primary_key)})"
+    if table.primary_key:
+        yield f"pk_{table.name}", f"PRIMARY KEY ({quoted(table.primary_key)})"
     for column in table.columns:
         if column.unique and column.name != table.primary_key:
             yield f"uq_{table.name}_{column.name}", f"UNIQUE ({quoted(column.name)})"

@@ -25,10 +25,11 @@ class Job:
     reference_date: date | None
     formats: tuple[str, ...]
     options: Mapping[str, Any] | None = None
+    scenario: Mapping[str, Any] | None = None
 
     def generator(self) -> Generator:
         """Return the generator of the patients."""
-        return Generator(self.model, seed=self.seed, reference_date=self.reference_date)
+        return Generator(self.model, seed=self.seed, reference_date=self.reference_date, evidence=self.scenario)
 
     def manifest(self, population: int) -> dict[str, Any]:
         """Return what decides the bytes of a run, but for formats and versions."""
@@ -39,6 +40,7 @@ class Job:
             "population": population,
             "reference_date": reference.isoformat(),
             **({"options": dict(self.options)} if self.options else {}),
+            **({"scenario": dict(self.scenario)} if self.scenario else {}),
         }
 
 

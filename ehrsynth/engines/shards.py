@@ -105,6 +105,7 @@ def _write(shard: Shard, job: Job, population: int, folder: Path) -> RunSummary:
         formats=job.formats,
         reference_date=job.reference_date,
         options=job.options,
+        scenario=job.scenario,
         shard=shard,
     )
 

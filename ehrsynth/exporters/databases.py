@@ -95,5 +95,6 @@ def _rows(table: TableSchema, folder: Path) -> Iterator[pa.RecordBatch]:
     import pyarrow.parquet as pq
 
     with pq.ParquetFile(folder / _staged(table)) as file:
-        for batch in file.iter_batches(batch_size=_BATCH_ROWS):
-            yield batch.cast(plain_schema(table))
+        for group in range(file.num_row_groups):
+            for batch in file.iter_batches(batch_size=_BATCH_ROWS, row_groups=[group]):
+                yield batch.cast(plain_schema(table))

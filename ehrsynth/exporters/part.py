@@ -15,7 +15,7 @@ from ehrsynth import plugins
 from ehrsynth.errors import UsageError
 from ehrsynth.records import Records
 
-__all__ = ["GROUP", "STAGED", "ExportSummary", "Exporter", "Finishing", "Made", "Part", "make_exporters"]
+__all__ = ["GROUP", "STAGED", "ExportSummary", "Exporter", "Finishing", "Made", "Note", "Part", "make_exporters"]
 
 GROUP = "ehrsynth.exporters"
 
@@ -44,6 +44,13 @@ class Made:
 
     path: str
     rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """What `Finishing.finish` has to say of the whole; it stands in ``manifest.json`` beside the format's files."""
+
+    content: Mapping[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,11 +106,12 @@ class Finishing(Exporter, Protocol):
     """An exporter of files that are more than blocks one after the other: a footer that knows them all, a database.
 
     When all blocks are written and before `end`, `finish` is called once, in the parent. It gets the folder of the
-    format, with what was staged in it, and yields parts to append or the files that it has made. It reads what blocks
-    left in the order of their numbers, so the number of workers tells nowhere; a run that is resumed calls it again.
+    format, with what was staged in it, and yields parts to append, the files that it has made, and notes. It reads what
+    blocks left in the order of their numbers, so the number of workers tells nowhere; a run that is resumed calls it
+    again.
     """
 
-    def finish(self, folder: Path, summary: ExportSummary) -> Iterator[Part | Made]:
+    def finish(self, folder: Path, summary: ExportSummary) -> Iterator[Part | Made | Note]:
         """Yield what completes the files in `folder`."""
         ...
 

@@ -53,7 +53,7 @@ class CsvExporter:
     def end(self, summary: ExportSummary) -> Iterator[Part]:
         """Yield ``datapackage.json``."""
         paths = {table.name: f"{table.name}.csv{suffix(self.compress)}" for table in clinical().tables}
-        packing = {"compression": "gz"} if self.compress else {}
+        packing = {"compression": suffix(self.compress)[1:]} if self.compress else {}
         resources = {
             table.name: {
                 "path": paths[table.name],

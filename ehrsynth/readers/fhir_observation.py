@@ -29,6 +29,9 @@ CAUSE_OF_DEATH = "69453-9"
 PANEL = "https://ehrsynth.example/panel"
 """Our exporter keeps the key of a panel under this system; other panels are known by the resource's id."""
 
+DERIVED_REPORT = "https://ehrsynth.example/derived_report"
+"""Our exporter names reports so whose results no panel of the records holds together: notes, results at one time."""
+
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}").fullmatch
 _CATEGORIES = (
     "laboratory",
@@ -188,6 +191,8 @@ def _shown(value: dict[str, Any]) -> str | None:
 
 def diagnostic_report(found: Found) -> Iterator[Row]:
     """A DiagnosticReport: which observations belong together. It has no row of its own."""
+    if identifier_of(found.body, system=DERIVED_REPORT) is not None:
+        return
     panel = identifier_of(found.body, system=PANEL) or found.key
     for result in dicts(found.body.get("result")):
         key = found.link(result, "Observation")
