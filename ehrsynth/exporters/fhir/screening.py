@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 
 from ehrsynth.exporters.fhir.chance import chances, choices
 from ehrsynth.exporters.fhir.datatypes import US_CORE
-from ehrsynth.exporters.fhir.facts import FACTS, facts, mapping, visits, with_condition
+from ehrsynth.exporters.fhir.facts import facts, mapping, visits, with_condition
 from ehrsynth.exporters.fhir.identity import derived_ids
 from ehrsynth.exporters.fhir.joins import first_of_each, grouped, hits, joined, whole, with_columns
 from ehrsynth.exporters.fhir.resource import Source
@@ -150,7 +150,7 @@ def _summary(rows: pa.Table) -> pa.Table:
     form = mapping("screening")
     told = [[form["answers"].get(answer) for answer in rows[item].to_pylist()] for item in form["summary"]["of"]]
     texts = [". ".join(part for part in parts if part) for parts in zip(*told, strict=True)]
-    found = facts(
+    return facts(
         whole(rows["encounter_id"]),
         "summary",
         "encounter",
@@ -164,7 +164,6 @@ def _summary(rows: pa.Table) -> pa.Table:
         value_text=pa.array(texts, pa.string()),
         from_fact_id=_id_of(rows, form["panel"]),
     )
-    return found.cast(FACTS)
 
 
 def _about(rows: pa.Table) -> dict[str, Any]:
@@ -221,7 +220,7 @@ def _conclusion(rows: pa.Table, item: str) -> pa.Table:
     values = _value(rows, item)
     if item == "93030-5":
         values = {"value_boolean": pc.not_equal(whole(rows[item]), "LA32-8")}
-    found = facts(
+    return facts(
         whole(rows["encounter_id"]),
         f"concluded {item}",
         "encounter",
@@ -235,4 +234,3 @@ def _conclusion(rows: pa.Table, item: str) -> pa.Table:
         display=known["display"],
         from_fact_id=_id_of(rows, item),
     )
-    return found.cast(FACTS)
