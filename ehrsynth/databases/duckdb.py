@@ -17,7 +17,7 @@ from ehrsynth.schema import DatasetSchema, TableSchema
 
 __all__ = ["load"]
 
-_MOST_MEMORY = "2GB"
+_MOST_MEMORY = "1GB"
 
 
 def load(
@@ -39,7 +39,10 @@ def load(
         table = ""
         try:
             connection.execute(f"SET memory_limit = '{_MOST_MEMORY}'")
-            connection.execute("BEGIN")
+            # Of a new file nobody knows before it is whole: a table at a time takes less memory than one transaction.
+            together = path == target.path
+            if together:
+                connection.execute("BEGIN")
             existing = {name for (name,) in connection.execute("SELECT table_name FROM duckdb_tables()").fetchall()}
             refuse_existing(schema, existing, target.shown, "Name another file, or drop these tables first.")
             counts = {}
@@ -47,6 +50,8 @@ def load(
                 table = each.name
                 connection.execute(ddl.create_table(each, DIALECTS["duckdb"]))
                 counts[table] = _insert(connection, each, rows, progress)
+                if not together:
+                    connection.execute("CHECKPOINT")
             for each in schema.tables:
                 table = each.name
                 for statement in (*ddl.indexes(each, DIALECTS["duckdb"]), *ddl.comments(each, DIALECTS["duckdb"])):
@@ -55,7 +60,8 @@ def load(
             connection.execute(ddl.metadata_table(DIALECTS["duckdb"]))
             for row in metadata_rows(metadata):
                 connection.execute(f"INSERT INTO {quoted(ddl.METADATA)} VALUES (?, ?)", row)
-            connection.execute("COMMIT")
+            if together:
+                connection.execute("COMMIT")
             connection.execute("CHECKPOINT")
         except duckdb.Error as error:
             raise OutputError(

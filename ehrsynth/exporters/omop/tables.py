@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ehrsynth.exporters.omop import events, people
+from ehrsynth.exporters.omop import events, findings, people
 from ehrsynth.exporters.omop.block import Block, Ints, Sheet, facts, whole_table
 from ehrsynth.exporters.omop.concepts import ConceptIds
 from ehrsynth.exporters.omop.eras import Spans, eras, expand
@@ -64,7 +64,8 @@ def block_tables(records: Records, shared: Records, concepts: ConceptIds) -> tup
         events.vaccines,
         events.procedures,
         events.devices,
-        events.observations,
+        findings.observations,
+        findings.allergies,
     ):
         made += make(block, seen)
     for sheet in made:
