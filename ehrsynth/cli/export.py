@@ -14,7 +14,7 @@ __all__ = ["export"]
 
 
 def export(
-    source: Annotated[Path, typer.Argument(help="Folder of records: canonical tables, OMOP, FHIR...")],
+    source: Annotated[str, typer.Argument(help="Folder of records: canonical tables, OMOP, FHIR...")],
     output: options.Output = Path("out"),
     formats: options.Formats = ["fhir-ndjson"],  # noqa: B006
     source_format: Annotated[

@@ -25,6 +25,9 @@ def generate(
     workers: options.Workers = 1,
     reference_date: options.ReferenceDate = None,
     resume: options.Resume = False,
+    shards: options.Shards = None,
+    engine: options.Engine = "local",
+    master: options.Master = None,
     shared: options.Shared = None,
     compress: options.Compress = None,
     split_mb: options.SplitMb = None,
@@ -86,6 +89,9 @@ def generate(
                 resume=resume,
                 options=chosen,
                 scenario=scenario,
+                shards=shards,
+                engine=engine,
+                master=master,
                 progress=progress,
             )
     except KeyboardInterrupt:

@@ -13,14 +13,17 @@ from ehrsynth.errors import UsageError
 __all__ = [
     "Athena",
     "Compress",
+    "Engine",
     "Formats",
     "Json",
     "Mapping",
+    "Master",
     "Output",
     "Population",
     "ReferenceDate",
     "Resume",
     "Seed",
+    "Shards",
     "Shared",
     "SplitMb",
     "Vocabularies",
@@ -32,7 +35,9 @@ __all__ = [
 
 Population = Annotated[int, typer.Option("-p", "--population", help="How many patients.")]
 Seed = Annotated[int, typer.Option("-s", "--seed", help="Same seed, same bytes.")]
-Output = Annotated[Path, typer.Option("-o", "--output", help="Folder to make; it must not exist or be empty.")]
+Output = Annotated[
+    Path, typer.Option("-o", "--output", help="Folder to make, or a URL (s3://...); it must not exist or be empty.")
+]
 Formats = Annotated[
     list[str],
     typer.Option(
@@ -49,6 +54,16 @@ ReferenceDate = Annotated[
 Resume = Annotated[
     bool,
     typer.Option("--resume", help="Go on where an interrupted run ended; keep whole blocks if interrupted again."),
+]
+Shards = Annotated[
+    int | None,
+    typer.Option("--shards", metavar="N", help="Write N folders of consecutive patients, each whole by itself."),
+]
+Engine = Annotated[
+    str, typer.Option("--engine", metavar="local|spark", help="Where the work is done; the bytes do not depend on it.")
+]
+Master = Annotated[
+    str | None, typer.Option("--master", metavar="URL", help="Spark's master, e.g. local[4], yarn, spark://host:7077.")
 ]
 Mapping = Annotated[
     str | None,
