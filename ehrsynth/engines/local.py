@@ -6,19 +6,18 @@ import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import Path
 from typing import Any
 
 from ehrsynth import plugins
-from ehrsynth.engines.blocks import Job, Maker, count_rows, encode
-from ehrsynth.engines.output import Output
+from ehrsynth.engines.blocks import Job, Maker, Shard, count_rows, encode, without_rows
+from ehrsynth.engines.output import FormatWriter, Output
 from ehrsynth.engines.workers import Done, Workers
 from ehrsynth.errors import UsageError
-from ehrsynth.exporters import Exporter, ExportSummary, make_exporters
+from ehrsynth.exporters import STAGED, Exporter, ExportSummary, Note, Part, make_exporters
 from ehrsynth.model import PatientModel
-from ehrsynth.model.package import model_hash
 from ehrsynth.provenance import versions
 from ehrsynth.randomness import BLOCK_SIZE
 from ehrsynth.records import Records
@@ -33,15 +32,17 @@ Progress = Callable[[int, int], None]
 class RunSummary:
     """What a run wrote: where, patients, rows per table, files per format (path: bytes, sha256, rows), wall seconds.
 
-    `synthetic` says whether a model made the patients up.
+    `synthetic` says whether a model made the patients up; `notes` is what a format has to say of the whole (``omop``:
+    how many rows have a standard concept).
     """
 
-    output: Path
+    output: Path | str
     patients: int
     synthetic: bool
     row_counts: dict[str, int]
     files: dict[str, dict[str, dict[str, Any]]]
     seconds: float
+    notes: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
 def generate_files(
@@ -55,22 +56,29 @@ def generate_files(
     reference_date: date | None = None,
     resume: bool = False,
     options: Mapping[str, Any] | None = None,
+    scenario: Mapping[str, Any] | None = None,
+    shard: Shard | None = None,
     progress: Progress | None = None,
 ) -> RunSummary:
     """Generate `population` patients and write them to `output` in every one of `formats`.
 
-    The bytes depend on the model, seed, population, formats, their options and the reference date only.
+    The bytes depend on the model, seed, population, formats, their options, the reference date and the scenario only.
 
     Parameters
     ----------
     resume : bool
         Go on after the last whole block of an interrupted run with the same settings, if there was one, and keep whole
         blocks if this run is interrupted too. The end is the same as of a run without interruption.
+    scenario : mapping, optional
+        Who is wanted, by the words of `ehrsynth.generation.scenario.SCENARIO`; it stands in the manifest.
+    shard : Shard, optional
+        Only these blocks of the population; see `ehrsynth.engines.shards`.
 
     Raises
     ------
     UsageError
-        A population below 1, workers below 1, an unknown format or option, or what is to be resumed was another run.
+        A population below 1, workers below 1, an unknown format or option, a scenario that cannot be, or what is to be
+        resumed was another run.
     OutputError
         The output cannot be written there; nothing is left behind, but for what `resume` keeps.
     EhrsynthError
@@ -81,16 +89,20 @@ def generate_files(
     if workers < 1:
         raise UsageError(f"There must be at least 1 worker, not {workers}.")
     started = time.perf_counter()
-    job = Job(model=model, seed=seed, reference_date=reference_date, formats=_distinct(formats), options=options)
+    job = Job(
+        model=model,
+        seed=seed,
+        reference_date=reference_date,
+        formats=_distinct(formats),
+        options=options,
+        scenario=scenario,
+    )
     exporters = make_exporters(job.formats, options)
     tasks = [(start // BLOCK_SIZE, min(BLOCK_SIZE, population - start)) for start in range(0, population, BLOCK_SIZE)]
-    manifest = {
-        "model": {"name": model.name, "title": model.title, "sha256": model_hash(model)},
-        "seed": seed,
-        "population": population,
-        "reference_date": (reference_date or date.fromisoformat(model.calendar.reference_date)).isoformat(),
-        **_chosen(options),
-    }
+    manifest = job.manifest(population)
+    if shard is not None:
+        tasks = list(shard.tasks)
+        manifest |= {"shard": {"number": shard.number, "of": shard.of, "patients": shard.patients}}
     run = {**manifest, "formats": job.formats, "versions": versions("numpy", "pyarrow", "faker")}
     with Output(output, run=run, resume=resume) as target, ExitStack() as stack:
         tasks = tasks[max(target.progress.blocks, 0) :]
@@ -98,11 +110,13 @@ def generate_files(
         # They start while this process makes what patients share.
         pool = stack.enter_context(Workers(job, count)) if count > 1 else None
         maker = Maker(job)
-        _begin(target, exporters, maker.shared)
+        shared = maker.shared if shard is None or shard.number == 0 else without_rows(maker.shared)
+        _begin(target, exporters, shared)
         blocks = _here(target, maker, tasks) if pool is None else _elsewhere(target, pool, tasks)
         # If it breaks off, hashing ends before the workers are ended and the folder is removed.
         stack.enter_context(closing(blocks))
-        return _write(target, exporters, maker.shared, blocks, population, manifest, started, progress)
+        total = population if shard is None else shard.patients
+        return _write(target, exporters, shared, blocks, total, manifest, started, progress)
 
 
 def _chosen(options: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -185,6 +199,7 @@ def _exported(target: Output, records: Records, exporters: Mapping[str, Exporter
     ids = records["patient"]["patient_id"].combine_chunks()
     for start in range(0, len(ids), BLOCK_SIZE):
         block = records.select_patients(ids.slice(start, BLOCK_SIZE)) if len(ids) > BLOCK_SIZE else records
+        block = replace(block, first_patient=start)
         yield block.n_patients, _append(target, block, records, exporters)
 
 
@@ -227,8 +242,11 @@ def _write(
         **manifest,
     }
     files: dict[str, dict[str, dict[str, Any]]] = {}
+    notes: dict[str, dict[str, Any]] = {}
     for name, exporter in exporters.items():
         writer = target.format(name)
+        if said := _finish(writer, exporter, counts, provenance):
+            notes[name] = said
         writer.write(exporter.end(ExportSummary(files=writer.files, row_counts=counts, provenance=provenance)))
         files[name] = writer.files
     target.write_json(
@@ -240,7 +258,10 @@ def _write(
             **manifest,
             "versions": versions("numpy", "pyarrow", "faker"),
             "row_counts": counts,
-            "formats": {name: {"files": listed} for name, listed in files.items()},
+            "formats": {
+                name: {"files": listed, **({"notes": notes[name]} if name in notes else {})}
+                for name, listed in files.items()
+            },
         },
     )
     return RunSummary(
@@ -249,5 +270,29 @@ def _write(
         synthetic=shared.provenance.synthetic,
         row_counts=counts,
         files=files,
+        notes=notes,
         seconds=time.perf_counter() - started,
     )
+
+
+def _finish(
+    writer: FormatWriter, exporter: Exporter, counts: dict[str, int], provenance: dict[str, Any]
+) -> dict[str, Any]:
+    """Let an exporter complete its files, if it has to; return what it notes of them."""
+    finish = getattr(exporter, "finish", None)
+    if finish is None:
+        return {}
+    said: dict[str, Any] = {}
+    writer.flush()
+    for item in finish(writer.folder, ExportSummary(files=writer.files, row_counts=counts, provenance=provenance)):
+        if isinstance(item, Part):
+            writer.write([item])
+            # What comes next may read it.
+            writer.flush()
+        elif isinstance(item, Note):
+            said |= item.content
+        else:
+            writer.adopt(item.path, item.rows)
+    # Only now: a run that is interrupted before can be resumed.
+    writer.drop(STAGED)
+    return said

@@ -19,6 +19,7 @@ from ehrsynth.generation.joint import JointSampler
 from ehrsynth.generation.measurements import MeasurementSampler
 from ehrsynth.generation.population import People, Population
 from ehrsynth.generation.rows import FamilySampler, Rows
+from ehrsynth.generation.scenario import evidence_of_trajectory
 from ehrsynth.generation.surroundings import Surroundings
 from ehrsynth.generation.tables import coverage_columns, encounter_columns, patient_columns
 from ehrsynth.generation.trajectory import TrajectorySampler
@@ -47,7 +48,8 @@ class Generator:
     reference_date : date, optional
         Nothing happens after it; default: the model's, never today.
     evidence : mapping, optional
-        What is known of every person, see `ehrsynth.generation.population.Population`.
+        What is known of every person, by the words of `ehrsynth.generation.scenario.SCENARIO` or the variables of the
+        network; see `ehrsynth.generation.population.Population` for the values.
 
     Raises
     ------
@@ -75,7 +77,7 @@ class Generator:
         self.reference_date = reference_date or date.fromisoformat(model.calendar.reference_date)
         self._schema = clinical()
         self._dated = model.calendar.basis != "order"
-        self._population = Population(model, evidence)
+        self._population = Population(model, evidence_of_trajectory(model, evidence))
         self._trajectory = TrajectorySampler(model.trajectory)
         self._encounters = EncounterSampler(model, self.reference_date)
         strata = model.trajectory.strata
@@ -142,19 +144,19 @@ class Generator:
         for name, (table, visit) in details.items():
             tables[name] = table
             cuts[name] = int(np.searchsorted(visit, visits.offsets[n]))
-        return self._records({name: table.slice(0, cuts[name]) for name, table in tables.items()})
+        return self._records({name: table.slice(0, cuts[name]) for name, table in tables.items()}, index * BLOCK_SIZE)
 
     def blocks(self, n_patients: int) -> Iterator[Records]:
         """Yield the blocks of the first `n_patients` patients, the last one cut."""
         for start in range(0, n_patients, BLOCK_SIZE):
             yield self.block(start // BLOCK_SIZE, min(BLOCK_SIZE, n_patients - start))
 
-    def _records(self, tables: dict[str, pa.Table]) -> Records:
+    def _records(self, tables: dict[str, pa.Table], first_patient: int = 0) -> Records:
         whole = {
             table.name: conform(tables[table.name], table) if table.name in tables else table.arrow.empty_table()
             for table in self._schema.tables
         }
-        return Records(tables=whole, schema=self._schema, provenance=self.provenance)
+        return Records(tables=whole, schema=self._schema, provenance=self.provenance, first_patient=first_patient)
 
     def _context(self, index: int, people: People, encounters: Encounters) -> BlockContext:
         return BlockContext(

@@ -22,6 +22,8 @@ _STEP = 1 / 64
 _X = np.arange(-_REACH, _REACH + _STEP / 2, _STEP)
 _PHI = np.array([0.5 * math.erfc(-x / math.sqrt(2)) for x in _X])
 _WORK_CELLS = 2_000_000
+# Products that are summed at a time: so many stay in the processor's cache.
+_SUM_CELLS = 32_768
 
 
 class MeasurementSampler:
@@ -111,7 +113,8 @@ class MeasurementSampler:
         count = int(occasion[-1]) + 1 if len(occasion) else 0
         for first in range(0, count, step):
             stop = min(first + step, count)
-            z = rng.standard_normal((m, stop - first))
+            # By occasions: what one row needs lies together in memory.
+            z = np.ascontiguousarray(rng.standard_normal((m, stop - first)).T)
             low, high = np.searchsorted(occasion, [first, stop])
             # An occasion has few of all measurements: only theirs are made.
             order = low + np.argsort(measurement[low:high], kind="stable")
@@ -145,13 +148,31 @@ def cholesky(correlation: Float) -> Float:
 
 
 def _correlated(lower: Float, z: Float) -> Float:
-    """Return `lower` @ `z`."""
-    return np.stack([_component(row, m, z) for m, row in enumerate(lower)]) if len(lower) else z
+    """Return `lower` @ `z`, by the sums of `_component`, for all columns at once."""
+    result = np.empty_like(z)
+    for m, row in enumerate(lower):
+        result[m] = row[m] * z[m]
+        for j in np.flatnonzero(row[:m]):
+            result[m] += row[j] * z[j]
+    return result
 
 
-def _component(row: Float, m: int, z: Float, columns: Int | slice = slice(None)) -> Float:
-    """Return row `m` of a triangle times the `columns` of `z`, by plain sums: BLAS's last digits depend on threads."""
-    total = row[m] * z[m, columns]
-    for j in np.flatnonzero(row[:m]):
-        total += row[j] * z[j, columns]
+def _component(row: Float, m: int, z: Float, columns: Int) -> Float:
+    """Return row `m` of a triangle times the `columns` of the transpose of `z`: float64[len(columns)].
+
+    By plain sums from left to right, the diagonal first: BLAS's last digits depend on threads, and those of numpy's
+    sums on the number of terms.
+    """
+    total = row[m] * z[columns, m]
+    used = np.flatnonzero(row[:m])
+    if not len(used):
+        return np.asarray(total)
+    width = int(used[-1]) + 1
+    step = max(1, _SUM_CELLS // width)
+    for start in range(0, len(columns), step):
+        some = slice(start, start + step)
+        terms = z[columns[some], :width]
+        terms *= row[:width]
+        terms[:, 0] += total[some]
+        total[some] = np.add.accumulate(terms, axis=1, out=terms)[:, -1]
     return np.asarray(total)

@@ -1,0 +1,113 @@
+"""DuckDB: Arrow batches into tables whose keys are checked as they come."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from ehrsynth.databases import ddl
+from ehrsynth.databases.address import Address
+from ehrsynth.databases.dialect import DIALECTS, quoted
+from ehrsynth.databases.files import metadata_rows, refuse_existing, whole_or_nothing
+from ehrsynth.databases.target import Loaded, Rows
+from ehrsynth.errors import OutputError
+from ehrsynth.schema import DatasetSchema, TableSchema
+
+__all__ = ["load"]
+
+
+def load(
+    target: Address, schema: DatasetSchema, rows: Rows, *, metadata: Mapping[str, Any], progress: Loaded
+) -> dict[str, int]:
+    """Load into a DuckDB file; see `target.load`."""
+    import duckdb
+
+    assert target.path is not None
+    with whole_or_nothing(target.path, target.shown) as path:
+        connection = _connect(path, target)
+        table = ""
+        try:
+            # Of a new file nobody knows before it is whole: a table at a time takes less memory than one transaction.
+            together = path == target.path
+            if together:
+                connection.execute("BEGIN")
+            existing = {name for (name,) in connection.execute("SELECT table_name FROM duckdb_tables()").fetchall()}
+            refuse_existing(schema, existing, target.shown, "Name another file, or drop these tables first.")
+            counts = {}
+            for each in schema.tables:
+                table = each.name
+                connection.execute(ddl.create_table(each, _DIALECT))
+                counts[table] = _insert(connection, each, rows, progress)
+                for statement in (*ddl.indexes(each, _DIALECT), *ddl.comments(each, _DIALECT)):
+                    connection.execute(statement)
+                if not together and counts[table] > _CHUNK_ROWS:
+                    # DuckDB keeps an index in memory from its first use until the file is closed.
+                    connection.close()
+                    connection = _connect(path, target)
+            table = ddl.METADATA
+            connection.execute(ddl.metadata_table(_DIALECT))
+            for row in metadata_rows(metadata):
+                connection.execute(f"INSERT INTO {quoted(ddl.METADATA)} VALUES (?, ?)", row)
+            if together:
+                connection.execute("COMMIT")
+            connection.execute("CHECKPOINT")
+        except duckdb.Error as error:
+            raise OutputError(
+                f"DuckDB refused it, nothing was loaded: {_first_line(error)}",
+                file=target.shown,
+                table=table,
+                hint="`ehrsynth validate` on the source names every row that breaks a rule.",
+            ) from None
+        finally:
+            # What was not committed is gone with the connection.
+            connection.close()
+    return counts
+
+
+_DIALECT = DIALECTS["duckdb"]
+_CHUNK_ROWS = 122_880
+"""Rows of one of DuckDB's row groups. What is inserted at once has its indexes in memory twice."""
+
+
+def _connect(path: Path, target: Address) -> Any:
+    import duckdb
+
+    try:
+        return duckdb.connect(str(path))
+    except duckdb.Error as error:
+        raise OutputError(
+            f"The database cannot be opened: {_first_line(error)}",
+            file=target.path,
+            hint="Is it a DuckDB file, and does no other process hold it?",
+        ) from None
+
+
+def _insert(connection: Any, table: TableSchema, rows: Rows, progress: Loaded) -> int:
+    count = 0
+    for chunk in _chunks(rows(table)):
+        connection.register("ehrsynth_incoming", chunk)
+        connection.execute(f"INSERT INTO {quoted(table.name)} SELECT * FROM ehrsynth_incoming")
+        connection.unregister("ehrsynth_incoming")
+        count += chunk.num_rows
+        progress(table.name, count)
+    return count
+
+
+def _chunks(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
+    held: list[pa.RecordBatch] = []
+    size = 0
+    for batch in batches:
+        held.append(batch)
+        size += batch.num_rows
+        if size >= _CHUNK_ROWS:
+            yield pa.Table.from_batches(held)
+            held, size = [], 0
+    if held:
+        yield pa.Table.from_batches(held)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0][:300]
