@@ -417,3 +417,9 @@ class PatientModel:
     def family(self, table: str) -> CodeFamily | None:
         """Return the code family of `table`, or None."""
         return next((family for family in self.families if family.table == table), None)
+
+    def as_pomegranate(self, stratum: int = 0) -> Any:
+        """Return the network and the chain of visits as pomegranate's objects; see `ehrsynth.model.pomegranate`."""
+        from ehrsynth.model.pomegranate import as_pomegranate
+
+        return as_pomegranate(self, stratum)
