@@ -333,7 +333,7 @@ def export(
     """Write `records` to ``output/<format>/`` in every format and ``output/manifest.json``.
 
     `options` are those of the formats: ``{"compress": "gzip"}`` (csv, fhir-ndjson), ``{"split_mb": 200}``
-    (fhir-ndjson), ``{"shared": "inline"}`` (fhir-bundle).
+    (fhir-ndjson), ``{"shared": "inline"}`` (fhir-bundle), ``{"athena": "folder"}`` (omop: the user's own vocabularies).
 
     Raises
     ------
