@@ -41,6 +41,12 @@ def models() -> ModuleType:
 
 
 @pytest.fixture(scope="session")
+def learning_records() -> ModuleType:
+    """The module ``tests/unit/learning_records.py``: cohorts to learn from."""
+    return load_test_module("unit/learning_records.py")
+
+
+@pytest.fixture(scope="session")
 def evaluated() -> ModuleType:
     """The module ``tests/unit/evaluation_records.py``: records in a few words, cohorts of a written-down process."""
     return load_test_module("unit/evaluation_records.py")
@@ -50,6 +56,12 @@ def evaluated() -> ModuleType:
 def fhir_carried() -> ModuleType:
     """The module ``tests/unit/fhir_carried.py``: what FHIR can carry of records."""
     return load_test_module("unit/fhir_carried.py")
+
+
+@pytest.fixture(scope="session")
+def omop_carried() -> ModuleType:
+    """The module ``tests/unit/omop_carried.py``: what OMOP can carry of records."""
+    return load_test_module("unit/omop_carried.py")
 
 
 @pytest.fixture(scope="session")

@@ -19,6 +19,7 @@ from ehrsynth.schema import TableSchema, clinical
 __all__ = ["CODECS", "ParquetExporter", "finished", "table_parts"]
 
 CODECS = ("snappy", "zstd", "gzip")
+MEGABYTE = 1_000_000
 _MOST_ROWS = 1 << 18
 _LEVELS = {"zstd": 1, "gzip": 1}
 
@@ -48,10 +49,10 @@ class ParquetExporter:
         if split_mb is not None and split_mb < 1:
             raise UsageError(f"Files cannot be split at {split_mb} MB.", hint="Use 1 or more.")
         self.compress = compress or "snappy"
-        self.split_at = 0 if split_mb is None else split_mb * 1_000_000
+        self.split_at = 0 if split_mb is None else split_mb * MEGABYTE
 
     def begin(self, shared: Records) -> Iterator[Part]:
-        """Yield the begin of every file, and the rows of the shared tables."""
+        """Yield the rows of the shared tables."""
         for table in shared.schema.tables:
             rows = shared[table.name] if table.shared else shared[table.name].slice(0, 0)
             yield from table_parts(table, rows, self._path(table), self.compress, self.split_at, begin=True)
@@ -105,11 +106,10 @@ def table_parts(
 ) -> Iterator[Part]:
     """Yield `rows` as row groups for the file `path`, and, staged, what the footer is to say of them.
 
-    With `begin` the begin of the file comes first: it is there for a table without rows too.
+    With `begin` comes first, staged, what the footer is to say of the columns.
     """
     if begin:
         before, behind = frame(_written(table, rows.slice(0, 0), codec, empty=True))
-        yield Part(path, MAGIC, 0, split_at)
         yield Part(_staged(table), len(before).to_bytes(4, "little") + before + len(behind).to_bytes(4, "little"))
         yield Part(_staged(table), behind)
     for start in range(0, rows.num_rows, _MOST_ROWS):
@@ -127,10 +127,15 @@ def finished(table: TableSchema, path: str, folder: Path, summary: ExportSummary
     before = data[4:at]
     behind = data[at + 4 : at + 4 + int.from_bytes(data[at : at + 4], "little")]
     stem = path.removesuffix(".parquet")
-    files = sorted(name for name in summary.files if name.startswith(f"{stem}.") and name.endswith(".parquet"))
+    mine = [name for name in summary.files if name.startswith(f"{stem}.") and name.endswith(".parquet")]
+    # By number: after 999 come four digits.
+    files = sorted(mine, key=lambda name: (len(name), name))
     groups = unpack(data[at + 4 + len(behind) :])
+    if not files:
+        yield Part(f"{stem}.000.parquet" if "/part." in path else path, MAGIC + footer((before, behind), [], 0))
+        return
     texts: list[bytes] = []
-    base, rows = len(MAGIC), 0
+    base, rows = 0, 0
     remaining = [summary.files[name]["bytes"] for name in files]
     for group in groups:
         if base >= remaining[0] and len(remaining) > 1:

@@ -15,6 +15,7 @@ from ehrsynth.generation.codes import Present, VisitContext
 from ehrsynth.generation.columns import Columns, id_column, labels, number_column
 from ehrsynth.generation.details import BlockContext, ConditionIndex, detail_table
 from ehrsynth.generation.encounters import DAY, Encounters, EncounterSampler, completed_years
+from ehrsynth.generation.joint import JointSampler
 from ehrsynth.generation.measurements import MeasurementSampler
 from ehrsynth.generation.population import People, Population
 from ehrsynth.generation.rows import FamilySampler, Rows
@@ -22,7 +23,7 @@ from ehrsynth.generation.scenario import evidence_of_trajectory
 from ehrsynth.generation.surroundings import Surroundings
 from ehrsynth.generation.tables import coverage_columns, encounter_columns, patient_columns
 from ehrsynth.generation.trajectory import TrajectorySampler
-from ehrsynth.model import PatientModel
+from ehrsynth.model import EVERY_TABLE, PatientModel
 from ehrsynth.model.shapes import check_shapes
 from ehrsynth.provenance import Provenance
 from ehrsynth.randomness import BLOCK_SIZE, identifier_bytes, stream
@@ -84,6 +85,9 @@ class Generator:
         if strange:
             raise ModelError(f"The model has a family {strange[0]!r}, which is no table.")
         self._families = [FamilySampler(family, strata, model.measurements) for family in model.families]
+        self._joint = None
+        if any(family.parent_table == EVERY_TABLE for family in model.families):
+            self._joint = JointSampler(model.families, strata, model.measurements)
         # Whatever a detail depends on is drawn before it.
         self._families.sort(key=lambda sampler: sampler.family.table != "condition")
         self._measurements = None if model.measurements is None else MeasurementSampler(model.measurements)
@@ -176,10 +180,11 @@ class Generator:
         tables: dict[str, tuple[pa.Table, Int]] = {}
         conditions: Present | None = None
         found: ConditionIndex | None = None
+        drawn = {} if self._joint is None else self._joint.draw(visits, stream(seed, "code", index))
         for sampler in self._families:
             name = sampler.family.table
             rng = stream(seed, name, index)
-            present, rows = sampler.draw(visits, context.encounters, rng, conditions)
+            present, rows = sampler.draw(visits, context.encounters, rng, conditions, drawn.get(name))
             measured = None
             if name == "observation" and self._measurements is not None:
                 measured = self._measured(self._measurements, people, visits, rows, index)
@@ -210,7 +215,10 @@ class Generator:
         patient = visits.patient[rows.visit[at]]
         persons = sampler.persons(len(people), stream(self.seed, "measurement/person", index))
         rng = stream(self.seed, "measurement/visit", index)
-        found, recorded = sampler.values(persons, patient, occasion, visits.state[rows.visit[at]], m[at], rng)
+        visit = rows.visit[at]
+        found, recorded = sampler.values(
+            persons, patient, occasion, visits.state[visit], m[at], rng, visits.stratum[visit]
+        )
         value, known = np.zeros(len(rows)), np.zeros(len(rows), dtype=bool)
         value[at], known[at] = found, recorded
         columns: Columns = {

@@ -32,6 +32,7 @@ class MeasurementSampler:
     def __init__(self, model: Measurements) -> None:
         self.model = model
         self._shift = np.asarray(model.shift, dtype=np.float64)
+        self._level = np.asarray(model.level, dtype=np.float64)
         share = np.asarray(model.person_share, dtype=np.float64)
         self._of_person, self._of_visit = np.sqrt(share), np.sqrt(np.maximum(1 - share, 0))
         self._person = cholesky(np.asarray(model.person, dtype=np.float64))
@@ -40,13 +41,17 @@ class MeasurementSampler:
         self._scores = [self._score_table(m) for m in range(len(model.code))]
 
     def _score_table(self, m: int) -> tuple[Float, Float]:
-        """Return grids of s and of Phi^-1(F(s)), F the mixture of unit normals of the states of measurement `m`."""
-        share = np.asarray(self.model.state_share, dtype=np.float64)[:, m]
-        states = np.flatnonzero(share > 0)
-        if not len(states):
-            states, share = np.arange(len(share)), np.ones(len(share))
-        shift = self._shift[states, m]
-        weight = share[states] / share[states].sum()
+        """Return grids of s and of Phi^-1(F(s)), F the mixture of unit normals of measurement `m`."""
+        center = np.asarray(self.model.center, dtype=np.float64)
+        if len(center):
+            shift, weight = center[:, m], np.full(len(center), 1 / len(center))
+        else:
+            share = np.asarray(self.model.state_share, dtype=np.float64)[:, m]
+            states = np.flatnonzero(share > 0)
+            if not len(states):
+                states, share = np.arange(len(share)), np.ones(len(share))
+            shift = self._shift[states, m]
+            weight = share[states] / share[states].sum()
         grid = np.arange(shift.min() - _REACH, shift.max() + _REACH + _STEP, _STEP)
         below, above = np.zeros(len(grid)), np.zeros(len(grid))
         # Both tails: 1 - F has lost its digits where F is nearly 1.
@@ -61,7 +66,14 @@ class MeasurementSampler:
         return _correlated(self._person, rng.standard_normal((len(self._person), count)))
 
     def values(
-        self, persons: Float, patient: Int, occasion: Int, state: Int, measurement: Int, rng: np.random.Generator
+        self,
+        persons: Float,
+        patient: Int,
+        occasion: Int,
+        state: Int,
+        measurement: Int,
+        rng: np.random.Generator,
+        stratum: Int | None = None,
     ) -> tuple[Float, npt.NDArray[np.bool_]]:
         """Return the value of each row, and whether one is recorded.
 
@@ -75,10 +87,15 @@ class MeasurementSampler:
             Rows of one occasion share e; ascending from 0, none skipped.
         state, measurement : int64[rows]
             Flat state of the visit, and m.
+        stratum : int64[rows]
+            Of the visit; needed where sex and age matter.
         """
         known = rng.random(len(patient)) < self._value_known[measurement]
         own = self._of_visit[measurement] * self._noise(occasion, measurement, rng)
-        score = self._shift[state, measurement] + self._of_person[measurement] * persons[measurement, patient] + own
+        center = self._shift[state, measurement]
+        if stratum is not None and len(self._level):
+            center = center + self._level[stratum, measurement]
+        score = center + self._of_person[measurement] * persons[measurement, patient] + own
         value = np.empty(len(score))
         order = np.argsort(measurement, kind="stable")
         edges = np.searchsorted(measurement[order], np.arange(len(self._scores) + 1))

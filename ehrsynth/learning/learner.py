@@ -8,16 +8,18 @@ from dataclasses import replace
 import numpy as np
 
 from ehrsynth.encoding import Timelines, encode
+from ehrsynth.encoding.union import UNION, unite
 from ehrsynth.learning.details import learn_family
 from ehrsynth.learning.disclosure import learn_disclosure
 from ehrsynth.learning.encounters import learn_trajectory
+from ehrsynth.learning.families import code_lift, slot_sizes
 from ehrsynth.learning.measurements import learn_measurements
 from ehrsynth.learning.person import learn_person
 from ehrsynth.learning.posterior import Posteriors
 from ehrsynth.learning.settings import LearningProgress, LearningSettings
 from ehrsynth.learning.sizes import Sizes, choose_sizes
 from ehrsynth.learning.times import learn_bins, learn_calendar
-from ehrsynth.learning.trajectory import Fitted, Problem, em, held_out, start_statistics
+from ehrsynth.learning.trajectory import Fitted, Problem, Spread, em, held_out, start_statistics
 from ehrsynth.learning.tree import within_visit_forest
 from ehrsynth.model import PatientModel
 from ehrsynth.probability.extra import learn_library
@@ -43,12 +45,13 @@ def learn(
     settings: LearningSettings | None = None,
     seed: int = 0,
     progress: Progress | None = None,
+    spread: Spread | None = None,
 ) -> PatientModel:
     """Learn a patient model from records.
 
     A Bayesian network of the person with a latent trajectory class; for each class an autoregressive hidden Markov
-    model of the visits (EM with exact expectations); given the states, the tables of every other family, the
-    measurements and the dates. Everything that is read from the data is a sum over patients.
+    model of the visits and the codes of all tables (EM with exact expectations); given the states, the measurements and
+    the dates. Everything that is read from the data is a sum over patients.
 
     Parameters
     ----------
@@ -58,6 +61,8 @@ def learn(
         Of the start of EM and of the validation fold. The same records, settings and seed make the same model.
     progress : callable, optional
         Called with a `LearningProgress` now and then.
+    spread : callable, optional
+        Where the expectations of EM are taken, nearly all of the time: see `ehrsynth.engines.spark.spread`.
 
     Raises
     ------
@@ -72,10 +77,11 @@ def learn(
         # Asked for at once, not after minutes of work.
         learn_library("pomegranate")
     tell(LearningProgress(stage="encoding", message="reading visits"))
-    timelines = encode(records, min_patients=settings.min_patients, max_visits=settings.max_visits)
-    notes = list(timelines.notes)
-    problem, sizes = _choose_problem(timelines, settings, seed, tell, notes)
-    fitted = _fit(problem, timelines, settings, stream(seed, "learning/start"), tell)
+    encoded = encode(records, min_patients=settings.min_patients, max_visits=settings.max_visits)
+    notes = list(encoded.notes)
+    timelines = unite(encoded)
+    problem, sizes = _choose_problem(timelines, settings, seed, tell, notes, spread)
+    fitted = _fit(problem, timelines, settings, stream(seed, "learning/start"), tell, spread)
     posteriors = Posteriors(problem, fitted.tables, timelines, settings.chunk_visits)
     trajectory = learn_trajectory(
         timelines, problem, fitted.tables, posteriors, min_patients=settings.min_patients, notes=notes
@@ -96,6 +102,7 @@ def learn(
             records["observation"],
             timelines,
             posteriors,
+            strata=problem.bins.strata,
             min_patients=settings.min_patients,
             generator=stream(seed, "learning/measurements"),
         )
@@ -104,24 +111,38 @@ def learn(
         numeric = np.zeros(timelines.families["observation"].n_codes, dtype=bool)
         numeric[measurements.code] = True
         blank = {"interpretation_code": numeric}
+    tell(LearningProgress(stage="details", message="sex and age"))
+    lift = code_lift(
+        posteriors,
+        fitted.tables.codes,
+        n_strata=len(problem.bins.strata),
+        n_sexes=len(problem.bins.strata.sexes),
+        n_truncated=problem.bins.n_truncated,
+        min_patients=settings.min_patients,
+    )
+    slots = slot_sizes(posteriors, problem.bins.n_slots) if problem.bins.n_slots else None
     families = []
-    for step, name in enumerate(timelines.families, start=1):
-        tell(LearningProgress(stage="details", step=step, steps=len(timelines.families), message=name))
+    start = 0
+    for step, (name, family) in enumerate(encoded.families.items(), start=1):
+        tell(LearningProgress(stage="details", step=step, steps=len(encoded.families), message=name))
+        stop = start + family.n_codes
         families.append(
             learn_family(
                 records[name],
-                timelines,
+                encoded,
                 name,
-                posteriors,
-                strata=problem.bins.strata,
-                own=fitted.tables.codes if name == "condition" else None,
-                zero_truncated=name == "condition" and problem.bins.zero_truncated,
+                tables=fitted.tables.codes.of(start, stop),
+                lift=lift[:, start:stop],
+                zero_truncated=problem.bins.n_truncated >= stop,
+                sizes=slots if name == "condition" else None,
                 min_patients=settings.min_patients,
                 blank=blank if name == "observation" else None,
             )
         )
+        start = stop
     calendar = learn_calendar(
         timelines,
+        problem.bins,
         reference_date=settings.reference_date,
         min_patients=settings.min_patients,
         notes=notes,
@@ -137,19 +158,29 @@ def learn(
         trajectory=trajectory,
         families=tuple(families),
         measurements=measurements,
-        disclosure=learn_disclosure(records, timelines, settings, notes),
+        disclosure=learn_disclosure(records, encoded, settings, notes),
     )
     tell(LearningProgress(stage="done", log_likelihood=fitted.log_likelihood[-1]))
     return model
 
 
 def _choose_problem(
-    timelines: Timelines, settings: LearningSettings, seed: int, tell: Progress, notes: list[str]
+    timelines: Timelines,
+    settings: LearningSettings,
+    seed: int,
+    tell: Progress,
+    notes: list[str],
+    spread: Spread | None,
 ) -> tuple[Problem, Sizes]:
     bins = learn_bins(timelines, settings.min_patients, notes)
-    conditions = timelines.families.get("condition")
-    n_codes = 0 if conditions is None else conditions.n_codes
-    parent = np.zeros(0, dtype=np.int32) if conditions is None else within_visit_forest(timelines, conditions)
+    union, conditions = timelines.families.get(UNION), timelines.families.get("condition")
+    n_codes = 0 if union is None else union.n_codes
+    n_conditions = 0 if conditions is None else conditions.n_codes
+    parent = (
+        np.zeros(0, dtype=np.int32)
+        if union is None
+        else within_visit_forest(timelines, union, n_conditions, slots=bins.n_slots > 0)
+    )
     n_strata = len(bins.strata)
     by_stratum = timelines.n_patients >= _STRATUM_PATIENTS
     problem = Problem(
@@ -169,7 +200,7 @@ def _choose_problem(
             transition_stratum=np.zeros(n_strata, dtype=np.int64),
         )
         quiet = replace(settings, iterations=min(settings.iterations, 12))
-        fitted = _fit(sized, rest, quiet, stream(seed, "learning/sizes"), _silent)
+        fitted = _fit(sized, rest, quiet, stream(seed, "learning/sizes"), _silent, spread)
         return held_out(sized, sized.chunks(held, settings.chunk_visits), fitted.tables)
 
     def report(step: int, steps: int, message: str, value: float | None) -> None:
@@ -185,6 +216,7 @@ def _fit(
     settings: LearningSettings,
     generator: np.random.Generator,
     tell: Progress,
+    spread: Spread | None,
 ) -> Fitted:
     chunks = problem.chunks(timelines, settings.chunk_visits)
     start = start_statistics(problem, timelines, chunks, generator)
@@ -192,7 +224,15 @@ def _fit(
     def report(iteration: int, likelihood: float) -> None:
         tell(LearningProgress(stage="trajectory", step=iteration, steps=settings.iterations, log_likelihood=likelihood))
 
-    return em(problem, chunks, start, iterations=settings.iterations, tolerance=settings.tolerance, report=report)
+    return em(
+        problem,
+        chunks,
+        start,
+        iterations=settings.iterations,
+        tolerance=settings.tolerance,
+        report=report,
+        spread=spread,
+    )
 
 
 def _provenance(

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from functools import reduce
+from functools import partial, reduce
 from operator import add
 
 import numpy as np
@@ -12,14 +13,19 @@ import numpy.typing as npt
 
 from ehrsynth.encoding import Timelines
 from ehrsynth.learning.binned import BinnedVisits, Bins, bin_visits
-from ehrsynth.learning.expectation import Weights, expectation, infer, log_emission
+from ehrsynth.learning.evidence import sum_by
+from ehrsynth.learning.expectation import Weights, emit, expectation, infer
 from ehrsynth.learning.layout import RowLayout
 from ehrsynth.learning.maximisation import Strengths, choose_strengths, log_prior, maximise
 from ehrsynth.learning.parameters import TrajectoryTables
 from ehrsynth.learning.start import start_states
 from ehrsynth.learning.statistics import TrajectoryStatistics
 
-__all__ = ["Fitted", "Problem", "em", "held_out", "start_statistics"]
+__all__ = ["Fitted", "Problem", "Spread", "em", "held_out", "start_statistics", "summed_here"]
+
+Total = Callable[[Callable[[BinnedVisits], TrajectoryStatistics]], TrajectoryStatistics]
+Spread = Callable[[Sequence[BinnedVisits]], AbstractContextManager[Total]]
+"""From chunks of patients to what applies a function to each of them, wherever they are, and adds up the results."""
 
 _WARM_UP = 3
 """Iterations after which the strengths of shrinkage are chosen for the last time."""
@@ -34,7 +40,7 @@ class Problem:
     bins : Bins
     layout : RowLayout
     parent : int32[C]
-        Within-visit forest of the conditions.
+        Within-visit forest of the codes.
     transition_stratum : int64[R]
     n_classes, n_states : int
     """
@@ -48,7 +54,7 @@ class Problem:
 
     def weights(self, tables: TrajectoryTables) -> Weights:
         """Turn tables into log-weights."""
-        return Weights.of(tables, self.layout, self.transition_stratum, self.bins.zero_truncated)
+        return Weights.of(tables, self.layout, self.transition_stratum)
 
     def chunks(self, timelines: Timelines, chunk_visits: int) -> list[BinnedVisits]:
         """Return the timelines in bins, chunk by chunk."""
@@ -96,9 +102,8 @@ def _hard_counts(problem: Problem, chunk: BinnedVisits, flat: npt.NDArray[np.int
     gamma = np.zeros((len(flat), g * k), dtype=np.float32)
     gamma[np.arange(len(flat)), flat] = chunk.visit_weight
     n_strata, n_matrices = len(problem.bins.strata), int(problem.transition_stratum.max()) + 1
-    initial = np.zeros((n_strata, g * k))
     first = chunk.offsets[:-1]
-    np.add.at(initial, chunk.stratum[first], gamma[first])
+    initial = sum_by(chunk.stratum[first], gamma[first], n_strata)
     going = np.ones(len(flat), dtype=bool)
     going[chunk.offsets[1:] - 1] = False
     left = np.flatnonzero(going)
@@ -109,9 +114,9 @@ def _hard_counts(problem: Problem, chunk: BinnedVisits, flat: npt.NDArray[np.int
     rows[: chunk.history.n_rows] = chunk.history.scatter(gamma)
     return TrajectoryStatistics(
         rows=rows,
-        unseen=np.zeros((chunk.history.n_rows, g * k)),
+        unseen=np.zeros((3, problem.layout.n_codes, g * k)),
+        ratio=gamma.sum(axis=0, dtype=np.float64) if problem.layout.n_slots else np.zeros(0),
         visits=gamma.sum(axis=0, dtype=np.float64),
-        unseen_visits=np.zeros(g * k),
         initial=initial,
         transition=transition,
         log_likelihood=0.0,
@@ -127,6 +132,7 @@ def em(
     iterations: int,
     tolerance: float,
     report: Callable[[int, float], None] | None = None,
+    spread: Spread | None = None,
 ) -> Fitted:
     """Climb from the tables of `start`.
 
@@ -141,14 +147,34 @@ def em(
     tolerance : float
         Stop when the objective improves by less than this part of the log-likelihood.
     report : callable (iteration from 1, log-likelihood by patient), optional
+    spread : callable, optional
+        Where the expectations are taken; default: in this process.
     """
+    with (spread or summed_here)(chunks) as total:
+        return _climb(problem, total, start, iterations, tolerance, report)
+
+
+@contextmanager
+def summed_here(chunks: Sequence[BinnedVisits]) -> Iterator[Total]:
+    """Give what adds up a function of all `chunks` in this process."""
+    yield lambda function: reduce(add, map(function, chunks))
+
+
+def _climb(
+    problem: Problem,
+    total: Total,
+    start: TrajectoryStatistics,
+    iterations: int,
+    tolerance: float,
+    report: Callable[[int, float], None] | None,
+) -> Fitted:
     strengths = choose_strengths(start, problem.layout, problem.parent, Strengths())
     tables = maximise(start, problem.layout, problem.parent, strengths)
     objective: list[float] = []
     likelihood: list[float] = []
     for iteration in range(1, iterations + 1):
         weights = problem.weights(tables)
-        statistics = total(expectation(chunk, weights) for chunk in chunks)
+        statistics = total(partial(expectation, weights=weights))
         likelihood.append(statistics.log_likelihood / statistics.patients)
         prior = log_prior(tables, statistics, problem.layout, strengths)
         objective.append(likelihood[-1] + prior / statistics.patients)
@@ -162,17 +188,12 @@ def em(
     return Fitted(tables=tables, strengths=strengths, log_likelihood=tuple(likelihood), objective=tuple(objective))
 
 
-def total(parts: Iterable[TrajectoryStatistics]) -> TrajectoryStatistics:
-    """Return the sum of the statistics of disjoint sets of patients."""
-    return reduce(add, parts)
-
-
 def held_out(problem: Problem, chunks: Sequence[BinnedVisits], tables: TrajectoryTables) -> float:
     """Return the log-likelihood by patient of patients not learned from."""
     weights = problem.weights(tables)
     likelihood = patients = 0.0
     for chunk in chunks:
-        emission, _ = log_emission(chunk, weights)
+        emission = emit(chunk, weights).log
         likelihood += float(infer(chunk, weights, emission).log_likelihood @ chunk.weight)
         patients += float(chunk.weight.sum())
     return likelihood / patients

@@ -29,9 +29,6 @@ CAUSE_OF_DEATH = "69453-9"
 PANEL = "https://ehrsynth.example/panel"
 """Our exporter keeps the key of a panel under this system; other panels are known by the resource's id."""
 
-DERIVED_REPORT = "https://ehrsynth.example/derived_report"
-"""Our exporter names reports so whose results no panel of the records holds together: notes, results at one time."""
-
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}").fullmatch
 _CATEGORIES = (
     "laboratory",
@@ -110,7 +107,10 @@ def _category(found: Found, code: dict[str, Any]) -> str:
 
 def _components(found: Found) -> Iterator[tuple[str, dict[str, Any]]]:
     """The rows of the components. What only fills the place of the other half of a panel is none."""
-    components = dicts(found.body.get("component"))
+    # Our exporter derives what oxygen was inhaled: no row is behind it.
+    components = [
+        one for one in dicts(found.body.get("component")) if not str(one.get("id", "")).startswith("derived-")
+    ]
     named = any(_UUID(str(component.get("id", ""))) for component in components)
     taken: set[str] = set()
     for component in components:
@@ -191,8 +191,6 @@ def _shown(value: dict[str, Any]) -> str | None:
 
 def diagnostic_report(found: Found) -> Iterator[Row]:
     """A DiagnosticReport: which observations belong together. It has no row of its own."""
-    if identifier_of(found.body, system=DERIVED_REPORT) is not None:
-        return
     panel = identifier_of(found.body, system=PANEL) or found.key
     for result in dicts(found.body.get("result")):
         key = found.link(result, "Observation")

@@ -136,7 +136,7 @@ def _load(connection: Any, table: TableSchema, where: tuple[str, str], loaded: L
         for name in sorted(set(actual) - set(table.names)):
             findings.add("unknown-column", f"{table.name}.{name}", shown)
         integers = [name for name in columns if table[name].type == "integer"]
-        if integers:
+        if integers and loaded.rows[table.name]:
             _count_bad(connection, table, integers, {name: _name(actual[name]) for name in integers}, reading, loaded)
     except duckdb.Error as error:
         findings.add("unreadable-file", table.name, f"{shown}: {str(error).splitlines()[0][:200]}")

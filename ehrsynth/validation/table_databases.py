@@ -60,8 +60,7 @@ def _duckdb_batches(path: Path, table: str, rows: int) -> Iterator[dict[str, pa.
     import duckdb
 
     with duckdb.connect(str(path), read_only=True) as connection:
-        connection.execute(f"SELECT * FROM {quoted(table)}")
-        reader: Any = connection.to_arrow_reader(rows)
+        reader: Any = connection.sql(f"SELECT * FROM {quoted(table)}").to_arrow_reader(rows)
         names = [name.lower() for name in reader.schema.names]
         yield {name: pa.array([], kind) for name, kind in zip(names, reader.schema.types, strict=True)}
         for batch in reader:

@@ -28,16 +28,19 @@ from typing import Any
 from ehrsynth import resources, terminology
 from ehrsynth.records import Records
 
-__all__ = ["DERIVED", "carried", "read_back"]
+__all__ = ["DERIVED", "DERIVED_BESIDE", "carried", "read_back"]
 
 DERIVED = frozenset(
     (
-        *("CarePlan", "CareTeam", "Claim", "DocumentReference", "ExplanationOfBenefit", "Goal"),
+        *("CarePlan", "CareTeam", "Claim", "DocumentReference", "Endpoint", "ExplanationOfBenefit", "Goal"),
         *("MedicationAdministration", "MedicationDispense", "Provenance", "QuestionnaireResponse", "RelatedPerson"),
         *("ServiceRequest", "Specimen"),
     )
 )
 """The types that the exporter derives from the tables: no table is for them, so reading sets them aside and says so."""
+
+DERIVED_BESIDE = frozenset(("DiagnosticReport", "Immunization", "Observation"))
+"""The types of which some resources are derived beside rows; an identifier says which, and reading sets those aside."""
 
 _NOT_CARRIED = {
     "patient": ("record_start_date", "record_end_date"),

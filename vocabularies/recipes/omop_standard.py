@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import gzip
+import io
 import re
+import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -17,6 +19,9 @@ if TYPE_CHECKING:
 __all__ = ["omop_vocabulary"]
 
 _HCPCS = "http://www.cms.gov/Medicare/Coding/HCPCSReleaseCodeSets"
+ALLERGY = "urn:ehrsynth:allergy-to"
+"""System of substances as what somebody is allergic to."""
+
 # Vocabularies of which a code's own concept may be the standard one.
 _OWN = {
     "CVX": CVX,
@@ -50,8 +55,60 @@ _HAND = (
     ("8863", "Skilled Nursing Facility", "Visit", "CMS Place of Service", "Visit", "S", "31"),
     ("8546", "Hospice", "Visit", "CMS Place of Service", "Visit", "S", "34"),
     ("8615", "Assisted Living Facility", "Visit", "CMS Place of Service", "Visit", "S", "13"),
+    ("4171756", "<", "Meas Value Operator", "SNOMED", "Qualifier Value", "S", ""),
+    ("4171754", "<=", "Meas Value Operator", "SNOMED", "Qualifier Value", "S", ""),
+    ("4171755", ">=", "Meas Value Operator", "SNOMED", "Qualifier Value", "S", ""),
+    ("4172704", ">", "Meas Value Operator", "SNOMED", "Qualifier Value", "S", ""),
     ("44818668", "US dollar", "Currency", "Currency", "Currency", "S", "USD"),
 )
+
+
+# Ingredients of new drugs that the data sets do not have.
+_INGREDIENTS = {
+    "43013024": ("apixaban", "1364430"),
+    "40241331": ("rivaroxaban", "1114195"),
+    "40228152": ("dabigatran etexilate", "1037042"),
+    "45774751": ("empagliflozin", "1545653"),
+    "44785829": ("dapagliflozin", "1488564"),
+    "45774435": ("dulaglutide", "1551291"),
+    "793143": ("semaglutide", "1991302"),
+    "1502905": ("insulin glargine", "274783"),
+    "1567198": ("insulin aspart, human", "51428"),
+    "715939": ("escitalopram", "321988"),
+}
+# OMOP writes some units otherwise than UCUM: as UCUM has it, as OMOP has it.
+_UNITS = {
+    "U/L": "[U]/L",
+    "U/mL": "[U]/mL",
+    "[IU]/L": "[iU]/L",
+    "[IU]/mL": "[iU]/mL",
+    "[pH]": "pH",
+    "m[IU]/L": "10*-3.[iU]/L",
+    "m[IU]/mL": "10*-3.[iU]/mL",
+    "mU/L": "10*-3.[U]/L",
+    "mU/mL": "10*-3.[U]/mL",
+    "u[IU]/mL": "10*-6.[iU]/mL",
+    "mL/min/{1.73_m2}": "mL/min/(173.10*-2.m2)",
+    "{score}": "[score]",
+}
+_SPECIMEN = "4048506"
+_CHECKS = "riab/libs/DataQualityDashboard/inst/csv/OMOP_CDMv5.4_Concept_Level.csv"
+_WHEEL = "rabbit_in_a_blender-0.0.74-py3-none-any.whl"
+# Allergies as OMOP has them, by the substances of the code system snomed.
+_ALLERGIES = {
+    "762952008": "Allergy to peanuts",
+    "102263004": "Allergy to eggs",
+    "735029006": "Shellfish allergy",
+    "227037002": "Allergy to fish",
+    "3718001": "Allergy to dairy product",
+    "256277009": "Allergy to grass pollen",
+    "782576004": "Allergy to tree pollen",
+    "264287008": "Allergy to animal dander",
+    "111088007": "Latex allergy",
+    "288328004": "Allergy to bee venom",
+    "764146007": "Drug allergy",
+    "387406002": "Drug allergy",
+}
 
 
 class _Concept(NamedTuple):
@@ -70,10 +127,16 @@ def omop_vocabulary(sources: Sources) -> dict[str, Rows]:
     A code's standard concept is, in this order: its own concept where that is standard; what an ETL of a public data
     set mapped it to; the standard SNOMED concept of the same name; for ICD-10-CM, what the ICD-9-CM codes that the
     equivalence map leads to it were mapped to, if they agree. Drugs without a concept of their own take that of their
-    only ingredient. Codes and names of SNOMED CT are left out.
+    first ingredient. Codes and names of SNOMED CT are left out.
     """
     concepts = {one.concept_id: one for one in _concepts(sources.vocab("omop_concepts.csv.gz"))}
     concepts |= {row[0]: _Concept(*row) for row in _HAND}
+    for new, (name, rxcui) in _INGREDIENTS.items():
+        concepts.setdefault(new, _Concept(new, name, "Drug", "RxNorm", "Ingredient", "S", rxcui))
+    named = _named_by_checks(sources.download(_WHEEL))
+    for code, title in _pairs(sources.here / "code_systems/loinc/codes.csv.gz", "code", "display"):
+        if (hit := named.get(title.lower())) and hit not in concepts:
+            concepts[hit] = _Concept(hit, title, "Measurement", "LOINC", "Lab Test", "S", code)
     by_code = {(one.vocabulary_id, one.concept_code): one for one in concepts.values()}
     titles = dict(_pairs(sources.here / "code_systems/icd10cm/codes.csv.gz", "code", "display"))
     found: dict[tuple[str, str], tuple[str, str, str, str]] = {}
@@ -83,20 +146,28 @@ def omop_vocabulary(sources: Sources) -> dict[str, Rows]:
                 if vocabulary == "HCPCS" and one.concept_code.startswith("D"):
                     continue  # the American Dental Association's
                 found[system, one.concept_code] = (one.concept_id, one.concept_id, one.domain_id, "mapped")
+    for written, theirs in _UNITS.items():
+        one = by_code["UCUM", theirs]
+        found.setdefault((UCUM, written), (one.concept_id, one.concept_id, "Unit", "mapped"))
     listed = dict(_pairs(sources.here / "code_systems/snomed/codes.csv", "code", "display"))
     for code in listed:
         own = by_code.get(("SNOMED", code))
         if own and own.standard_concept == "S" and own.domain_id in _DOMAINS:
             found[SNOMED, code] = (own.concept_id, own.concept_id, own.domain_id, "mapped")
+    snomed = {one.concept_name: one for one in concepts.values() if one.vocabulary_id == "SNOMED"}
+    for substance, allergy in _ALLERGIES.items():
+        found[ALLERGY, substance] = ("", snomed[allergy].concept_id, "Observation", "mapped")
     for key, value in _diagnoses(sources, concepts, titles).items():
         found.setdefault(key, value)
-    ingredients = {one.concept_name.lower(): one for one in concepts.values() if _is_ingredient(one)}
+    ingredients = {
+        re.sub(r"[(),]", " ", one.concept_name.lower()): one for one in concepts.values() if _is_ingredient(one)
+    }
     found |= {key: value for key, value in _drugs(sources, concepts, by_code, ingredients).items() if key not in found}
     # Of a code's own id that no data set describes, the code says all there is.
     used = {one for row in found.values() for one in row[:2] if one in concepts or one == row[1]}
     used |= {one.concept_id for one in concepts.values() if one.vocabulary_id in _FIXED} | {row[0] for row in _HAND}
     hand = _read(sources.here / "concept_maps/omop_vocabulary/broader.csv")
-    used |= {row["target_code"] for row in hand}
+    used |= {row["target_code"] for row in hand} | {_SPECIMEN}
     parts: list[tuple[str, str]] = [
         (one.concept_id, part.concept_id)
         for one in concepts.values()
@@ -183,7 +254,8 @@ def _drugs(
         if own is not None and own.standard_concept == "S":
             continue
         parts = _parts(name, ingredients)
-        if len(parts) == 1:
+        if parts:
+            # Of several the first: it is an ancestor of the drug too.
             found[RXNORM, code] = ("", parts[0].concept_id, "Drug", "broader")
     packages = dict(_pairs(sources.here / "concept_maps/ndc_to_rxnorm/map.csv.gz", "source_code", "target_code"))
     for one in concepts.values():
@@ -193,25 +265,34 @@ def _drugs(
     return found
 
 
+def _named_by_checks(wheel: Path) -> dict[str, str]:
+    """Concept ids of measurements by name, as the dashboard's list of plausible units gives them."""
+    with zipfile.ZipFile(wheel) as file:
+        text = file.read(_CHECKS).decode("utf-8-sig")
+    rows = csv.DictReader(io.StringIO(text, newline=""))
+    return {row["conceptName"].lower(): row["conceptId"] for row in rows if row["cdmTableName"] == "MEASUREMENT"}
+
+
 def _is_ingredient(one: _Concept) -> bool:
     return one.vocabulary_id == "RxNorm" and one.concept_class_id == "Ingredient" and one.standard_concept == "S"
 
 
 def _parts(name: str, ingredients: Mapping[str, _Concept]) -> list[_Concept]:
-    """Return the ingredients of a drug by its name; empty unless all are known."""
-    text = re.sub(r"\[.*?\]|\{|\}", " ", name.lower())
-    text = re.sub(r"^\s*(\d+ (hr|actuat|ml|mg)|\d+(\.\d+)? ml)\s+", "", text)
+    """Return the ingredients of a drug that are known, by its name: in each part the longest name of one."""
+    text = re.sub(r"\[.*?\]|[{}(),]", " ", name.lower())
     found: list[_Concept] = []
     for part in text.split(" / "):
-        words = re.split(r"\s\d", f"{part.strip()} ")[0].split()
-        hit = next(
-            (ingredients[" ".join(words[:n])] for n in range(len(words), 0, -1) if " ".join(words[:n]) in ingredients),
-            None,
-        )
-        if hit is None:
-            return []
-        if hit not in found:
-            found.append(hit)
+        words = part.split()
+        spans = [(first, last) for first in range(len(words)) for last in range(first + 1, len(words) + 1)]
+        hits = [
+            (last - first, -first, ingredients[" ".join(words[first:last])])
+            for first, last in spans
+            if last - first <= 6 and " ".join(words[first:last]) in ingredients
+        ]
+        if hits:
+            best = max(hits, key=lambda hit: hit[:2])[2]
+            if best not in found:
+                found.append(best)
     return found
 
 

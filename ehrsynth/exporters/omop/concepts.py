@@ -10,7 +10,10 @@ from typing import NamedTuple
 from ehrsynth.exporters.omop.athena import Athena
 from ehrsynth.terminology import CVX, ICD9CM, ICD10CM, LOINC, NDC, RXNORM, UCUM, library
 
-__all__ = ["Code", "Concept", "ConceptIds", "Target", "local_id", "source_concept"]
+__all__ = ["ALLERGY", "Code", "Concept", "ConceptIds", "Target", "local_id", "source_concept"]
+
+ALLERGY = "urn:ehrsynth:allergy-to"
+"""System of the packaged map for substances as what somebody is allergic to."""
 
 LOCAL = 2_000_000_000
 """Concept ids above are the sources' own (OMOP's convention)."""
@@ -20,6 +23,9 @@ _SYSTEMS = ("icd10cm", "icd9cm", "rxnorm", "loinc", "cvx", "snomed", "ccsr", "cd
 _ROOM, _VALUES = 1_000_000, 500_000
 # Codes that no shipped system lists: 47 bits of a hash, above all that fits into 32 bits.
 _FAR, _HASH_BITS = 1 << 33, 47
+
+# Systems of which a longer code is a child of the shorter one it begins with.
+_HIERARCHIES = {ICD10CM: "icd10cm", "http://www.cms.gov/Medicare/Coding/ICD10": "icd10pcs"}
 
 _DOMAINS = {ICD10CM: "Condition", ICD9CM: "Condition", RXNORM: "Drug", CVX: "Drug", NDC: "Drug", LOINC: "Measurement"}
 # Identifiers of vocabularies have room for so many characters.
@@ -88,8 +94,8 @@ class ConceptIds:
 
     def _packaged(self, code: Code) -> Target:
         source, standard, domain, relation = _shipped_map().get((code.system, code.code), (0, 0, "", "none"))
-        if not standard and code.system == ICD10CM:
-            standard, domain = _broader(code.code)
+        if not standard and code.system in _HIERARCHIES:
+            standard, domain = _broader(code.system, code.code)
             relation = "broader" if standard else "none"
         if code.role == "value" and domain != "Meas Value":
             # The value of a measurement has to be of one domain; a concept of our own is of it.
@@ -182,20 +188,20 @@ def _shipped_map() -> dict[tuple[str, str], tuple[int, int, str, str]]:
 
 
 @lru_cache(maxsize=1)
-def _beginnings() -> dict[str, tuple[int, str]]:
+def _beginnings() -> dict[tuple[str, str], tuple[int, str]]:
     rows = library.concept_map("omop_vocabulary").table("broader").to_pylist()
-    return {row["source_code"]: (int(row["target_code"]), row["domain"]) for row in rows}
+    return {(row["source_system"], row["source_code"]): (int(row["target_code"]), row["domain"]) for row in rows}
 
 
-def _broader(code: str) -> tuple[int, str]:
-    """The concept of the nearest ancestor of an ICD-10-CM code that has one, by the beginning of the code."""
-    exact, by_hand = _shipped_map(), _beginnings()
+def _broader(system: str, code: str) -> tuple[int, str]:
+    """The concept of the nearest ancestor of an ICD code that has one, by the beginning of the code."""
+    exact, by_hand, name = _shipped_map(), _beginnings(), _HIERARCHIES[system]
     for stop in range(len(code), 0, -1):
         part = code[:stop].rstrip(".")
-        if part in by_hand:
-            return by_hand[part]
+        if (name, part) in by_hand:
+            return by_hand[name, part]
         # Only whole categories are ancestors; shorter beginnings are stated by hand.
-        if stop < len(code) and len(part) >= 3 and (hit := exact.get((ICD10CM, part))) is not None:
+        if stop < len(code) and len(part) >= 3 and (hit := exact.get((system, part))) is not None:
             return hit[1], hit[2]
     return 0, ""
 

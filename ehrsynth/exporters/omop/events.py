@@ -7,14 +7,29 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from ehrsynth.errors import OutputError
 from ehrsynth.exporters.omop.block import Block, Coded, Ints, Mask, Sheet, at, facts, flat, look_up, positions
 
-__all__ = ["Visits", "conditions", "devices", "drugs", "observations", "procedures", "vaccines", "visits"]
+__all__ = [
+    "ABSENT",
+    "Event",
+    "Visits",
+    "conditions",
+    "dates",
+    "days",
+    "devices",
+    "done",
+    "drugs",
+    "opened",
+    "procedures",
+    "sheets",
+    "timed",
+    "vaccines",
+    "visits",
+]
 
 DAY = 86_400
 ABSENT = np.iinfo(np.int64).min
@@ -65,13 +80,13 @@ def dates(values: Ints) -> pa.Array:
     return pa.array(np.where(absent, 0, values).astype(np.int32), mask=absent).cast(pa.date32())
 
 
-def _timed(rows: pa.Table, column: str) -> pa.Array:
+def timed(rows: pa.Table, column: str) -> pa.Array:
     """The times of a column where the time of day is known."""
     known = pc.not_equal(pc.fill_null(flat(rows["time_precision"].cast(pa.string())), "second"), "day")
     return pc.if_else(known, flat(rows[column]), None)
 
 
-def _done(rows: pa.Table, *columns: str) -> Mask:
+def done(rows: pa.Table, *columns: str) -> Mask:
     """Whether what a row tells has happened."""
     not_done = pa.array(facts()["not_done"], pa.string())
     bad = [flat(pc.is_in(rows[name].cast(pa.string()), value_set=not_done)) for name in columns]
@@ -85,19 +100,22 @@ def visits(block: Block) -> Visits:
     Raises
     ------
     OutputError
-        The records have an order and no dates.
+        No encounter has a date: the records only have an order.
     """
     rows, known = block.records["encounter"], facts()
     start, end = days(rows["start_datetime"]), days(rows["end_datetime"])
-    if (start == ABSENT).any():
+    dated = start != ABSENT
+    if len(dated) and not dated.any():
         raise OutputError(
-            "The encounter has no start: OMOP has no place for records that only have an order.",
+            "The encounters have no start: OMOP has no place for records that only have an order.",
             table="encounter",
-            row=int(np.argmax(start == ABSENT)) + 1,
+            row=1,
             column="start_datetime",
         )
-    done = _done(rows, "status")
-    block.used.drop("encounter that did not take place", int((~done).sum()))
+    took_place = done(rows, "status")
+    block.used.drop("encounter that did not take place", int((~took_place).sum()))
+    block.used.drop("encounter without a date", int((took_place & ~dated).sum()))
+    took_place = took_place & dated
     person = positions(rows["patient_id"], block.persons)
     last = np.maximum(np.where(end == ABSENT, start, end), start)
     kind = look_up(rows["encounter_class"], known["encounter_class"], 0)
@@ -112,33 +130,40 @@ def visits(block: Block) -> Visits:
         columns={
             "visit_concept_id": kind,
             "visit_start_date": dates(start),
-            "visit_start_datetime": _timed(rows, "start_datetime"),
+            "visit_start_datetime": timed(rows, "start_datetime"),
             "visit_end_date": dates(last),
-            "visit_end_datetime": _timed(rows, "end_datetime"),
+            "visit_end_datetime": pc.coalesce(timed(rows, "end_datetime"), timed(rows, "start_datetime")),
             "visit_type_concept_id": np.full(len(person), known["type"]["encounter"]),
             "provider_id": at(positions(rows["practitioner_id"], block.providers)),
             "care_site_id": at(positions(rows["organization_id"], block.care_sites)),
             "visit_source_value": flat(rows["encounter_class"].cast(pa.string())),
             "visit_source_concept_id": np.zeros(len(person), np.int64),
             "admitted_from_concept_id": admitted,
-            "admitted_from_source_value": flat(rows["admit_source_code"].cast(pa.string())),
+            "admitted_from_source_value": _worded(rows["admit_source_code"], known["admit_words"]),
             "discharged_to_concept_id": discharged,
-            "discharged_to_source_value": flat(rows["discharge_disposition_code"].cast(pa.string())),
+            "discharged_to_source_value": _worded(rows["discharge_disposition_code"], known["discharge_words"]),
         },
     )
-    order = np.argsort(person[done], kind="stable")
-    kept = np.flatnonzero(done)[order]
+    order = np.argsort(person[took_place], kind="stable")
+    kept = np.flatnonzero(took_place)[order]
     return Visits(
         keys=flat(rows["encounter_id"]).take(pa.array(kept)),
         first_day=start[kept],
         last_day=last[kept],
         base=block.row_ids("visit_occurrence", 1)[0].as_py(),
-        sheet=sheet.keep(done),
+        sheet=sheet.keep(took_place),
     )
 
 
+def _worded(codes: pa.ChunkedArray, words: Mapping[str, str]) -> pa.Array:
+    """Codes as sources write them, where no concept of a place says the same (who died went nowhere)."""
+    texts = flat(codes.cast(pa.string()))
+    found = pc.index_in(texts, value_set=pa.array(list(words), pa.string()))
+    return pc.coalesce(pa.array(list(words.values()), pa.string()).take(found), texts)
+
+
 @dataclass(frozen=True, kw_only=True)
-class _Event:
+class Event:
     """What all events have: rows, whose, which visit, the code."""
 
     rows: pa.Table
@@ -158,10 +183,10 @@ class _Event:
         return np.where(there, first[at_visit], ABSENT), np.where(there, last[at_visit], ABSENT)
 
 
-def _event(block: Block, seen: Visits, name: str, domain: str) -> _Event:
+def opened(block: Block, seen: Visits, name: str, domain: str) -> Event:
     rows = block.records[name]
     visit = positions(rows["encounter_id"], seen.keys)
-    return _Event(
+    return Event(
         rows=rows,
         person=positions(rows["patient_id"], block.persons),
         visit=visit,
@@ -177,9 +202,9 @@ def _event(block: Block, seen: Visits, name: str, domain: str) -> _Event:
     )
 
 
-def _sheets(
+def sheets(
     block: Block,
-    event: _Event,
+    event: Event,
     start: Ints,
     columns: Mapping[str, Mapping[str, Any]],
     keep: Mask,
@@ -241,7 +266,7 @@ def conditions(block: Block, seen: Visits) -> list[Sheet]:
 
     A condition of a visit starts on its first day if that lies near the visit, else when it was recorded.
     """
-    event = _event(block, seen, "condition", "Condition")
+    event = opened(block, seen, "condition", "Condition")
     rows, known = event.rows, facts()
     onset, recorded, end = (days(rows[name]) for name in ("onset_date", "recorded_date", "abatement_date"))
     first, last = event.visit_day
@@ -260,15 +285,13 @@ def conditions(block: Block, seen: Visits) -> list[Sheet]:
         "condition_status_concept_id": status,
         "condition_status_source_value": rank.cast(pa.string()),
     }
-    keep = _done(rows, "verification_status")
-    return _sheets(
-        block, event, start, {"Condition": own, "Observation": {}}, keep, kind=kinds, routes=("Observation",)
-    )
+    keep = done(rows, "verification_status")
+    return sheets(block, event, start, {"Condition": own, "Observation": {}}, keep, kind=kinds, routes=("Observation",))
 
 
 def drugs(block: Block, seen: Visits) -> list[Sheet]:
     """Return drug_exposure of orders: to the last day of use, else as long as the supply, else the first day."""
-    event = _event(block, seen, "medication_request", "Drug")
+    event = opened(block, seen, "medication_request", "Drug")
     rows = event.rows
     first, _ = event.visit_day
     start = days(rows["start_date"])
@@ -278,12 +301,14 @@ def drugs(block: Block, seen: Visits) -> list[Sheet]:
     lasts = pc.fill_null(supply, 0).to_numpy()
     end = days(rows["end_date"])
     end = np.maximum(np.where(end == ABSENT, start + np.maximum(lasts - 1, 0), end), start)
-    authored = pc.if_else(pa.array(days(rows["authored_datetime"]) == start), _timed(rows, "authored_datetime"), None)
+    authored = pc.if_else(pa.array(days(rows["authored_datetime"]) == start), timed(rows, "authored_datetime"), None)
     route = block.coded(rows, "route", domain="Route")
     stopped = pc.if_else(pc.equal(flat(rows["status"].cast(pa.string())), "stopped"), "stopped", None)
     own = {
         "_time": authored,
         "drug_exposure_end_date": dates(end),
+        # Midnight of the only day would lie before the hour of its begin.
+        "drug_exposure_end_datetime": pc.if_else(pa.array(end == start), authored, None),
         "stop_reason": stopped,
         "refills": flat(rows["refills"]),
         "quantity": flat(rows["quantity"]),
@@ -294,36 +319,37 @@ def drugs(block: Block, seen: Visits) -> list[Sheet]:
         "dose_unit_source_value": pc.utf8_slice_codeunits(flat(rows["dose_unit"].cast(pa.string())), 0, 50),
     }
     kind = facts()["type"]["prescription"]
-    return _sheets(block, event, start, {"Drug": own}, _done(rows, "status"), kind=kind)
+    return sheets(block, event, start, {"Drug": own}, done(rows, "status"), kind=kind)
 
 
 def vaccines(block: Block, seen: Visits) -> list[Sheet]:
     """Return drug_exposure of immunizations that were given."""
-    event = _event(block, seen, "immunization", "Drug")
+    event = opened(block, seen, "immunization", "Drug")
     rows = event.rows
     start = days(rows["occurrence_datetime"])
     own = {
-        "_time": _timed(rows, "occurrence_datetime"),
+        "_time": timed(rows, "occurrence_datetime"),
         "drug_exposure_end_date": dates(start),
+        "drug_exposure_end_datetime": timed(rows, "occurrence_datetime"),
         "lot_number": pc.utf8_slice_codeunits(flat(rows["lot_number"]), 0, 50),
     }
     kind = facts()["type"]["administration"]
-    return _sheets(block, event, start, {"Drug": own}, _done(rows, "status"), kind=kind)
+    return sheets(block, event, start, {"Drug": own}, done(rows, "status"), kind=kind)
 
 
 def procedures(block: Block, seen: Visits) -> list[Sheet]:
     """Return procedure_occurrence of procedures that were done, and those that OMOP calls otherwise in its tables."""
-    event = _event(block, seen, "procedure", "Procedure")
+    event = opened(block, seen, "procedure", "Procedure")
     rows = event.rows
     first, _ = event.visit_day
     start, end = days(rows["start_datetime"]), days(rows["end_datetime"])
     start = np.where(start == ABSENT, first, start)
-    time = _timed(rows, "start_datetime")
+    time = timed(rows, "start_datetime")
     quantity = pc.round(flat(rows["quantity"])).cast(pa.int64())
     own = {
         "_time": time,
         "procedure_end_date": dates(end),
-        "procedure_end_datetime": _timed(rows, "end_datetime"),
+        "procedure_end_datetime": timed(rows, "end_datetime"),
         "quantity": quantity,
     }
     ended = dates(np.where(end == ABSENT, start, end))
@@ -336,103 +362,21 @@ def procedures(block: Block, seen: Visits) -> list[Sheet]:
     }
     routes = ("Observation", "Measurement", "Drug", "Device")
     kind = facts()["type"]["default"]
-    return _sheets(block, event, start, other, _done(rows, "status"), kind=kind, routes=routes)
+    return sheets(block, event, start, other, done(rows, "status"), kind=kind, routes=routes)
 
 
 def devices(block: Block, seen: Visits) -> list[Sheet]:
     """Return device_exposure."""
-    event = _event(block, seen, "device", "Device")
+    event = opened(block, seen, "device", "Device")
     rows = event.rows
     first, _ = event.visit_day
     start, end = days(rows["start_datetime"]), days(rows["end_datetime"])
     start = np.where(start == ABSENT, first, start)
     own = {
-        "_time": _timed(rows, "start_datetime"),
+        "_time": timed(rows, "start_datetime"),
         "device_exposure_end_date": dates(end),
-        "device_exposure_end_datetime": _timed(rows, "end_datetime"),
+        "device_exposure_end_datetime": timed(rows, "end_datetime"),
         "unique_device_id": pc.utf8_slice_codeunits(flat(rows["unique_device_id"]), 0, 255),
         "quantity": pc.round(flat(rows["quantity"])).cast(pa.int64()),
     }
-    return _sheets(block, event, start, {"Device": own}, _done(rows, "status"), kind=facts()["type"]["default"])
-
-
-def observations(block: Block, seen: Visits) -> list[Sheet]:
-    """Return measurement and observation.
-
-    A row goes by its concept's domain; one without a concept is a measurement if it is of the laboratory or a vital
-    sign. What it says is a number with comparator and unit, a concept, or text.
-    """
-    event = _event(block, seen, "observation", "Observation")
-    rows, known = event.rows, facts()["type"]
-    first, _ = event.visit_day
-    start = days(rows["effective_datetime"])
-    start = np.where(start == ABSENT, first, start)
-    category = flat(rows["category"].cast(pa.string()))
-    measured = pc.is_in(category, value_set=pa.array(["laboratory", "vital-signs"])).to_numpy(zero_copy_only=False)
-    unmapped = np.array([*(not target.standard for target in event.coded.targets), False])[event.coded.index]
-    is_measurement = event.coded.in_domain("Measurement") | (unmapped & measured)
-    kinds = np.select(
-        [
-            pc.equal(category, name).to_numpy(zero_copy_only=False)
-            for name in ("laboratory", "vital-signs", "exam", "survey", "social-history")
-        ],
-        [known["laboratory"], known["examination"], known["examination"], known["survey"], known["survey"]],
-        known["default"],
-    )
-    keep = _done(rows, "status")
-    dated = start != ABSENT
-    block.used.drop("observation without a date", int((keep & ~dated).sum()))
-    block.used.drop("observation that did not happen", int((~keep).sum()))
-    block.used.concepts |= {int(one) for one in np.unique(kinds)}
-    unit = flat(rows["value_unit"].cast(pa.string())).dictionary_encode()
-    unit_ids = pa.array(block.concepts.units(unit.dictionary.to_pylist()), pa.int64())
-    block.used.concepts |= {one for one in unit_ids.to_pylist() if one is not None}
-    comparator = look_up(rows["value_comparator"], facts()["comparator"], None)
-    block.used.concepts |= {one for one in pc.unique(comparator).to_pylist() if one is not None}
-    texts = flat(rows["value_text"].cast(pa.string()))
-    found = []
-    for table, mask in (("measurement", is_measurement), ("observation", ~is_measurement)):
-        here = mask & keep & dated
-        if not here.any():
-            continue
-        value = _values(block, rows, here, "value" if table == "measurement" else "")
-        columns: dict[str, Any] = {
-            **{name: one for name, one in event.base.items() if one is not None and name[0] != "_"},
-            f"{table}_concept_id": event.coded.standard_ids,
-            f"{table}_source_concept_id": event.coded.source_ids,
-            f"{table}_source_value": event.coded.texts,
-            f"{table}_type_concept_id": kinds,
-            f"{table}_date": dates(start),
-            f"{table}_datetime": _timed(rows, "effective_datetime"),
-            "value_as_number": flat(rows["value_number"]),
-            "value_as_concept_id": value["ids"],
-            "unit_concept_id": unit_ids.take(unit.indices),
-            "unit_source_value": pc.utf8_slice_codeunits(flat(rows["value_unit"].cast(pa.string())), 0, 50),
-            "value_source_value": pc.coalesce(value["texts"], pc.utf8_slice_codeunits(texts, 0, 50)),
-        }
-        if table == "measurement":
-            columns |= {
-                "operator_concept_id": comparator,
-                "range_low": flat(rows["reference_low"]),
-                "range_high": flat(rows["reference_high"]),
-            }
-        else:
-            columns |= {"value_as_string": pc.utf8_slice_codeunits(texts, 0, 60)}
-        block.used.count(table, event.coded, here)
-        found.append(Sheet(table=table, person=event.person, columns=columns).keep(here))
-    return found
-
-
-def _values(block: Block, rows: pa.Table, here: npt.NDArray[np.bool_], role: str) -> dict[str, pa.Array]:
-    """The concepts of coded values, standard ones or our own, and their texts, for the rows that are `here`."""
-    empty: list[str | None] = [None] * rows.num_rows
-    if not flat(pc.is_valid(rows["value_code"])).filter(pa.array(here)).true_count:
-        return {"ids": pa.nulls(rows.num_rows, pa.int64()), "texts": pa.array(empty, pa.string())}
-    kept = pa.array(here)
-    columns = {
-        name: pc.if_else(kept, flat(rows[name].cast(pa.string())), None)
-        for name in ("value_system", "value_code", "value_display")
-    }
-    coded = block.coded(pa.table(columns), "value", domain="Meas Value", role=role)
-    ids = pc.if_else(pc.equal(coded.standard_ids, 0), coded.source_ids, coded.standard_ids)
-    return {"ids": ids, "texts": coded.texts}
+    return sheets(block, event, start, {"Device": own}, done(rows, "status"), kind=facts()["type"]["default"])
