@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ from ehrsynth.records import Records
 if TYPE_CHECKING:
     from ehrsynth.engines import RunSummary
     from ehrsynth.evaluation import EvaluationReport
+    from ehrsynth.inspection import Inspection
     from ehrsynth.learning import LearningSettings
     from ehrsynth.model import PatientModel
     from ehrsynth.readers import ReadReport
@@ -25,6 +27,7 @@ __all__ = [
     "export",
     "generate",
     "generate_files",
+    "inspect",
     "learn",
     "load_model",
     "read",
@@ -48,9 +51,10 @@ def read(
     Parameters
     ----------
     source : path or URL
-        A folder of tables, or a folder or file of FHIR; also at a URL that fsspec knows (``s3://bucket/folder``).
+        A folder of tables, or a folder or file of FHIR; also at a URL that fsspec knows (``s3://bucket/folder``); or a
+        database: ``sqlite:///file.db``, ``duckdb:///file.duckdb``, ``postgresql://user@host/database``.
     format : str, optional
-        Name of a reader (``omop``, ``tables``, ``fhir``, ``mapping``); guessed from the file names if left out.
+        Name of a reader (``omop``, ``mimic-iv``, ``meds``, ``tables``...); guessed from the file names if left out.
     strict : bool
         Whether a broken key, an orphan or an unreadable value is an error; if not, such rows are set aside and counted.
     mapping : path or str, optional
@@ -74,35 +78,97 @@ def read_with_report(
     mapping: str | Path | None = None,
 ) -> tuple[Records, ReadReport]:
     """Read records and the account of what was set aside and why; parameters as `read`."""
+    from ehrsynth.readers.database import is_database
+
+    if is_database(source):
+        return _read(source, format, strict, mapping)
     with storage.fetched(source) as path:
         return _read(path, format, strict, mapping)
 
 
 def _read(
-    path: Path,
+    source: str | Path,
     format: str | None,  # noqa: A002
     strict: bool,
     mapping: str | Path | None,
 ) -> tuple[Records, ReadReport]:
+    from ehrsynth.readers.database import is_database, recognise
+
+    database = is_database(source)
     if mapping is not None:
         if format not in (None, "mapping"):
             raise UsageError(f"The format {format} takes no mapping.", hint="Leave one of the two out.")
         reader = plugins.load("ehrsynth.readers", "mapping")(mapping)
     elif format is not None:
+        if database and format not in ("omop", "tables", "mapping"):
+            raise UsageError(f"The format {format} is not read from a database.", hint="Leave --format out.")
         reader = plugins.load("ehrsynth.readers", format)()
+    elif database:
+        known = recognise(str(source))
+        if known is None:
+            raise UsageError(
+                "The tables of the database are of no layout that ehrsynth knows.",
+                hint="Have a mapping proposed: ehrsynth inspect URL -o mapping.toml; then add --mapping mapping.toml.",
+            )
+        reader = plugins.load("ehrsynth.readers", known)()
     else:
-        if not path.exists():
-            raise SourceError("There is no such folder.", file=path, hint="Name the folder that holds the records.")
+        source = Path(source)
+        if not source.exists():
+            raise SourceError("There is no such folder.", file=source, hint="Name the folder that holds the records.")
         readers = (plugins.load("ehrsynth.readers", name)() for name in plugins.names("ehrsynth.readers"))
-        reader = next((reader for reader in readers if reader.recognises(path)), None)
+        reader = next((reader for reader in readers if reader.recognises(source)), None)
         if reader is None:
             raise SourceError(
                 "This is no format that ehrsynth recognises.",
-                file=path,
-                hint=f"Name it: one of {', '.join(plugins.names('ehrsynth.readers'))}.",
+                file=source,
+                hint=f"Name it: one of {', '.join(plugins.names('ehrsynth.readers'))}; or have a mapping proposed: "
+                "ehrsynth inspect SOURCE -o mapping.toml.",
             )
-    records, report = reader.read(path, strict=strict)
+    records, report = reader.read(source, strict=strict)
     return records, report
+
+
+def inspect(source: str | Path, *, progress: Callable[[int, int, str], None] | None = None) -> tuple[Inspection, str]:
+    """Look at a source that nobody described: its tables, keys, references, dates, code systems.
+
+    Parameters
+    ----------
+    source : path or str
+        A folder of CSV, TSV or Parquet files, or a database as in `read`.
+    progress : callable, optional
+        Called with (tables done, tables in all, name).
+
+    Returns
+    -------
+    Inspection
+        What was found, each with its evidence and a confidence.
+    str
+        A mapping file that `read` takes once it was looked through.
+
+    Raises
+    ------
+    SourceError
+        There is no table, or one cannot be read.
+    """
+    from ehrsynth.inspection import inspect as run
+    from ehrsynth.inspection import propose
+
+    found = run(source, progress=progress)
+    known = _recognised(source)
+    if known:
+        note = f"ehrsynth knows this layout: --format {known} reads it without a mapping, and more of it."
+        found = replace(found, notes=(*found.notes, note))
+    return found, propose(found)
+
+
+def _recognised(source: str | Path) -> str:
+    """Return the name of the reader whose layout a source has, empty for none."""
+    from ehrsynth.readers.database import is_database, recognise
+
+    if is_database(source):
+        return recognise(str(source)) or ""
+    readers = (plugins.load("ehrsynth.readers", name)() for name in plugins.names("ehrsynth.readers"))
+    return next((reader.name for reader in readers if reader.name != "mapping" and reader.recognises(Path(source))), "")
 
 
 def learn(

@@ -31,6 +31,7 @@ def generate(
     shared: options.Shared = None,
     compress: options.Compress = None,
     split_mb: options.SplitMb = None,
+    vocabularies: options.Vocabularies = None,
     age: wanted.Age = None,
     sex: wanted.Sex = None,
     state: wanted.State = None,
@@ -58,6 +59,7 @@ def generate(
     from ehrsynth.cli.console import error_console, progress_bar
     from ehrsynth.engines.start import leave_pandas_out
 
+    options.use_vocabularies(vocabularies)
     when = options.parse_date(reference_date)
     chosen = options.of_formats(
         shared=shared, compress=compress, split_mb=split_mb, athena=None if athena is None else str(athena)

@@ -18,9 +18,9 @@ __all__ = ["learn"]
 
 
 def learn(
-    source: Annotated[Path, typer.Argument(help="Folder of records.")],
+    source: Annotated[str, typer.Argument(help="Folder of records; or sqlite:///, duckdb:///, postgresql://.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Model file to write, e.g. mine.ehrsynth.")],
-    format: Annotated[str | None, typer.Option("--format", help="omop, tables, fhir, mapping; or guessed.")] = None,  # noqa: A002
+    format: Annotated[str | None, typer.Option("--format", help="omop, mimic-iv, meds, fhir...; or guessed.")] = None,  # noqa: A002
     mapping: options.Mapping = None,
     seed: options.Seed = 0,
     min_patients: Annotated[
@@ -33,6 +33,7 @@ def learn(
     name: Annotated[str | None, typer.Option("--name", help="Name of the model. Default: the file's.")] = None,
     title: Annotated[str, typer.Option("--title", help="What it is, in one line.")] = "",
     licence: Annotated[str, typer.Option("--licence", help="Licence of the model package.")] = "",
+    vocabularies: options.Vocabularies = None,
     engine: options.Engine = "local",
     master: options.Master = None,
     lenient: Annotated[bool, typer.Option("--lenient", help="Set broken rows aside and count them.")] = False,
@@ -50,6 +51,7 @@ def learn(
     from ehrsynth.cli.console import progress_bar
     from ehrsynth.errors import OutputError, UsageError
 
+    options.use_vocabularies(vocabularies)
     if output.exists():
         raise OutputError("The model file exists.", file=output, hint="Name another or remove it first.")
     if (url := storage.as_url(output)) is not None:

@@ -26,9 +26,11 @@ __all__ = [
     "Shards",
     "Shared",
     "SplitMb",
+    "Vocabularies",
     "Workers",
     "of_formats",
     "parse_date",
+    "use_vocabularies",
 ]
 
 Population = Annotated[int, typer.Option("-p", "--population", help="How many patients.")]
@@ -94,6 +96,10 @@ Athena = Annotated[
         help="omop: your own download of the OHDSI vocabularies (CONCEPT.csv...), for the concept ids.",
     ),
 ]
+Vocabularies = Annotated[
+    list[Path] | None,
+    typer.Option("--vocabularies", metavar="DIR", help="Folder of your own code systems; may be given several times."),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON for machines.")]
 
 
@@ -110,3 +116,11 @@ def parse_date(text: str | None) -> date | None:
 def of_formats(**options: Any) -> dict[str, Any]:
     """Return those of `options` that were given."""
     return {name: value for name, value in options.items() if value is not None}
+
+
+def use_vocabularies(folders: list[Path] | None) -> None:
+    """Take the user's folders of vocabularies in; UsageError for one that is none."""
+    if folders:
+        from ehrsynth.terminology import library
+
+        library.use_folders(folders)

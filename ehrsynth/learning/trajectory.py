@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from ehrsynth.encoding import Timelines
 from ehrsynth.learning.binned import BinnedVisits, Bins, bin_visits
+from ehrsynth.learning.evidence import sum_by
 from ehrsynth.learning.expectation import Weights, emit, expectation, infer
 from ehrsynth.learning.layout import RowLayout
 from ehrsynth.learning.maximisation import Strengths, choose_strengths, log_prior, maximise
@@ -101,9 +102,8 @@ def _hard_counts(problem: Problem, chunk: BinnedVisits, flat: npt.NDArray[np.int
     gamma = np.zeros((len(flat), g * k), dtype=np.float32)
     gamma[np.arange(len(flat)), flat] = chunk.visit_weight
     n_strata, n_matrices = len(problem.bins.strata), int(problem.transition_stratum.max()) + 1
-    initial = np.zeros((n_strata, g * k))
     first = chunk.offsets[:-1]
-    np.add.at(initial, chunk.stratum[first], gamma[first])
+    initial = sum_by(chunk.stratum[first], gamma[first], n_strata)
     going = np.ones(len(flat), dtype=bool)
     going[chunk.offsets[1:] - 1] = False
     left = np.flatnonzero(going)
