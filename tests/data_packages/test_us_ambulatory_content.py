@@ -259,7 +259,7 @@ def test_procedures_are_never_cpt() -> None:
     systems = {row["system"] for row in rows("procedures")}
     assert systems == {
         "http://www.cms.gov/Medicare/Coding/ICD10",
-        "https://www.cms.gov/Medicare/Coding/HCPCSReleaseCodeSets",
+        "http://www.cms.gov/Medicare/Coding/HCPCSReleaseCodeSets",
     }
     for row in rows("procedures"):
         assert len(row["code"]) == (7 if row["system"].endswith("ICD10") else 5), row
