@@ -51,7 +51,8 @@ QUERIES = {
         SELECT w.specialty_code, count(DISTINCT e.encounter_id) FROM encounter e
         JOIN practitioner w ON w.practitioner_id = e.practitioner_id GROUP BY 1""",
 }
-"""By name; what FHIR alone derives of the records is not asked for. `procedure` and others that are words of SQL somewhere are words of none of these databases."""
+"""By name; what FHIR alone derives of the records is not asked for. `procedure` and other words of SQL elsewhere are
+words of none of these databases."""
 
 VIEWS = {
     "patient": """
