@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from ehrsynth.evaluation import EvaluationReport
     from ehrsynth.learning import LearningSettings
     from ehrsynth.model import PatientModel
+    from ehrsynth.model.life_course import LifeCourseModel
     from ehrsynth.readers import ReadReport
     from ehrsynth.validation import ValidationReport
 
@@ -109,14 +110,14 @@ def learn(
     return learn_model(records, settings=settings or LearningSettings(), seed=seed, progress=progress)
 
 
-def load_model(name_or_path: str | Path | None = None) -> PatientModel:
+def load_model(name_or_path: str | Path | None = None) -> PatientModel | LifeCourseModel:
     """Return a model from a package file or folder, or a shipped one by name; None is the shipped default."""
     from ehrsynth.model.catalogue import open_model
 
     return open_model(name_or_path)
 
 
-def save_model(model: PatientModel, path: str | Path) -> None:
+def save_model(model: PatientModel | LifeCourseModel, path: str | Path) -> None:
     """Write `model` to a package file; it appears only when whole."""
     from ehrsynth.model.package import save
 
@@ -124,7 +125,7 @@ def save_model(model: PatientModel, path: str | Path) -> None:
 
 
 def generate(
-    model: PatientModel | None = None,
+    model: PatientModel | LifeCourseModel | None = None,
     *,
     population: int = 1000,
     seed: int = 0,
@@ -135,7 +136,7 @@ def generate(
 
     Parameters
     ----------
-    model : PatientModel, optional
+    model : PatientModel or LifeCourseModel, optional
         Default: the shipped default model.
     population : int
         How many patients, at least 1.
@@ -171,7 +172,7 @@ def generate(
 
 
 def generate_files(
-    model: PatientModel | None,
+    model: PatientModel | LifeCourseModel | None,
     output: str | Path,
     *,
     formats: Sequence[str],

@@ -10,6 +10,7 @@ from typing import Any
 from ehrsynth.exporters import Exporter, Part, make_exporters
 from ehrsynth.generation import Generator
 from ehrsynth.model import PatientModel
+from ehrsynth.model.life_course import LifeCourseModel
 from ehrsynth.records import Records
 
 __all__ = ["Job", "Maker", "count_rows", "encode"]
@@ -19,7 +20,7 @@ __all__ = ["Job", "Maker", "count_rows", "encode"]
 class Job:
     """What is to be made, all that a worker needs to know."""
 
-    model: PatientModel
+    model: PatientModel | LifeCourseModel
     seed: int
     reference_date: date | None
     formats: tuple[str, ...]

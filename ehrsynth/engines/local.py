@@ -18,6 +18,7 @@ from ehrsynth.engines.workers import Done, Workers
 from ehrsynth.errors import UsageError
 from ehrsynth.exporters import Exporter, ExportSummary, make_exporters
 from ehrsynth.model import PatientModel
+from ehrsynth.model.life_course import LifeCourseModel
 from ehrsynth.model.package import model_hash
 from ehrsynth.provenance import versions
 from ehrsynth.randomness import BLOCK_SIZE
@@ -45,7 +46,7 @@ class RunSummary:
 
 
 def generate_files(
-    model: PatientModel,
+    model: PatientModel | LifeCourseModel,
     output: Path,
     *,
     population: int,
@@ -88,7 +89,7 @@ def generate_files(
         "model": {"name": model.name, "title": model.title, "sha256": model_hash(model)},
         "seed": seed,
         "population": population,
-        "reference_date": (reference_date or date.fromisoformat(model.calendar.reference_date)).isoformat(),
+        "reference_date": (reference_date or date.fromisoformat(model.latest_date)).isoformat(),
         **_chosen(options),
     }
     run = {**manifest, "formats": job.formats, "versions": versions("numpy", "pyarrow", "faker")}
