@@ -66,6 +66,7 @@ class InterventionSampler:
         self.setting = np.array([_SETTING.get(place, 0) for place in rows.text["place"]], dtype=np.int64)
         self._complication = rows.integers("complication")
         self._complicates = rows.number["complication_percent"] / 100.0
+        self._family = rows.integers("family")
         self._screening = np.flatnonzero(owner == _SCREENING)
         self._at_birth = {
             kind: np.flatnonzero(owner == situation) for kind, situation in ((DELIVERY, _PREGNANCY), (BIRTH, _NEWBORN))
@@ -125,9 +126,16 @@ class InterventionSampler:
         n = len(lives)
         careful = rng.standard_normal(n)
         parts = []
+        rank: dict[int, Float] = {}
+        below: dict[int, float] = {}
         for row in self._screening:
-            score = np.sqrt(_SPREAD) * careful + np.sqrt(1 - _SPREAD) * rng.standard_normal(n)
-            goes = normal.cdf(score) < self._share[row]
+            # Ways of screening for one thing exclude each other: each has its part of the same ranks.
+            family = int(self._family[row])
+            if family not in rank:
+                score = np.sqrt(_SPREAD) * careful + np.sqrt(1 - _SPREAD) * rng.standard_normal(n)
+                rank[family], below[family] = normal.cdf(score), 0.0
+            goes = (rank[family] >= below[family]) & (rank[family] < below[family] + self._share[row])
+            below[family] += float(self._share[row])
             goes &= (self._sex[row] == 0) | (self._sex[row] == lives.sex + 1)
             interval = max(self._interval[row], 0.5) * DAYS_PER_YEAR
             begin = lives.birth_day + (max(self._low[row], 0) * DAYS_PER_YEAR + rng.exponential(200.0, n)).astype(
@@ -189,8 +197,13 @@ class InterventionSampler:
         parts = []
         due, latest = rows.number["age_months_due"], rows.number["age_months_latest"]
         sex = rows.integers("sex_limit")
+        series = rows.integers("series")
+        scores: dict[int, Float] = {}
         for row in range(len(rows)):
-            score = np.sqrt(_SPREAD) * willing + np.sqrt(1 - _SPREAD) * rng.standard_normal(n)
+            # Who has the third dose of a series has had the second.
+            if int(series[row]) not in scores:
+                scores[int(series[row])] = np.sqrt(_SPREAD) * willing + np.sqrt(1 - _SPREAD) * rng.standard_normal(n)
+            score = scores[int(series[row])]
             takes = (sex[row] == 0) | (sex[row] == lives.sex + 1)
             begin = lives.birth_day + int(due[row] * DAYS_PER_YEAR / 12)
             stop = np.minimum(lives.birth_day + int(min(latest[row], 1500) * DAYS_PER_YEAR / 12), lives.last_day)

@@ -66,7 +66,7 @@ class CoreSampler:
         phase = rng.random((n, m, _WAVES)) * 2 * np.pi
         patient = schedule.patient[wanted]
         turn = schedule.day[wanted, None] * (2 * np.pi / period[patient])
-        drift = np.cos(turn[:, None, :] + phase[patient]).sum(axis=2) * np.sqrt(2 / _WAVES)
+        drift = (np.cos(turn[:, None, :] + phase[patient]).sum(axis=2) * np.sqrt(2 / _WAVES)) @ self._factor
         noise = rng.standard_normal((len(wanted), m)) @ self._factor
         rest = np.sqrt(1 - self._own - self._drift)
         values = np.sqrt(self._own) * own[patient] + np.sqrt(self._drift) * drift + rest * noise

@@ -20,6 +20,7 @@ Int = npt.NDArray[np.int64]
 Float = npt.NDArray[np.float64]
 
 _RENEWAL = 365
+_AT_ONCE = 0.5
 _STARTS_WITHIN = 240.0
 
 
@@ -78,7 +79,7 @@ class OrderSampler:
         """Return the orders for the episodes, which are first seen in the encounters `seen`."""
         episode, row = self._by_the_shares(lives, episodes, schedule, seen, rng)
         start = schedule.day[seen[episode]] + self._begin[row]
-        more_episode, more_row, more_start = self._of_classes(lives, episodes, seen, rng)
+        more_episode, more_row, more_start = self._of_classes(lives, episodes, schedule, seen, rng)
         episode = np.concatenate([episode, more_episode])
         row, start = np.concatenate([row, more_row]), np.concatenate([start, more_start])
         patient = episodes.patient[episode]
@@ -96,6 +97,10 @@ class OrderSampler:
         item, number = expand((until - start) // _RENEWAL + 1)
         due = start[item] + number * _RENEWAL
         visit = first_after(schedule, lives, patient[item], due)
+        # Who takes it now and has not been seen since took it from the diagnosis on.
+        never_again = (visit < 0) & (number == 0) & known[item]
+        visit = np.where(never_again, seen[episode[item]], visit)
+        due = np.where(never_again, schedule.day[np.maximum(visit, 0)], due)
         # At the encounter in which it was first seen, not at another one of the same day.
         at_once = (number == 0) & (start[item] == schedule.day[seen[episode[item]]])
         visit = np.where(at_once, seen[episode[item]], visit)
@@ -150,7 +155,7 @@ class OrderSampler:
         return episode[chosen], row[chosen]
 
     def _of_classes(
-        self, lives: Lives, episodes: Episodes, seen: Int, rng: np.random.Generator
+        self, lives: Lives, episodes: Episodes, schedule: Schedule, seen: Int, rng: np.random.Generator
     ) -> tuple[Int, Int, Int]:
         """Return episode, treatment and first day for each drug class that a person takes."""
         now = np.flatnonzero((seen >= 0) & (episodes.problem < self._n_chronic) & (episodes.end >= NEVER))
@@ -169,8 +174,8 @@ class OrderSampler:
         order = np.lexsort((race, kind, patient))
         first = starts(patient[order] * (len(self._classes) + 1) + kind[order])
         episode, row = episode[order[first]], row[order[first]]
-        begun = np.maximum(episodes.day[episode], lives.first_day[episodes.patient[episode]])
+        begun = schedule.day[seen[episode]]
         delay = rng.exponential(_STARTS_WITHIN, len(episode)).astype(np.int64)
-        # Who takes it on the last day has been seen since: it starts with an encounter.
-        last_seen = np.maximum(lives.last_day[episodes.patient[episode]] - begun, 0)
-        return episode, row, begun + np.minimum(delay, last_seen // 2)
+        delay = np.where(rng.random(len(episode)) < _AT_ONCE, 0, delay)
+        left = np.maximum(lives.last_day[episodes.patient[episode]] - begun, 0)
+        return episode, row, begun + np.minimum(delay, left // 2)

@@ -75,12 +75,16 @@ _TERMINAL = {
     "ckd": "aki",
 }
 """The acute illness in which a chronic one ends."""
-_IN_HOSPITAL = {"copd": 1.6}
+_IN_HOSPITAL = {"copd": 1.25}
+_SERIES = {"dtp": "dtap", "dtp ": "dtap"}
 _MISSING_ELSEWHERE = 0.015
 # Not all that is measured reaches the record as a value. Assumption; it also keeps a life's record to a readable size.
 _RECORDED = {"vital_signs": 0.4, "blood_pressure": 0.62, "growth": 0.6}
 _RECORDED_ELSEWHERE = 0.5
 _RECORDED_WHOLE = ("hba1c", "lipid", "acr", "fasting_glucose", "growth_infant", "phq2", "phq9", "gad7")
+_SIZES = {"8302-2": 0.0, "29463-7": 0.0, "39156-5": 2.0}
+"""Sizes that children have from growth charts, and from which age."""
+_GROWN = 20.0
 _UNRECORDED = ("32623-1", "1863-0", "33037-3", "785-6", "786-4", "788-0", "789-8", "787-2", "10834-0")
 """Mean platelet volume, anion gaps and red cell indices: in the laboratory's report, seldom in the record."""
 
@@ -108,7 +112,7 @@ def link(content: Content) -> dict[str, Listing]:
             for text, owner in zip(treatments.text["display"], treatments.number["owner"], strict=True)
         ]
     )
-    labs = found["labs"]
+    labs = found["labs"] = _with_children(found["labs"])
     panels = list(dict.fromkeys(labs.text["panel"]))
     labs.number["panel_number"] = _numbers(labs.text["panel"], panels)
     monitoring = found["monitoring"]
@@ -132,9 +136,14 @@ def link(content: Content) -> dict[str, Listing]:
     procedures.number["complication"] = _numbers(procedures.text["complication_key"], keys)
     vaccines = found["immunizations"]
     vaccines.number["code_number"] = _numbers(vaccines.text["cvx"], list(dict.fromkeys(vaccines.text["cvx"])))
+    # The doses of one vaccine, and vaccines that replace each other, are one series: DTP and DTaP, PCV 13 and 15.
+    series = [_SERIES.get(name[:4].lower(), name[:4].lower()) for name in vaccines.text["display"]]
+    vaccines.number["series"] = _numbers(series, list(dict.fromkeys(series)))
     devices = found["devices"]
     kinds = list(dict.fromkeys(procedures.text["key"]))
     procedures.number["key_number"] = _numbers(procedures.text["key"], kinds)
+    families = [text.split(";")[0] for text in procedures.text["display"]]
+    procedures.number["family"] = _numbers(families, list(dict.fromkeys(families)))
     devices.number["procedure"] = _numbers(devices.text["key"], kinds)
     social = found["social"]
     shown = displays("http://loinc.org", social.text["question_code"])
@@ -154,6 +163,24 @@ def link(content: Content) -> dict[str, Listing]:
     found["classes"] = Listing(text={"key": CLASSES}, number={})
     found["kidney"] = Listing(text={"key": KIDNEY}, number={})
     return found
+
+
+def _with_children(labs: Listing) -> Listing:
+    """Return the labs with rows for children where sizes are stated for grown people only; without their ranges."""
+    rows, sexes = np.arange(len(labs)), {}
+    for at, code in enumerate(labs.text["loinc"]):
+        if code in _SIZES and labs.number["age_min"][at] >= _GROWN:
+            sexes.setdefault(code, at)
+    added = np.array(sorted(sexes.values()), dtype=np.int64)
+    whole = np.concatenate([rows, added])
+    text = {name: tuple(column[at] for at in whole) for name, column in labs.text.items()}
+    number = {name: column[whole] for name, column in labs.number.items()}
+    for place, at in enumerate(added, start=len(rows)):
+        number["sex_limit"][place] = 0
+        number["age_min"][place], number["age_max"][place] = _SIZES[labs.text["loinc"][at]], _GROWN - 1e-6
+        for name in ("low", "high"):
+            number[name][place] = np.nan
+    return Listing(text=text, number=number)
 
 
 def _drug_class(text: str, owner: str, chronic: bool) -> int:

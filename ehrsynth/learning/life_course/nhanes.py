@@ -57,7 +57,7 @@ _FLAGS = {
 # Treated people who are seen in practices are better controlled than those of the household survey (HEDIS 2022: 74.5 %
 # under 140/90; NHANES 2017-2020: 67 %): their readings lie this much lower, everybody else's so much higher that the
 # margins of all stay. In mm[Hg]; assumption.
-_IN_CARE = {"sbp": -6.0, "dbp": -3.0}
+_IN_CARE = {"sbp": -4.0, "dbp": -2.0}
 _LATEST = "2017-2020"
 _SINCE = 2009
 
