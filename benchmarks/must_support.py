@@ -105,6 +105,9 @@ def _values(values: Iterable[Any], segments: Sequence[str], at: str, slices: Map
         if name.endswith("[x]"):
             stem = name.removesuffix("[x]")
             inner = [value[key] for key in value if key.startswith(stem) and key[len(stem) : len(stem) + 1].isupper()]
+        elif rest and f"_{name}" in value and not isinstance(value.get(name), Mapping | list):
+            # What is below a primitive element, its extensions, stands beside it.
+            inner = [value[f"_{name}"]]
         else:
             inner = [value[name]] if name in value else []
         items = [item for one in inner for item in (one if isinstance(one, list) else [one])]

@@ -130,6 +130,7 @@ def generate(
     population: int = 1000,
     seed: int = 0,
     reference_date: date | None = None,
+    scenario: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
 ) -> Records:
     """Generate patients in memory.
@@ -145,20 +146,23 @@ def generate(
         population.
     reference_date : date, optional
         Nothing happens after it; default: the model's, never today.
+    scenario : mapping, optional
+        Who is wanted, by the words of `ehrsynth.generation.scenario.SCENARIO`: ``{"age": (40, 66), "sex": "female"}``.
+        Answered by conditioning the network, exactly.
     progress : callable, optional
         Called with (patients done, patients in all).
 
     Raises
     ------
     UsageError
-        A population below 1.
+        A population below 1, or a scenario that cannot be.
     """
     from ehrsynth.generation import Generator
     from ehrsynth.randomness import BLOCK_SIZE
 
     if population < 1:
         raise UsageError(f"The population is {population}; it must be at least 1.")
-    generator = Generator(model or load_model(), seed=seed, reference_date=reference_date)
+    generator = Generator(model or load_model(), seed=seed, reference_date=reference_date, evidence=scenario)
     shared = generator.shared()
     blocks = []
     for start in range(0, population, BLOCK_SIZE):
@@ -182,6 +186,7 @@ def generate_files(
     reference_date: date | None = None,
     resume: bool = False,
     options: Mapping[str, Any] | None = None,
+    scenario: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
 ) -> RunSummary:
     """Generate patients straight to files, block by block in flat memory; see `ehrsynth.engines.generate_files`."""
@@ -197,6 +202,7 @@ def generate_files(
         reference_date=reference_date,
         resume=resume,
         options=options,
+        scenario=scenario,
         progress=progress,
     )
 

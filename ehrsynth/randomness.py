@@ -8,6 +8,7 @@ patients there are.
 from __future__ import annotations
 
 import hashlib
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -42,7 +43,23 @@ def _splitmix64(x: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
     return x ^ (x >> np.uint64(31))
 
 
-_HEX = np.frombuffer("".join(f"{i:02x}" for i in range(256)).encode(), dtype="S2")
+@lru_cache(maxsize=1)
+def _hexadecimal() -> npt.NDArray[np.uint32]:
+    """The four digits of every 16-bit number, as they lie in memory."""
+    digits = np.frombuffer(b"0123456789abcdef", dtype=np.uint8)
+    numbers = np.arange(1 << 16)
+    return np.stack([digits[numbers >> shift & 15] for shift in (12, 8, 4, 0)], axis=1).view(np.uint32).reshape(-1)
+
+
+# A UUID: eight times four digits, and dashes between some of them.
+_UUID = np.dtype(
+    {
+        "names": ["eight", "four", "version", "variant", "twelve", *(f"dash{i}" for i in range(4))],
+        "formats": [("u4", 2), "u4", "u4", "u4", ("u4", 3), *["u1"] * 4],
+        "offsets": [0, 9, 14, 19, 24, 8, 13, 18, 23],
+        "itemsize": 36,
+    }
+)
 
 
 def identifiers(seed: int, table: str, block: int, count: int) -> npt.NDArray[np.str_]:
@@ -66,15 +83,17 @@ def identifier_bytes(seed: int, table: str, block: int, count: int) -> npt.NDArr
     low = _bijection62(rows, int(k1))
     high = (high & np.uint64(_MASK ^ 0xF000)) | np.uint64(0x8000)
     low = low | np.uint64(0x8000000000000000)
-    raw = np.empty((count, 2), dtype=">u8")
-    raw[:, 0], raw[:, 1] = high, low
-    text = _HEX[raw.view(np.uint8).reshape(count, 16)].view("S32").reshape(count)
-    # Insert the four dashes by columns of bytes.
-    chars = text.view("S1").reshape(count, 32)
-    out = np.full((count, 36), b"-", dtype="S1")
-    for start, stop, at in ((0, 8, 0), (8, 12, 9), (12, 16, 14), (16, 20, 19), (20, 32, 24)):
-        out[:, at : at + stop - start] = chars[:, start:stop]
-    return out.view("S36").reshape(count)
+    text = _hexadecimal()
+    digits = np.empty((count, 8), dtype=np.uint32)
+    for place, shift in enumerate((48, 32, 16, 0)):
+        digits[:, place] = text[(high >> np.uint64(shift)) & np.uint64(0xFFFF)]
+        digits[:, place + 4] = text[(low >> np.uint64(shift)) & np.uint64(0xFFFF)]
+    out = np.empty(count, dtype=_UUID)
+    out["eight"], out["twelve"] = digits[:, :2], digits[:, 5:]
+    out["four"], out["version"], out["variant"] = digits[:, 2], digits[:, 3], digits[:, 4]
+    for dash in range(4):
+        out[f"dash{dash}"] = ord("-")
+    return out.view("S36")
 
 
 def _bijection62(x: npt.NDArray[np.uint64], key: int) -> npt.NDArray[np.uint64]:

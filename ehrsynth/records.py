@@ -43,6 +43,9 @@ class Records:
         schema's (`Column.arrow_type`): categorical columns are dictionaries, times are UTC, to the second.
     schema : DatasetSchema
     provenance : Provenance
+    first_patient : int
+        Where the first patient stands in the whole that these records are a block of; from 0. Keys that count (OMOP's)
+        are made of it, so a block need know no other.
 
     Rows of generated and read records are sorted by patient (the order of the patient table).
 
@@ -54,6 +57,7 @@ class Records:
     tables: Mapping[str, pa.Table]
     schema: DatasetSchema = field(default_factory=clinical)
     provenance: Provenance
+    first_patient: int = 0
 
     @classmethod
     def from_tables(

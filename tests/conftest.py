@@ -53,6 +53,12 @@ def fhir_carried() -> ModuleType:
 
 
 @pytest.fixture(scope="session")
+def omop_carried() -> ModuleType:
+    """The module ``tests/unit/omop_carried.py``: what OMOP can carry of records."""
+    return load_test_module("unit/omop_carried.py")
+
+
+@pytest.fixture(scope="session")
 def synthea() -> ModuleType:
     """The module ``tests/unit/synthea_bundles.py``: Synthea's CSV as its FHIR Bundles."""
     return load_test_module("unit/synthea_bundles.py")

@@ -58,7 +58,7 @@ def recipe(key: str, descriptor: Mapping[str, Any]) -> Recipe | None:
     and needs no code of its own.
     """
     # Here and not above: the recipes import what this module defines.
-    from .recipes import drugs, hl7, icd, identity, measurements, omop
+    from .recipes import drugs, hl7, icd, identity, measurements, omop, omop_standard
 
     if "hl7" in descriptor["ehrsynth"]:
         return hl7.from_package(descriptor["ehrsynth"]["hl7"])
@@ -73,6 +73,7 @@ def recipe(key: str, descriptor: Mapping[str, Any]) -> Recipe | None:
         "concept_maps/icd9cm_to_icd10cm": icd.icd9cm_to_icd10cm,
         "concept_maps/ndc_to_rxnorm": drugs.ndc_to_rxnorm,
         "concept_maps/omop_concepts": omop.omop_concepts,
+        "concept_maps/omop_vocabulary": omop_standard.omop_vocabulary,
         "identity/family_names": identity.family_names,
         "identity/given_names": identity.given_names,
         "identity/places": identity.places,

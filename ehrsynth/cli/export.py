@@ -25,6 +25,7 @@ def export(
     shared: options.Shared = None,
     compress: options.Compress = None,
     split_mb: options.SplitMb = None,
+    athena: options.Athena = None,
     json: options.Json = False,
 ) -> None:
     """Write existing records in other formats.
@@ -37,7 +38,9 @@ def export(
     from ehrsynth.api import read
     from ehrsynth.cli.console import progress_bar
 
-    chosen = options.of_formats(shared=shared, compress=compress, split_mb=split_mb)
+    chosen = options.of_formats(
+        shared=shared, compress=compress, split_mb=split_mb, athena=None if athena is None else str(athena)
+    )
     records = read(source, format=source_format, strict=not lenient, mapping=mapping)
     with progress_bar("Exporting patients") as progress:
         summary = run(records, output, formats=formats, options=chosen, progress=progress)

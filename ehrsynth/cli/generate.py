@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from ehrsynth.cli import options
+from ehrsynth.cli import scenario as wanted
 from ehrsynth.cli.summary import print_run
 
 __all__ = ["generate"]
@@ -27,6 +28,16 @@ def generate(
     shared: options.Shared = None,
     compress: options.Compress = None,
     split_mb: options.SplitMb = None,
+    age: wanted.Age = None,
+    sex: wanted.Sex = None,
+    state: wanted.State = None,
+    race: wanted.Race = None,
+    ethnicity: wanted.Ethnicity = None,
+    condition: wanted.Condition = None,
+    deceased: wanted.Deceased = None,
+    history_years: wanted.HistoryYears = None,
+    min_visits: wanted.MinVisits = None,
+    athena: options.Athena = None,
     json: options.Json = False,
 ) -> None:
     """Generate linked synthetic patients.
@@ -35,6 +46,9 @@ def generate(
 
     One run writes the same patients in every format: OUT/csv/..., OUT/fhir-ndjson/..., and OUT/manifest.json with the
     seed, the model's hash and a sha256 of every file. The first 100 patients of -p 100 and of -p 3000 are the same.
+    Who is wanted is drawn from the model given just that, exactly, not by throwing others away:
+    `ehrsynth generate -p 100 --sex female --age 40-65 -o women`
+
     A run that was interrupted goes on with --resume and the same options, and ends with the same bytes.
     """
     from ehrsynth.api import generate_files, load_model
@@ -42,7 +56,20 @@ def generate(
     from ehrsynth.engines.start import leave_pandas_out
 
     when = options.parse_date(reference_date)
-    chosen = options.of_formats(shared=shared, compress=compress, split_mb=split_mb)
+    chosen = options.of_formats(
+        shared=shared, compress=compress, split_mb=split_mb, athena=None if athena is None else str(athena)
+    )
+    scenario = wanted.scenario(
+        age=age,
+        sex=sex,
+        state=state,
+        race=race,
+        ethnicity=ethnicity,
+        condition=condition,
+        deceased=deceased,
+        history_years=history_years,
+        min_visits=min_visits,
+    )
     leave_pandas_out(formats)
     try:
         with progress_bar("Generating patients") as progress:
@@ -56,6 +83,7 @@ def generate(
                 reference_date=when,
                 resume=resume,
                 options=chosen,
+                scenario=scenario,
                 progress=progress,
             )
     except KeyboardInterrupt:

@@ -1,4 +1,4 @@
-"""`ehrsynth load`: Bundles or NDJSON into a FHIR server."""
+"""`ehrsynth load`: FHIR into a server, tables into a database."""
 
 from __future__ import annotations
 
@@ -10,14 +10,21 @@ import typer
 from ehrsynth.cli import options
 
 if TYPE_CHECKING:
-    from ehrsynth.loaders import LoadReport
+    from ehrsynth.loaders import DatabaseReport, LoadReport
 
 __all__ = ["load"]
 
 
 def load(
-    source: Annotated[Path, typer.Argument(help="Folder (or file) of Bundles or of NDJSON.")],
-    to: Annotated[str, typer.Option("--to", metavar="URL", help="Base URL of the server, e.g. https://server/fhir.")],
+    source: Annotated[Path, typer.Argument(help="Folder (or file) of Bundles or of NDJSON; of tables for a database.")],
+    to: Annotated[
+        str,
+        typer.Option(
+            "--to",
+            metavar="URL",
+            help="https://server/fhir, postgresql://user@host/database, duckdb:///file.duckdb or sqlite:///file.sqlite.",
+        ),
+    ],
     method: Annotated[
         str,
         typer.Option("--method", help="put: under their own ids; post: Bundles as they stand."),
@@ -30,15 +37,28 @@ def load(
     timeout: Annotated[float, typer.Option("--timeout", help="Seconds to wait for an answer.")] = 60.0,
     json: options.Json = False,
 ) -> None:
-    """Load FHIR into a server.
+    """Load FHIR into a server, or tables into a database.
 
     Example: `ehrsynth load out/fhir-bundle --to https://server/fhir`
+
+    Example: `ehrsynth load out/parquet --to postgresql://me@localhost/research`
+
+    A database gets tables with all keys and constraints, in one transaction: everything or nothing. Its password comes
+    from the URL, from PGPASSWORD or from ~/.pgpass, and is never shown. The other options are for FHIR servers.
 
     A bearer token is taken from the environment variable EHRSYNTH_FHIR_TOKEN and from nowhere else. A load that was
     interrupted goes on when the command is run again: what is loaded stands in the journal.
     """
     from ehrsynth.cli.console import progress_bar
     from ehrsynth.errors import OutputError
+
+    if to.partition(":")[0].lower() not in ("http", "https"):
+        from ehrsynth.loaders.database import load_database
+
+        with progress_bar("Loading") as progress:
+            loaded = load_database(source, to, progress=progress)
+        _print_database(loaded, json=json)
+        return
     from ehrsynth.loaders import load as run
     from ehrsynth.loaders.fhir_client import token_from_environment
 
@@ -78,3 +98,19 @@ def _print(report: LoadReport, *, json: bool) -> None:
         highlight=False,
     )
     out.print(f"[dim]journal[/] {report.journal}", highlight=False)
+
+
+def _print_database(report: DatabaseReport, *, json: bool) -> None:
+    from ehrsynth.cli.console import out, print_json, table
+
+    if json:
+        print_json(report.to_dict())
+        return
+    out.print(table("Rows", ("table", "rows"), [item for item in report.row_counts.items() if item[1]], numbers=[1]))
+    if report.absent:
+        out.print(f"[dim]not in the source, made without rows[/] {', '.join(report.absent)}", highlight=False)
+    out.print(
+        f"{sum(report.row_counts.values()):,} rows loaded, every key and constraint checked by the database, "
+        f"in {report.seconds:.1f} s, into [bold]{report.database}[/]",
+        highlight=False,
+    )

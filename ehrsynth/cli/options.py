@@ -11,6 +11,7 @@ import typer
 from ehrsynth.errors import UsageError
 
 __all__ = [
+    "Athena",
     "Compress",
     "Formats",
     "Json",
@@ -31,7 +32,12 @@ Population = Annotated[int, typer.Option("-p", "--population", help="How many pa
 Seed = Annotated[int, typer.Option("-s", "--seed", help="Same seed, same bytes.")]
 Output = Annotated[Path, typer.Option("-o", "--output", help="Folder to make; it must not exist or be empty.")]
 Formats = Annotated[
-    list[str], typer.Option("-f", "--format", help="csv, fhir-ndjson, fhir-bundle...; may be given several times.")
+    list[str],
+    typer.Option(
+        "-f",
+        "--format",
+        help="csv, parquet, duckdb, sqlite, omop, fhir-ndjson, fhir-bundle...; may be given several times.",
+    ),
 ]
 Workers = Annotated[int, typer.Option("-w", "--workers", help="Processes; the bytes do not depend on it.")]
 ReferenceDate = Annotated[
@@ -54,9 +60,24 @@ Shared = Annotated[
         help="fhir-bundle: what patients share in a Bundle before theirs, or in each.",
     ),
 ]
-Compress = Annotated[str | None, typer.Option("--compress", metavar="gzip", help="fhir-ndjson, csv: pack the files.")]
+Compress = Annotated[
+    str | None,
+    typer.Option(
+        "--compress",
+        metavar="gzip|zstd",
+        help="fhir-ndjson (gzip), csv: pack the files; parquet: its codec, else snappy.",
+    ),
+]
 SplitMb = Annotated[
-    int | None, typer.Option("--split-mb", metavar="MB", help="fhir-ndjson: begin another file at this size.")
+    int | None, typer.Option("--split-mb", metavar="MB", help="fhir-ndjson, parquet: begin another file at this size.")
+]
+Athena = Annotated[
+    Path | None,
+    typer.Option(
+        "--athena",
+        metavar="DIR",
+        help="omop: your own download of the OHDSI vocabularies (CONCEPT.csv...), for the concept ids.",
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON for machines.")]
 

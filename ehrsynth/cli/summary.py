@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 from ehrsynth.cli.console import out, print_json, table
 
@@ -22,6 +23,19 @@ def size(n_bytes: int) -> str:
     raise AssertionError("unreachable")
 
 
+def _note(name: str, note: Mapping[str, Any]) -> Iterator[str]:
+    """How many rows of OMOP have a standard concept, and what it had no place for."""
+    rows, known = note.get("rows_with_code", 0), note.get("rows_with_standard_concept", 0)
+    broader = sum(entry["broader"] for entry in note.get("standard_concepts", {}).values())
+    if rows:
+        yield (
+            f"{name}: {known:,} of {rows:,} coded rows have a standard concept ({100 * known / rows:.1f} %), "
+            f"{broader:,} of them a broader one"
+        )
+    for what, count in note.get("not_carried", {}).items():
+        yield f"{name}: left out {count:,} rows: {what}"
+
+
 def print_run(summary: RunSummary, *, json: bool) -> None:
     """Print patients, rows per table, files per format, seconds, and where."""
     totals = {
@@ -36,6 +50,7 @@ def print_run(summary: RunSummary, *, json: bool) -> None:
                 "synthetic": summary.synthetic,
                 "row_counts": summary.row_counts,
                 "formats": totals,
+                "notes": summary.notes,
                 "seconds": round(summary.seconds, 3),
             }
         )
@@ -43,6 +58,9 @@ def print_run(summary: RunSummary, *, json: bool) -> None:
     out.print(table("Rows", ("table", "rows"), [item for item in summary.row_counts.items() if item[1]], numbers=[1]))
     rows = [(name, total["files"], size(total["bytes"])) for name, total in totals.items()]
     out.print(table("Files", ("format", "files", "size"), rows, numbers=[1, 2]))
+    for name, note in summary.notes.items():
+        for line in _note(name, note):
+            out.print(line, highlight=False)
     # Real records that were exported must not be called made up.
     kind = "synthetic patients" if summary.synthetic else "patients"
     out.print(

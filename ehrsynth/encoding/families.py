@@ -181,6 +181,8 @@ def encode_family(
         return None
     visit, index = visit[rows], index[rows]
     patients = patient_of_visit[visit]
+    distinct = np.unique(visit * max(len(codings), 1) + index)
+    visit_codes = np.bincount(distinct // max(len(codings), 1), minlength=visits.n_visits).astype(np.int32)
     index, named, left_out = kept_codings(index, codings, display_index[rows], displays, patients, min_patients)
     keep = index >= 0
     rows, visit, index = rows[keep], visit[keep], index[keep]
@@ -199,6 +201,7 @@ def encode_family(
         row_index=rows,
         row_minutes=minutes,
         row_days=lasting,
+        visit_codes=visit_codes,
         left_out=left_out,
         unlinked=float(free[usable].mean()),
         set_aside=set_aside,

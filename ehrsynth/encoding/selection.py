@@ -46,6 +46,7 @@ def _family(family: FamilyTimeline, visits: npt.NDArray[np.int64]) -> FamilyTime
         offsets=np.concatenate(([0], np.cumsum(lengths))),
         codes=family.codes[entries],
         counts=family.counts[entries],
+        visit_codes=family.visit_codes[visits],
         row_visit=np.repeat(np.arange(len(visits), dtype=np.int32), n_rows),
         **{name: getattr(family, name)[rows] for name in OF_ROWS},
     )

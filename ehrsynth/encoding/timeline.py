@@ -68,6 +68,8 @@ class FamilyTimeline:
         the row has only a date.
     row_days : int64[n]
         Days from the row's start to its end, at least 0; -1 if no end is recorded.
+    visit_codes : int32[V]
+        Distinct codes of each visit, those included that too few patients have to be kept.
     left_out : int
         Distinct codes left out because too few patients have them.
     unlinked : float
@@ -86,6 +88,7 @@ class FamilyTimeline:
     row_index: npt.NDArray[np.int64]
     row_minutes: npt.NDArray[np.int64]
     row_days: npt.NDArray[np.int64]
+    visit_codes: npt.NDArray[np.int32]
     left_out: int = 0
     unlinked: float = 0.0
     set_aside: int = 0
@@ -110,6 +113,7 @@ class FamilyTimeline:
             codes=self.codes[low:high],
             counts=self.counts[low:high],
             row_visit=self.row_visit[first:last] - np.int32(start),
+            visit_codes=self.visit_codes[start:stop],
             **{name: getattr(self, name)[first:last] for name in OF_ROWS},
         )
 
@@ -226,6 +230,13 @@ class Timelines:
     def patient_of_visit(self) -> npt.NDArray[np.int64]:
         """The patient of each visit, int64[V]."""
         return np.repeat(np.arange(self.n_patients, dtype=np.int64), np.diff(self.offsets))
+
+    @property
+    def elapsed_days(self) -> npt.NDArray[np.int64]:
+        """Days from the start of the patient's first visit to that of each visit, int64[V]; 0 without dates."""
+        until = np.concatenate(([0], np.cumsum(np.maximum(self.gap_days, 0))))[:-1]
+        result: npt.NDArray[np.int64] = until - np.repeat(until[self.offsets[:-1]], np.diff(self.offsets))
+        return result
 
     @property
     def is_last(self) -> Bools:

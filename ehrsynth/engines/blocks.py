@@ -25,10 +25,11 @@ class Job:
     reference_date: date | None
     formats: tuple[str, ...]
     options: Mapping[str, Any] | None = None
+    scenario: Mapping[str, Any] | None = None
 
     def generator(self) -> Generator:
         """Return the generator of the patients."""
-        return Generator(self.model, seed=self.seed, reference_date=self.reference_date)
+        return Generator(self.model, seed=self.seed, reference_date=self.reference_date, evidence=self.scenario)
 
 
 class Maker:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -131,6 +132,25 @@ class FormatWriter:
                 file=target,
                 hint="Run again without --resume: that starts anew.",
             )
+
+    def adopt(self, path: str, rows: int) -> None:
+        """Take a whole file that somebody else has written in the folder."""
+        file = self._known(path)
+        file.size, file.rows, file.hashed = (self.folder / path).stat().st_size, rows, 0
+        self._digests.pop(path, None)
+        digest = self._digest(path, file)
+        self._read(path, digest, 0, file.size)
+        file.hashed = file.size
+
+    def drop(self, folder: str) -> None:
+        """Remove the files under `folder` (ended by a slash) and forget them."""
+        for path in [path for path in self._files if path.startswith(folder)]:
+            del self._files[path]
+            self._digests.pop(path, None)
+            self._changed.pop(path, None)
+            if path in self._open:
+                self._open.pop(path).close()
+        shutil.rmtree(self.folder / folder, ignore_errors=True)
 
     def _known(self, path: str) -> _File:
         if path not in self._files:

@@ -6,17 +6,17 @@ import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import Path
 from typing import Any
 
 from ehrsynth import plugins
 from ehrsynth.engines.blocks import Job, Maker, count_rows, encode
-from ehrsynth.engines.output import Output
+from ehrsynth.engines.output import FormatWriter, Output
 from ehrsynth.engines.workers import Done, Workers
 from ehrsynth.errors import UsageError
-from ehrsynth.exporters import Exporter, ExportSummary, make_exporters
+from ehrsynth.exporters import STAGED, Exporter, ExportSummary, Note, Part, make_exporters
 from ehrsynth.model import PatientModel
 from ehrsynth.model.life_course import LifeCourseModel
 from ehrsynth.model.package import model_hash
@@ -34,7 +34,8 @@ Progress = Callable[[int, int], None]
 class RunSummary:
     """What a run wrote: where, patients, rows per table, files per format (path: bytes, sha256, rows), wall seconds.
 
-    `synthetic` says whether a model made the patients up.
+    `synthetic` says whether a model made the patients up; `notes` is what a format has to say of the whole (``omop``:
+    how many rows have a standard concept).
     """
 
     output: Path
@@ -43,6 +44,7 @@ class RunSummary:
     row_counts: dict[str, int]
     files: dict[str, dict[str, dict[str, Any]]]
     seconds: float
+    notes: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
 def generate_files(
@@ -56,22 +58,26 @@ def generate_files(
     reference_date: date | None = None,
     resume: bool = False,
     options: Mapping[str, Any] | None = None,
+    scenario: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
 ) -> RunSummary:
     """Generate `population` patients and write them to `output` in every one of `formats`.
 
-    The bytes depend on the model, seed, population, formats, their options and the reference date only.
+    The bytes depend on the model, seed, population, formats, their options, the reference date and the scenario only.
 
     Parameters
     ----------
     resume : bool
         Go on after the last whole block of an interrupted run with the same settings, if there was one, and keep whole
         blocks if this run is interrupted too. The end is the same as of a run without interruption.
+    scenario : mapping, optional
+        Who is wanted, by the words of `ehrsynth.generation.scenario.SCENARIO`; it stands in the manifest.
 
     Raises
     ------
     UsageError
-        A population below 1, workers below 1, an unknown format or option, or what is to be resumed was another run.
+        A population below 1, workers below 1, an unknown format or option, a scenario that cannot be, or what is to be
+        resumed was another run.
     OutputError
         The output cannot be written there; nothing is left behind, but for what `resume` keeps.
     EhrsynthError
@@ -82,7 +88,14 @@ def generate_files(
     if workers < 1:
         raise UsageError(f"There must be at least 1 worker, not {workers}.")
     started = time.perf_counter()
-    job = Job(model=model, seed=seed, reference_date=reference_date, formats=_distinct(formats), options=options)
+    job = Job(
+        model=model,
+        seed=seed,
+        reference_date=reference_date,
+        formats=_distinct(formats),
+        options=options,
+        scenario=scenario,
+    )
     exporters = make_exporters(job.formats, options)
     tasks = [(start // BLOCK_SIZE, min(BLOCK_SIZE, population - start)) for start in range(0, population, BLOCK_SIZE)]
     manifest = {
@@ -91,6 +104,7 @@ def generate_files(
         "population": population,
         "reference_date": (reference_date or date.fromisoformat(model.latest_date)).isoformat(),
         **_chosen(options),
+        **({"scenario": dict(scenario)} if scenario else {}),
     }
     run = {**manifest, "formats": job.formats, "versions": versions("numpy", "pyarrow", "faker")}
     with Output(output, run=run, resume=resume) as target, ExitStack() as stack:
@@ -186,6 +200,7 @@ def _exported(target: Output, records: Records, exporters: Mapping[str, Exporter
     ids = records["patient"]["patient_id"].combine_chunks()
     for start in range(0, len(ids), BLOCK_SIZE):
         block = records.select_patients(ids.slice(start, BLOCK_SIZE)) if len(ids) > BLOCK_SIZE else records
+        block = replace(block, first_patient=start)
         yield block.n_patients, _append(target, block, records, exporters)
 
 
@@ -228,8 +243,11 @@ def _write(
         **manifest,
     }
     files: dict[str, dict[str, dict[str, Any]]] = {}
+    notes: dict[str, dict[str, Any]] = {}
     for name, exporter in exporters.items():
         writer = target.format(name)
+        if said := _finish(writer, exporter, counts, provenance):
+            notes[name] = said
         writer.write(exporter.end(ExportSummary(files=writer.files, row_counts=counts, provenance=provenance)))
         files[name] = writer.files
     target.write_json(
@@ -241,7 +259,10 @@ def _write(
             **manifest,
             "versions": versions("numpy", "pyarrow", "faker"),
             "row_counts": counts,
-            "formats": {name: {"files": listed} for name, listed in files.items()},
+            "formats": {
+                name: {"files": listed, **({"notes": notes[name]} if name in notes else {})}
+                for name, listed in files.items()
+            },
         },
     )
     return RunSummary(
@@ -250,5 +271,29 @@ def _write(
         synthetic=shared.provenance.synthetic,
         row_counts=counts,
         files=files,
+        notes=notes,
         seconds=time.perf_counter() - started,
     )
+
+
+def _finish(
+    writer: FormatWriter, exporter: Exporter, counts: dict[str, int], provenance: dict[str, Any]
+) -> dict[str, Any]:
+    """Let an exporter complete its files, if it has to; return what it notes of them."""
+    finish = getattr(exporter, "finish", None)
+    if finish is None:
+        return {}
+    said: dict[str, Any] = {}
+    writer.flush()
+    for item in finish(writer.folder, ExportSummary(files=writer.files, row_counts=counts, provenance=provenance)):
+        if isinstance(item, Part):
+            writer.write([item])
+            # What comes next may read it.
+            writer.flush()
+        elif isinstance(item, Note):
+            said |= item.content
+        else:
+            writer.adopt(item.path, item.rows)
+    # Only now: a run that is interrupted before can be resumed.
+    writer.drop(STAGED)
+    return said

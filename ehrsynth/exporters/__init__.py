@@ -1,5 +1,5 @@
 """Exporters turn Records into files, block by block."""
 
-from ehrsynth.exporters.part import Exporter, ExportSummary, Part, make_exporters
+from ehrsynth.exporters.part import STAGED, Exporter, ExportSummary, Finishing, Made, Note, Part, make_exporters
 
-__all__ = ["ExportSummary", "Exporter", "Part", "make_exporters"]
+__all__ = ["STAGED", "ExportSummary", "Exporter", "Finishing", "Made", "Note", "Part", "make_exporters"]

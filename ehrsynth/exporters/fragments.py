@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +26,8 @@ Index = npt.NDArray[np.int32]
 # than the slots that it saves.
 _SMALL_POOL = 2048
 _MOST_CODES = 1 << 62
+# Days since 1970 of 1870 and 2070: outside, dates are made as they come.
+_FIRST_DAY, _LAST_DAY = -36_524, 36_525
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +56,13 @@ def pool_of(texts: Iterable[bytes]) -> pa.LargeBinaryArray:
 
 def constant(text: bytes, where: Index | int = 0) -> Slot:
     """Return the slot of one text that stands in all rows, or in those in which `where` is 0 (and not -1)."""
-    return Slot(pool_of([text]), where)
+    return Slot(_one(text), where)
+
+
+@lru_cache(maxsize=4096)
+def _one(text: bytes) -> pa.LargeBinaryArray:
+    # Templates have some thousands of constants, asked for again with every table.
+    return pool_of([text])
 
 
 def row_texts(values: pa.Array) -> Slot:
@@ -173,14 +182,14 @@ def time_slots(values: pa.Array, *, close: bytes = b"", date_only: npt.NDArray[n
     dates = pa.types.is_date32(values.type)
     absent = None if not values.null_count else values.is_null().to_numpy(zero_copy_only=False)
     raw = pc.fill_null(values.cast(pa.int32() if dates else pa.int64()), 0).to_numpy()
-    days, seconds = (raw, None) if dates else np.divmod(raw, 86400)
-    encoded = pa.array(days).dictionary_encode()
-    names = np.datetime_as_string(encoded.dictionary.to_numpy().astype("datetime64[D]"), unit="D")
-    day_index = _masked(encoded.indices.to_numpy(), absent)
-    day = Slot(pa.array(names).cast(pa.large_binary()), day_index, foldable=False)
-    if seconds is None:
+    # By a constant numpy divides quickly, but not with the rest at the same time.
+    days = raw if dates else raw // 86400
+    day = _days(days, absent)
+    if dates:
         return [day, constant(close, _masked(np.zeros(len(raw), np.int32), absent))] if close else [day]
-    minute_index, second_index = (part.astype(np.int32) for part in np.divmod(seconds, 60))
+    seconds = (raw - days * 86400).astype(np.int32)
+    minute_index = seconds // 60
+    second_index = seconds - minute_index * 60
     if date_only is not None:
         minute_index = _masked(minute_index, date_only)
         second_index[date_only] = 60
@@ -189,6 +198,28 @@ def time_slots(values: pa.Array, *, close: bytes = b"", date_only: npt.NDArray[n
         Slot(_minutes(), _masked(minute_index, absent), foldable=False),
         Slot(_seconds(close), _masked(second_index, absent), foldable=False),
     ]
+
+
+def _days(days: npt.NDArray[np.integer[Any]], absent: npt.NDArray[np.bool_] | None) -> Slot:
+    """Return the slot of dates, from days since 1970."""
+    first, last = (int(days.min()), int(days.max())) if len(days) else (0, 0)
+    if first >= _FIRST_DAY and last < _LAST_DAY and last - first < 8 * len(days):
+        pool = _calendar().slice(first - _FIRST_DAY, last - first + 1)
+        return Slot(pool, _masked((days - first).astype(np.int32), absent), foldable=False)
+    encoded = pa.array(days).dictionary_encode()
+    names = np.datetime_as_string(encoded.dictionary.to_numpy().astype("datetime64[D]"), unit="D")
+    pool = pa.array(names).cast(pa.large_binary())
+    return Slot(pool, _masked(encoded.indices.to_numpy(), absent), foldable=False)
+
+
+@lru_cache(maxsize=1)
+def _calendar() -> pa.LargeBinaryArray:
+    """Every date of two centuries: looking one up costs less than finding which dates there are."""
+    days = np.arange(_FIRST_DAY, _LAST_DAY).astype("datetime64[D]")
+    text = np.datetime_as_string(days, unit="D").astype("S10")
+    ends = np.arange(len(days) + 1, dtype=np.int64) * 10
+    buffers = [None, pa.py_buffer(ends), pa.py_buffer(text)]
+    return pa.LargeBinaryArray.from_buffers(pa.large_binary(), len(days), buffers)
 
 
 @lru_cache(maxsize=1)

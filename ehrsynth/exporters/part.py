@@ -8,15 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 from ehrsynth import plugins
 from ehrsynth.errors import UsageError
 from ehrsynth.records import Records
 
-__all__ = ["GROUP", "ExportSummary", "Exporter", "Part", "make_exporters"]
+__all__ = ["GROUP", "STAGED", "ExportSummary", "Exporter", "Finishing", "Made", "Note", "Part", "make_exporters"]
 
 GROUP = "ehrsynth.exporters"
+
+STAGED = ".staged/"
+"""Parts under this folder serve `Finishing.finish` and are no part of the output."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +36,21 @@ class Part:
     data: bytes | memoryview
     rows: int = 0
     split_at: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A file `path` with `rows` rows that `Finishing.finish` has written into the format's folder itself."""
+
+    path: str
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """What `Finishing.finish` has to say of the whole; it stands in ``manifest.json`` beside the format's files."""
+
+    content: Mapping[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +99,20 @@ class Exporter(Protocol):
 
     def end(self, summary: ExportSummary) -> Iterator[Part]:
         """Yield what needs the whole: manifests and descriptors."""
+        ...
+
+
+class Finishing(Exporter, Protocol):
+    """An exporter of files that are more than blocks one after the other: a footer that knows them all, a database.
+
+    When all blocks are written and before `end`, `finish` is called once, in the parent. It gets the folder of the
+    format, with what was staged in it, and yields parts to append, the files that it has made, and notes. It reads what
+    blocks left in the order of their numbers, so the number of workers tells nowhere; a run that is resumed calls it
+    again.
+    """
+
+    def finish(self, folder: Path, summary: ExportSummary) -> Iterator[Part | Made | Note]:
+        """Yield what completes the files in `folder`."""
         ...
 
 

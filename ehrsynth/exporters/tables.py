@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import orjson
@@ -15,7 +16,7 @@ from ehrsynth.exporters.part import ExportSummary, Part
 from ehrsynth.records import Records
 from ehrsynth.schema import TableSchema, clinical, datapackage
 
-__all__ = ["CsvExporter"]
+__all__ = ["CsvExporter", "package_document"]
 
 CHUNK_ROWS = 1 << 15
 _SPECIAL = (b'"', b",", b"\n", b"\r")
@@ -51,9 +52,8 @@ class CsvExporter:
 
     def end(self, summary: ExportSummary) -> Iterator[Part]:
         """Yield ``datapackage.json``."""
-        synthetic = bool(summary.provenance.get("synthetic"))
         paths = {table.name: f"{table.name}.csv{suffix(self.compress)}" for table in clinical().tables}
-        packing = {"compression": "gz"} if self.compress else {}
+        packing = {"compression": suffix(self.compress)[1:]} if self.compress else {}
         resources = {
             table.name: {
                 "path": paths[table.name],
@@ -70,18 +70,24 @@ class CsvExporter:
             for table in clinical().tables
             if paths[table.name] in summary.files
         }
-        made_up = "Synthetic: made by a model, of nobody. " if synthetic else ""
-        document = datapackage(
-            clinical(),
-            resources,
-            name="ehrsynth-records",
-            title="Health records" + (" (synthetic)" if synthetic else ""),
-            description=f"{made_up}The canonical tables of ehrsynth {clinical().version}, linked by their keys.",
-            version=clinical().version,
-            created=summary.instant,
-            ehrsynth=dict(summary.provenance),
-        )
+        document = package_document(summary, resources)
         yield Part("datapackage.json", orjson.dumps(document, option=orjson.OPT_INDENT_2) + b"\n")
+
+
+def package_document(summary: ExportSummary, resources: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """Return the ``datapackage.json`` of canonical tables in files, `resources` by table (see `datapackage`)."""
+    synthetic = bool(summary.provenance.get("synthetic"))
+    made_up = "Synthetic: made by a model, of nobody. " if synthetic else ""
+    return datapackage(
+        clinical(),
+        resources,
+        name="ehrsynth-records",
+        title="Health records" + (" (synthetic)" if synthetic else ""),
+        description=f"{made_up}The canonical tables of ehrsynth {clinical().version}, linked by their keys.",
+        version=clinical().version,
+        created=summary.instant,
+        ehrsynth=dict(summary.provenance),
+    )
 
 
 def _header(table: TableSchema) -> Iterator[Part]:

@@ -279,7 +279,8 @@ def _payers_by_type(facilities: Facilities) -> tuple[dict[str, int], Ragged]:
     codes = library.code_system("sopt").codes["code"].to_pylist()
     keys, items = [], []
     for key, code in enumerate(codes):
-        members = _members(code, facilities.payer_types)
+        exact = [row for row, kind in enumerate(facilities.payer_types) if kind == code]
+        members = exact or _members(code, facilities.payer_types)
         keys += [key] * len(members)
         items += members
     return {code: key for key, code in enumerate(codes)}, Ragged.build(

@@ -41,6 +41,8 @@ class CodeTables:
     never, with_parent : float32[Q * C]
     again : float32[Q * C, 2]
         In the previous visit, earlier.
+    truncated : bool[C]
+        Of which every visit has one.
     lift : float32[R * C]
         Zero where the stratum cannot have the code.
     group : int64[R]
@@ -53,7 +55,7 @@ class CodeTables:
         Where the row of a group and state begins in `running`, and its rate in all.
     """
 
-    def __init__(self, family: CodeFamily, strata: Strata) -> None:
+    def __init__(self, family: CodeFamily, strata: Strata, truncated: Bool | None = None) -> None:
         n_states, n_codes = np.asarray(family.never).shape
         self.n_codes = n_codes
         self.own_tree = family.parent_table == family.table
@@ -61,6 +63,7 @@ class CodeTables:
         depth = _depths(parent) if self.own_tree else np.zeros(n_codes, dtype=np.int64)
         # Inside, codes are numbered parents first.
         self.code = np.argsort(depth, kind="stable")
+        self.truncated = np.zeros(n_codes, dtype=bool) if truncated is None else truncated[self.code]
         rank = np.empty(n_codes, dtype=np.int64)
         rank[self.code] = np.arange(n_codes)
         self.level: Int = depth[self.code]

@@ -91,6 +91,9 @@ class CodeSampler:
     ----------
     family : CodeFamily
     strata : Strata
+    truncated : bool[C], optional
+        Every visit has at least one of these codes, whose parents are among them too; default: all or none, by the
+        family's `zero_truncated`.
 
     Raises
     ------
@@ -98,11 +101,19 @@ class CodeSampler:
         The tree of parents has a circle.
     """
 
-    def __init__(self, family: CodeFamily, strata: Strata) -> None:
-        self._zero_truncated = family.zero_truncated
-        self._tables = CodeTables(family, strata)
+    def __init__(self, family: CodeFamily, strata: Strata, truncated: Bool | None = None) -> None:
+        if truncated is None:
+            truncated = np.full(len(family.codings), family.zero_truncated)
+        self._zero_truncated = bool(truncated.any())
+        self._tables = CodeTables(family, strata, truncated)
 
-    def draw(self, visits: VisitContext, rng: np.random.Generator, parents: Present | None = None) -> Present:
+    def draw(
+        self,
+        visits: VisitContext,
+        rng: np.random.Generator,
+        parents: Present | None = None,
+        given: Present | None = None,
+    ) -> Present:
         """Return the codes of `visits`.
 
         Parameters
@@ -111,11 +122,15 @@ class CodeSampler:
         rng : numpy.random.Generator
         parents : Present, optional
             Codes of the family that `parent` indexes, if it is another one; without, nobody has a parent.
+        given : Present, optional
+            Codes without parents of the family itself that the visits have; their tables say that they never come.
         """
         if not self._tables.n_codes or not len(visits):
             none = np.zeros(0, dtype=np.int64)
             return Present(visit=none, code=none, recurs=none.astype(bool))
         draw = _Draw(self._tables, visits, rng, parents)
+        if given is not None:
+            draw.give(given)
         keys = draw.codes(visits.offsets[:-1], np.zeros(0, dtype=np.int64))
         if self._zero_truncated:
             keys = self._without_empty(draw, keys)
@@ -132,9 +147,9 @@ class CodeSampler:
         visits = draw.visits
         hopeless = np.zeros(len(visits), dtype=bool)
         while True:
-            empty = np.flatnonzero(
-                (np.bincount((keys >> 1) // self._tables.n_codes, minlength=len(visits)) == 0) & ~hopeless
-            )
+            visit, rank = np.divmod(keys >> 1, self._tables.n_codes)
+            filled = np.bincount(visit[self._tables.truncated[rank]], minlength=len(visits))
+            empty = np.flatnonzero((filled == 0) & ~hopeless)
             if not len(empty):
                 return keys
             first = empty[first_of_each(visits.patient[empty])]
@@ -164,10 +179,17 @@ class _Draw:
         self.rng = rng
         # Of visits drawn given that they are not empty: the first rank present. Lower ones are absent.
         self.first_rank = np.full(len(visits), -1, dtype=np.int64)
+        self._given = np.zeros(0, dtype=np.int64)
         self._outer = np.zeros(0, dtype=np.int64)
         if parents is not None and tables.n_parents:
             of_us = parents.code < tables.n_parents
             self._outer = np.sort(parents.visit[of_us] * tables.n_parents + parents.code[of_us])
+
+    def give(self, given: Present) -> None:
+        """Take codes as present, whatever is drawn."""
+        rank = np.empty(self._t.n_codes, dtype=np.int64)
+        rank[self._t.code] = np.arange(self._t.n_codes)
+        self._given = np.sort(((given.visit * self._t.n_codes + rank[given.code]) << 1) + given.recurs)
 
     def codes(self, start: Int, before: Int) -> Int:
         """Draw the codes of each person's visits from `start` on, given the codes `before` (sorted) of earlier ones.
@@ -197,6 +219,10 @@ class _Draw:
             if len(parents):
                 new = np.concatenate([self._without_parent(new, parents), self._of_parents(parents)])
             present = self._with_recurrences(np.concatenate([new, forced]), history, start, before)
+            if not found and len(self._given):
+                given = self._given
+                at = (given >> 1) // t.n_codes
+                present = np.concatenate([present, given[at >= start[self.visits.patient[at]]]])
             found.append(present)
             if t.own_tree:
                 parents = np.sort(present >> 1)
@@ -214,6 +240,10 @@ class _Draw:
         t = self._t
         return self.visits.allows(visit, t.sex_limit[rank], t.age_min[rank], t.age_max[rank])
 
+    def _after_first(self, visit: Int, rank: Int) -> Bool:
+        """Whether each code may be drawn: below the first of those that fill a visit, none of them is present."""
+        return (rank > self.first_rank[visit]) | ~self._t.truncated[rank]
+
     def _arrivals(self, visits: Int) -> Int:
         """Draw codes at their rates without history or parent; sorted visit * n_codes + rank."""
         t = self._t
@@ -228,7 +258,7 @@ class _Draw:
         never = t.never[state * t.n_codes + rank]
         exact = rate(lifted(never, t.lift[stratum * t.n_codes + rank]))
         envelope = rate(lifted(never, t.highest[t.group[stratum] * t.n_codes + rank]))
-        kept = (keep * envelope < exact) & self._possible(visit, rank) & (rank > self.first_rank[visit])
+        kept = (keep * envelope < exact) & self._possible(visit, rank) & self._after_first(visit, rank)
         keys = np.sort(visit[kept] * t.n_codes + rank[kept])
         return keys[first_of_each(keys)]
 
@@ -249,7 +279,7 @@ class _Draw:
         rank = t.children[ranges(first, first + count)]
         u = self.rng.random(len(visit))
         p = self._probability(t.with_parent, visit, rank)
-        kept = np.flatnonzero((u < p) & (rank > self.first_rank[visit]))
+        kept = np.flatnonzero((u < p) & self._after_first(visit, rank))
         kept = kept[self._possible(visit[kept], rank[kept])]
         return np.asarray(visit[kept] * t.n_codes + rank[kept])
 
@@ -307,8 +337,9 @@ class _Draw:
         impossible = either[~self._possible(v[either], r[either])]
         forced = self.first_rank[v]
         if_present[impossible] = if_absent[impossible] = False
-        if_present &= r >= forced
-        if_absent &= r >= forced
+        open_to = (r >= forced) | ~t.truncated[r]
+        if_present &= open_to
+        if_absent &= open_to
         if_present |= r == forced
         if_absent |= r == forced
         position = np.arange(total)
@@ -333,7 +364,7 @@ class _Draw:
         step = max(1, _WORK_CELLS // t.n_codes)
         for low in range(0, len(visits), step):
             some = visits[low : low + step]
-            running = np.cumsum(rate(self._dense(some, before)), axis=1)
+            running = np.cumsum(rate(self._dense(some, before) * t.truncated), axis=1)
             total = running[:, -1]
             arrival = -np.log1p(self.rng.random(len(some)) * np.expm1(-total))
             rank = (running <= arrival[:, None]).sum(axis=1)

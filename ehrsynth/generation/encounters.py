@@ -108,7 +108,8 @@ class EncounterSampler:
         )
         self._admit = _table(trajectory.admit_source)
         self._type = _table(trajectory.encounter_type)
-        self._tail = CellTable(np.ones((1, 1)), model.calendar.tail_days)
+        self._tail = CellTable(model.calendar.tail, model.calendar.tail_days)
+        self._elapsed_edges = np.asarray(trajectory.elapsed_edges) if len(model.calendar.tail) > 1 else np.zeros(1)
 
     def draw(self, visits: Visits, people_age_days: Int, rng: np.random.Generator) -> Encounters:
         """Return the encounters of `visits`; `people_age_days` is each person's age at the first of them."""
@@ -127,7 +128,9 @@ class EncounterSampler:
         death = np.where(in_encounter, end[final], (final_day + later) * DAY)
         death_precision = np.where(dies, np.where(in_encounter, precision[final], 0), -1)
         u = rng.random((3, n))
-        tail = self._tail.draw(np.zeros(n, dtype=np.int64), u[0], u[1])
+        elapsed = visits.day[visits.offsets[1:] - 1]
+        band = np.searchsorted(self._elapsed_edges, elapsed, side="right") - 1
+        tail = self._tail.draw(band, u[0], u[1])
         length = np.where(dies, np.maximum(final_day + tail, death // DAY), final_day + tail)
         # Whole days are added: the record ends up to `spread_days` before the reference date.
         day0 = self._reference_day - (u[2] * (self._calendar.spread_days + 1)).astype(np.int64) - length

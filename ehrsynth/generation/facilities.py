@@ -135,7 +135,13 @@ def npi(numbers: Int) -> pa.Array:
     return as_digits(nine * 10 + (-total) % 10, "0000000000")
 
 
-def facilities(seed: int, *, states: Sequence[str] | None = None, n_regions: int | None = None) -> Facilities:
+def facilities(
+    seed: int,
+    *,
+    states: Sequence[str] | None = None,
+    n_regions: int | None = None,
+    payer_types: Sequence[str] = (),
+) -> Facilities:
     """Return the shared tables of a seed: the same however many patients there are.
 
     Parameters
@@ -147,6 +153,8 @@ def facilities(seed: int, *, states: Sequence[str] | None = None, n_regions: int
     n_regions : int, optional
         How many regions, drawn by their people without replacement; 6 if left out, or one for each state if those are
         more. A region has six organizations.
+    payer_types : sequence of str, optional
+        Source of Payment Typology codes of which there must be a payer, besides the usual ones.
 
     Raises
     ------
@@ -163,7 +171,7 @@ def facilities(seed: int, *, states: Sequence[str] | None = None, n_regions: int
     organization = _organizations(seed, homes, kind, region, words)
     location, location_organization, roles = _locations(seed, organization, kind)
     staff, practitioner = _practitioners(seed, organization, kind)
-    payer, payer_types, payer_weights = _payers(seed)
+    payer, types, payer_weights = _payers(seed, payer_types)
     provenance = Provenance(
         source="Invented organizations, practitioners, locations and payers",
         source_format="ehrsynth",
@@ -179,7 +187,7 @@ def facilities(seed: int, *, states: Sequence[str] | None = None, n_regions: int
         staff=staff,
         location_organization=location_organization,
         location_role=roles,
-        payer_types=payer_types,
+        payer_types=types,
         payer_weights=payer_weights,
         homes=homes,
     )
@@ -328,15 +336,21 @@ def _practitioners(seed: int, organization: pa.Table, kind: Int) -> tuple[Staff,
     return Staff(organization=where_, specialty=who, service=tuple(service)), table
 
 
-def _payers(seed: int) -> tuple[pa.Table, tuple[str, ...], Float]:
+def _payers(seed: int, wanted: Sequence[str]) -> tuple[pa.Table, tuple[str, ...], Float]:
+    """Return the payers: the shipped ones, then one of each wanted type that none of them has, under its own name."""
     rows = library.identity("payers").table("payers")
-    types = rows["payer_type_code"].to_pylist()
+    types, names = rows["payer_type_code"].to_pylist(), rows["name"].to_pylist()
+    codes = library.code_system("sopt").codes
+    titles = dict(zip(codes["code"].to_pylist(), codes["display"].to_pylist(), strict=True))
+    more = [code for code in dict.fromkeys(wanted) if code in titles and code not in types]
+    types, names = types + more, names + [titles[code].capitalize() for code in more]
+    weights = np.concatenate([rows["weight"].to_numpy().astype(np.float64), np.ones(len(more))])
     known = list(dict.fromkeys(types))
     table = pa.table(
         {
-            "payer_id": _ids(seed, "payer", rows.num_rows),
-            "name": rows["name"],
+            "payer_id": _ids(seed, "payer", len(types)),
+            "name": names,
             "payer_type_code": dictionary_column([known.index(one) for one in types], known),
         }
     )
-    return table, tuple(types), rows["weight"].to_numpy()
+    return table, tuple(types), weights

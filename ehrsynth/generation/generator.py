@@ -15,13 +15,15 @@ from ehrsynth.generation.codes import Present, VisitContext
 from ehrsynth.generation.columns import Columns, id_column, labels, number_column
 from ehrsynth.generation.details import BlockContext, ConditionIndex, detail_table
 from ehrsynth.generation.encounters import DAY, Encounters, EncounterSampler, completed_years
+from ehrsynth.generation.joint import JointSampler
 from ehrsynth.generation.measurements import MeasurementSampler
 from ehrsynth.generation.population import People, Population
 from ehrsynth.generation.rows import FamilySampler, Rows
+from ehrsynth.generation.scenario import evidence_of_trajectory
 from ehrsynth.generation.surroundings import Surroundings
 from ehrsynth.generation.tables import coverage_columns, encounter_columns, patient_columns
 from ehrsynth.generation.trajectory import TrajectorySampler
-from ehrsynth.model import PatientModel
+from ehrsynth.model import EVERY_TABLE, PatientModel
 from ehrsynth.model.shapes import check_shapes
 from ehrsynth.provenance import Provenance
 from ehrsynth.randomness import BLOCK_SIZE, identifier_bytes, stream
@@ -46,7 +48,8 @@ class Generator:
     reference_date : date, optional
         Nothing happens after it; default: the model's, never today.
     evidence : mapping, optional
-        What is known of every person, see `ehrsynth.generation.population.Population`.
+        What is known of every person, by the words of `ehrsynth.generation.scenario.SCENARIO` or the variables of the
+        network; see `ehrsynth.generation.population.Population` for the values.
 
     Raises
     ------
@@ -74,7 +77,7 @@ class Generator:
         self.reference_date = reference_date or date.fromisoformat(model.calendar.reference_date)
         self._schema = clinical()
         self._dated = model.calendar.basis != "order"
-        self._population = Population(model, evidence)
+        self._population = Population(model, evidence_of_trajectory(model, evidence))
         self._trajectory = TrajectorySampler(model.trajectory)
         self._encounters = EncounterSampler(model, self.reference_date)
         strata = model.trajectory.strata
@@ -82,6 +85,9 @@ class Generator:
         if strange:
             raise ModelError(f"The model has a family {strange[0]!r}, which is no table.")
         self._families = [FamilySampler(family, strata, model.measurements) for family in model.families]
+        self._joint = None
+        if any(family.parent_table == EVERY_TABLE for family in model.families):
+            self._joint = JointSampler(model.families, strata, model.measurements)
         # Whatever a detail depends on is drawn before it.
         self._families.sort(key=lambda sampler: sampler.family.table != "condition")
         self._measurements = None if model.measurements is None else MeasurementSampler(model.measurements)
@@ -138,19 +144,19 @@ class Generator:
         for name, (table, visit) in details.items():
             tables[name] = table
             cuts[name] = int(np.searchsorted(visit, visits.offsets[n]))
-        return self._records({name: table.slice(0, cuts[name]) for name, table in tables.items()})
+        return self._records({name: table.slice(0, cuts[name]) for name, table in tables.items()}, index * BLOCK_SIZE)
 
     def blocks(self, n_patients: int) -> Iterator[Records]:
         """Yield the blocks of the first `n_patients` patients, the last one cut."""
         for start in range(0, n_patients, BLOCK_SIZE):
             yield self.block(start // BLOCK_SIZE, min(BLOCK_SIZE, n_patients - start))
 
-    def _records(self, tables: dict[str, pa.Table]) -> Records:
+    def _records(self, tables: dict[str, pa.Table], first_patient: int = 0) -> Records:
         whole = {
             table.name: conform(tables[table.name], table) if table.name in tables else table.arrow.empty_table()
             for table in self._schema.tables
         }
-        return Records(tables=whole, schema=self._schema, provenance=self.provenance)
+        return Records(tables=whole, schema=self._schema, provenance=self.provenance, first_patient=first_patient)
 
     def _context(self, index: int, people: People, encounters: Encounters) -> BlockContext:
         return BlockContext(
@@ -174,10 +180,11 @@ class Generator:
         tables: dict[str, tuple[pa.Table, Int]] = {}
         conditions: Present | None = None
         found: ConditionIndex | None = None
+        drawn = {} if self._joint is None else self._joint.draw(visits, stream(seed, "code", index))
         for sampler in self._families:
             name = sampler.family.table
             rng = stream(seed, name, index)
-            present, rows = sampler.draw(visits, context.encounters, rng, conditions)
+            present, rows = sampler.draw(visits, context.encounters, rng, conditions, drawn.get(name))
             measured = None
             if name == "observation" and self._measurements is not None:
                 measured = self._measured(self._measurements, people, visits, rows, index)
@@ -208,7 +215,10 @@ class Generator:
         patient = visits.patient[rows.visit[at]]
         persons = sampler.persons(len(people), stream(self.seed, "measurement/person", index))
         rng = stream(self.seed, "measurement/visit", index)
-        found, recorded = sampler.values(persons, patient, occasion, visits.state[rows.visit[at]], m[at], rng)
+        visit = rows.visit[at]
+        found, recorded = sampler.values(
+            persons, patient, occasion, visits.state[visit], m[at], rng, visits.stratum[visit]
+        )
         value, known = np.zeros(len(rows)), np.zeros(len(rows), dtype=bool)
         value[at], known[at] = found, recorded
         columns: Columns = {

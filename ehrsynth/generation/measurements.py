@@ -22,6 +22,8 @@ _STEP = 1 / 64
 _X = np.arange(-_REACH, _REACH + _STEP / 2, _STEP)
 _PHI = np.array([0.5 * math.erfc(-x / math.sqrt(2)) for x in _X])
 _WORK_CELLS = 2_000_000
+# Products that are summed at a time: so many stay in the processor's cache.
+_SUM_CELLS = 32_768
 
 
 class MeasurementSampler:
@@ -30,6 +32,7 @@ class MeasurementSampler:
     def __init__(self, model: Measurements) -> None:
         self.model = model
         self._shift = np.asarray(model.shift, dtype=np.float64)
+        self._level = np.asarray(model.level, dtype=np.float64)
         share = np.asarray(model.person_share, dtype=np.float64)
         self._of_person, self._of_visit = np.sqrt(share), np.sqrt(np.maximum(1 - share, 0))
         self._person = cholesky(np.asarray(model.person, dtype=np.float64))
@@ -38,13 +41,17 @@ class MeasurementSampler:
         self._scores = [self._score_table(m) for m in range(len(model.code))]
 
     def _score_table(self, m: int) -> tuple[Float, Float]:
-        """Return grids of s and of Phi^-1(F(s)), F the mixture of unit normals of the states of measurement `m`."""
-        share = np.asarray(self.model.state_share, dtype=np.float64)[:, m]
-        states = np.flatnonzero(share > 0)
-        if not len(states):
-            states, share = np.arange(len(share)), np.ones(len(share))
-        shift = self._shift[states, m]
-        weight = share[states] / share[states].sum()
+        """Return grids of s and of Phi^-1(F(s)), F the mixture of unit normals of measurement `m`."""
+        center = np.asarray(self.model.center, dtype=np.float64)
+        if len(center):
+            shift, weight = center[:, m], np.full(len(center), 1 / len(center))
+        else:
+            share = np.asarray(self.model.state_share, dtype=np.float64)[:, m]
+            states = np.flatnonzero(share > 0)
+            if not len(states):
+                states, share = np.arange(len(share)), np.ones(len(share))
+            shift = self._shift[states, m]
+            weight = share[states] / share[states].sum()
         grid = np.arange(shift.min() - _REACH, shift.max() + _REACH + _STEP, _STEP)
         below, above = np.zeros(len(grid)), np.zeros(len(grid))
         # Both tails: 1 - F has lost its digits where F is nearly 1.
@@ -59,7 +66,14 @@ class MeasurementSampler:
         return _correlated(self._person, rng.standard_normal((len(self._person), count)))
 
     def values(
-        self, persons: Float, patient: Int, occasion: Int, state: Int, measurement: Int, rng: np.random.Generator
+        self,
+        persons: Float,
+        patient: Int,
+        occasion: Int,
+        state: Int,
+        measurement: Int,
+        rng: np.random.Generator,
+        stratum: Int | None = None,
     ) -> tuple[Float, npt.NDArray[np.bool_]]:
         """Return the value of each row, and whether one is recorded.
 
@@ -73,10 +87,15 @@ class MeasurementSampler:
             Rows of one occasion share e; ascending from 0, none skipped.
         state, measurement : int64[rows]
             Flat state of the visit, and m.
+        stratum : int64[rows]
+            Of the visit; needed where sex and age matter.
         """
         known = rng.random(len(patient)) < self._value_known[measurement]
         own = self._of_visit[measurement] * self._noise(occasion, measurement, rng)
-        score = self._shift[state, measurement] + self._of_person[measurement] * persons[measurement, patient] + own
+        center = self._shift[state, measurement]
+        if stratum is not None and len(self._level):
+            center = center + self._level[stratum, measurement]
+        score = center + self._of_person[measurement] * persons[measurement, patient] + own
         value = np.empty(len(score))
         order = np.argsort(measurement, kind="stable")
         edges = np.searchsorted(measurement[order], np.arange(len(self._scores) + 1))
@@ -94,7 +113,8 @@ class MeasurementSampler:
         count = int(occasion[-1]) + 1 if len(occasion) else 0
         for first in range(0, count, step):
             stop = min(first + step, count)
-            z = rng.standard_normal((m, stop - first))
+            # By occasions: what one row needs lies together in memory.
+            z = np.ascontiguousarray(rng.standard_normal((m, stop - first)).T)
             low, high = np.searchsorted(occasion, [first, stop])
             # An occasion has few of all measurements: only theirs are made.
             order = low + np.argsort(measurement[low:high], kind="stable")
@@ -128,13 +148,31 @@ def cholesky(correlation: Float) -> Float:
 
 
 def _correlated(lower: Float, z: Float) -> Float:
-    """Return `lower` @ `z`."""
-    return np.stack([_component(row, m, z) for m, row in enumerate(lower)]) if len(lower) else z
+    """Return `lower` @ `z`, by the sums of `_component`, for all columns at once."""
+    result = np.empty_like(z)
+    for m, row in enumerate(lower):
+        result[m] = row[m] * z[m]
+        for j in np.flatnonzero(row[:m]):
+            result[m] += row[j] * z[j]
+    return result
 
 
-def _component(row: Float, m: int, z: Float, columns: Int | slice = slice(None)) -> Float:
-    """Return row `m` of a triangle times the `columns` of `z`, by plain sums: BLAS's last digits depend on threads."""
-    total = row[m] * z[m, columns]
-    for j in np.flatnonzero(row[:m]):
-        total += row[j] * z[j, columns]
+def _component(row: Float, m: int, z: Float, columns: Int) -> Float:
+    """Return row `m` of a triangle times the `columns` of the transpose of `z`: float64[len(columns)].
+
+    By plain sums from left to right, the diagonal first: BLAS's last digits depend on threads, and those of numpy's
+    sums on the number of terms.
+    """
+    total = row[m] * z[columns, m]
+    used = np.flatnonzero(row[:m])
+    if not len(used):
+        return np.asarray(total)
+    width = int(used[-1]) + 1
+    step = max(1, _SUM_CELLS // width)
+    for start in range(0, len(columns), step):
+        some = slice(start, start + step)
+        terms = z[columns[some], :width]
+        terms *= row[:width]
+        terms[:, 0] += total[some]
+        total[some] = np.add.accumulate(terms, axis=1, out=terms)[:, -1]
     return np.asarray(total)

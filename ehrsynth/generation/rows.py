@@ -15,11 +15,11 @@ from ehrsynth.generation.columns import Columns, labels, number_column
 from ehrsynth.generation.encounters import UNIT_SECONDS, Encounters
 from ehrsynth.generation.segments import first_of_each, ranges
 from ehrsynth.generation.trajectory import CellTable
-from ehrsynth.model import AttributeTable, CodeFamily, Measurements, Strata
+from ehrsynth.model import EVERY_TABLE, AttributeTable, CodeFamily, Measurements, Strata
 from ehrsynth.probability.categorical import cumulative, sample_rows
 from ehrsynth.schema import TableSchema
 
-__all__ = ["AttributeSampler", "FamilySampler", "Rows"]
+__all__ = ["AttributeSampler", "FamilySampler", "Rows", "followers", "without_followers"]
 
 Int = npt.NDArray[np.int64]
 Bool = npt.NDArray[np.bool_]
@@ -70,8 +70,10 @@ class FamilySampler:
 
     def __init__(self, family: CodeFamily, strata: Strata, measurements: Measurements | None = None) -> None:
         self.family = family
-        self._followers = _followers(family, measurements)
-        self.codes = CodeSampler(_without_followers(family, self._followers), strata)
+        self._followers = followers(family, measurements)
+        self.codes = None
+        if family.parent_table != EVERY_TABLE:
+            self.codes = CodeSampler(without_followers(family, self._followers), strata)
         self._repeats = np.asarray(family.repeats, dtype=np.float64)
         self._position = cumulative(np.asarray(family.position)[None, :]) if len(family.position) else None
         duration = np.asarray(family.duration)
@@ -86,10 +88,17 @@ class FamilySampler:
         self._keeps_attributes = family.table in ("medication_request", "device")
 
     def draw(
-        self, visits: VisitContext, encounters: Encounters, rng: np.random.Generator, parents: Present | None
+        self,
+        visits: VisitContext,
+        encounters: Encounters,
+        rng: np.random.Generator,
+        parents: Present | None,
+        present: Present | None = None,
     ) -> tuple[Present, Rows]:
-        """Return the codes of the visits and the rows they make."""
-        present = self.codes.draw(visits, rng, parents)
+        """Return the codes of the visits (`present`, if they are drawn already) and the rows they make."""
+        if present is None:
+            assert self.codes is not None
+            present = self.codes.draw(visits, rng, parents)
         at, repeat, time = self._repeat(present, encounters, rng)
         source, code = self._with_followers(visits, present.visit[at], present.code[at])
         at, repeat, time = at[source], repeat[source], time[source]
@@ -238,6 +247,8 @@ def _reasons(family: CodeFamily) -> Int:
     reason if it multiplies the odds of the code by `_INDICATION` at least.
     """
     parent = np.asarray(family.parent, dtype=np.int64)
+    if family.reason is not None:
+        return np.asarray(family.reason, dtype=np.int64)
     if family.parent_table != "condition" or family.table == "condition":
         return np.full(len(parent), -1, dtype=np.int64)
     with_it, without = (
@@ -247,8 +258,8 @@ def _reasons(family: CodeFamily) -> Int:
     return np.where(strong & (with_it > 0), parent, -1)
 
 
-def _followers(family: CodeFamily, measurements: Measurements | None) -> dict[int, list[int]]:
-    """Return the codes that follow each leading code of a panel."""
+def followers(family: CodeFamily, measurements: Measurements | None) -> dict[int, list[int]]:
+    """Return the codes of a family that follow each leading code of a panel."""
     if measurements is None or family.table != "observation":
         return {}
     members: dict[int, list[int]] = {}
@@ -258,7 +269,7 @@ def _followers(family: CodeFamily, measurements: Measurements | None) -> dict[in
     return {codes[0]: codes[1:] for codes in members.values() if len(codes) > 1}
 
 
-def _without_followers(family: CodeFamily, followers: dict[int, list[int]]) -> CodeFamily:
+def without_followers(family: CodeFamily, followers: dict[int, list[int]]) -> CodeFamily:
     """Return the family with codes that follow another never drawn by themselves; their children are the leader's."""
     leader = {code: first for first, codes in followers.items() for code in codes}
     if not leader:

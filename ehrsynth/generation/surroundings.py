@@ -69,7 +69,9 @@ class Surroundings:
         known = set(places().state.unique().to_pylist())
         variable = next((variable for variable in model.person.variables if variable.name == "state"), None)
         self._states = [label for label in (variable.states if variable else ()) if label in known]
-        self._facilities = facilities(seed, states=self._states or None)
+        payer = next((variable for variable in model.person.variables if variable.name == "payer"), None)
+        paying = [label for label in (payer.states if payer else ()) if not label.startswith(_NO_PAYER)]
+        self._facilities = facilities(seed, states=self._states or None, payer_types=paying)
         self.assignment = Assignment(self._facilities)
         self.ids = {
             name: self._facilities.records[name][f"{name}_id"].to_numpy().astype("S36")

@@ -122,9 +122,9 @@ class TrajectorySampler:
     def draw(self, people: People, rng: np.random.Generator) -> Visits:
         """Return the visits of `people`.
 
-        In each round everybody who is still in the record has a visit; then the record ends with the hazard of state
-        and visit number, or else days pass, which depend on the state, and a next state comes, which depends on class,
-        state, sex and age. The number of visits is never drawn by itself.
+        In each round everybody who is still in the record has a visit; then the record ends with the hazard of state,
+        visit number and days since the first visit, or else days pass, which depend on the state, and a next state
+        comes, which depends on class, state, sex and age. The number of visits is never drawn by itself.
         """
         g, k = self._model.n_classes, self._model.n_states
         n = len(people)
@@ -132,13 +132,12 @@ class TrajectorySampler:
         sex, group, age = people.sex, people.group, people.age_days
         stratum = self.stratum(sex, age)
         local = sample_rows(self._initial, stratum * g + group, rng.random(n))
-        bands = np.asarray(self._model.visit_edges, dtype=np.int64)
         rounds: list[tuple[Int, Int, Int, Int]] = []
         for number in range(1, MAX_VISITS + 1):
             state = group * k + local
             rounds.append((who, state, age, stratum))
             u = rng.random((4, len(who)))
-            band = max(int(np.searchsorted(bands, number, side="right")) - 1, 0)
+            band = self._model.end_band(number, age - people.age_days[who])
             next_age = age + self._gap.draw(state, u[1], u[2])
             stays = (u[0] >= self._hazard[band, state]) & (next_age < MAX_AGE_YEARS * DAYS_PER_YEAR)
             local = sample_rows(self._transition, (self._transition_stratum[stratum] * g + group) * k + local, u[3])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ehrsynth.encoding import Timelines
+from ehrsynth.encoding.union import UNION
 from ehrsynth.learning.evidence import CodeEvidence, SparseRows, code_evidence
 from ehrsynth.learning.layout import RowLayout
 from ehrsynth.model import Strata
@@ -27,13 +28,17 @@ class Bins:
     Attributes
     ----------
     strata : Strata
-    visit_edges : int64[V]
+    visit_edges : int64[N]
         First visit number of each band.
+    n_slots : int
+        Visits have room for so many of these codes; 0: for any number.
+    elapsed_edges : int64[D]
+        First day since the first visit of each band; a band of a visit is one of N * D.
     gap_days, stay_minutes : Histogram or None
         None where the source does not know them: they say nothing then.
     encounter_classes : tuple of str
-    zero_truncated : bool
-        Every visit of the source has a condition.
+    n_truncated : int
+        Every visit of the source has one of so many first codes (all conditions, or all codes); 0: visits may be empty.
     """
 
     strata: Strata
@@ -41,7 +46,9 @@ class Bins:
     gap_days: Histogram | None
     stay_minutes: Histogram | None
     encounter_classes: tuple[str, ...]
-    zero_truncated: bool
+    n_truncated: int = 0
+    n_slots: int = 0
+    elapsed_edges: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(1, dtype=np.int64))
 
     @property
     def n_gaps(self) -> int:
@@ -54,15 +61,18 @@ class Bins:
         return 0 if self.stay_minutes is None else self.stay_minutes.n_coarse
 
     def layout(self, n_codes: int) -> RowLayout:
-        """Return the rows of evidence of visits with `n_codes` condition codes."""
+        """Return the rows of evidence of visits with `n_codes` codes."""
         return RowLayout(
             n_codes=n_codes,
             n_parents=n_codes,
             n_gaps=self.n_gaps,
             n_classes=len(self.encounter_classes),
             n_stays=self.n_stays,
-            n_bands=len(self.visit_edges),
+            n_bands=len(self.visit_edges) * len(self.elapsed_edges),
+            n_elapsed=len(self.elapsed_edges),
             n_sexes=len(self.strata.sexes),
+            n_truncated=self.n_truncated,
+            n_slots=self.n_slots,
         )
 
 
@@ -80,6 +90,10 @@ class BinnedVisits:
         At the visit.
     history, present : SparseRows
         History rows, and all other rows, see `RowLayout`.
+    truncated_history : SparseRows
+        History rows of the codes of which every visit has one.
+    size : int64[V]
+        How many of these codes each visit has.
     """
 
     offsets: npt.NDArray[np.int64]
@@ -87,6 +101,8 @@ class BinnedVisits:
     stratum: npt.NDArray[np.int64]
     history: SparseRows
     present: SparseRows
+    truncated_history: SparseRows
+    size: npt.NDArray[np.int64]
 
     @cached_property
     def visit_weight(self) -> npt.NDArray[np.float32]:
@@ -95,7 +111,7 @@ class BinnedVisits:
 
 
 def bin_visits(timelines: Timelines, bins: Bins, layout: RowLayout, parent: npt.NDArray[np.int32]) -> BinnedVisits:
-    """Return `timelines` (a chunk) in `bins`; `parent` int32[C] is the within-visit forest of the conditions."""
+    """Return `timelines` (a chunk) in `bins`; `parent` int32[C] is the within-visit forest of the codes."""
     n = timelines.n_visits
     everything = np.arange(n, dtype=np.int64)
     visits: list[Ints] = []
@@ -116,21 +132,32 @@ def bin_visits(timelines: Timelines, bins: Bins, layout: RowLayout, parent: npt.
         stay = bins.stay_minutes.coarse_of(timelines.stay_minutes[known])
         add(known, layout.stay + encounter_class[known] * layout.n_stays + stay)
     band = np.searchsorted(bins.visit_edges, timelines.number, side="right") - 1
+    band *= len(bins.elapsed_edges)
+    band += np.searchsorted(bins.elapsed_edges, timelines.elapsed_days, side="right") - 1
     going = np.flatnonzero(~last)
     add(going, layout.goes_on + band[going])
     # The last kept visit of a patient who has more says nothing about the end of the record.
     ended = timelines.offsets[1:][~timelines.cut] - 1
     add(ended, layout.ends + band[ended])
     codes = empty_evidence()
-    family = timelines.families.get("condition")
+    size = np.zeros(n, dtype=np.int64)
+    family = timelines.families.get(UNION)
     if family is not None:
         codes = code_evidence(timelines, family, layout, parent, family)
+        size = np.bincount(family.visits[family.codes < layout.n_truncated], minlength=n).astype(np.int64)
     add(codes.visits, codes.rows)
+    history = SparseRows(codes.history_visits, codes.history_rows, n, layout.n_history)
+    truncated = history
+    if 0 < layout.n_truncated < layout.n_codes:
+        of_them = codes.history_rows % layout.n_codes < layout.n_truncated
+        truncated = SparseRows(codes.history_visits[of_them], codes.history_rows[of_them], n, layout.n_history)
     return BinnedVisits(
         offsets=timelines.offsets,
         weight=timelines.weight,
         stratum=strata_of(timelines, bins.strata),
-        history=SparseRows(codes.history_visits, codes.history_rows, n, layout.n_history),
+        history=history,
+        truncated_history=truncated,
+        size=size,
         present=SparseRows(np.concatenate(visits), np.concatenate(rows), n, layout.n_rows),
     )
 

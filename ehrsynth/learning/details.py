@@ -2,29 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from functools import reduce
-from operator import add
-
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
 from ehrsynth.encoding import FamilyTimeline, Timelines
 from ehrsynth.learning.attributes import learn_attributes
-from ehrsynth.learning.families import (
-    FamilyCounts,
-    StatePosterior,
-    code_blocks,
-    code_layout,
-    count_family,
-    family_lift,
-    family_tables,
-)
 from ehrsynth.learning.parameters import CodeTables
 from ehrsynth.learning.times import even_days, learn_histogram
 from ehrsynth.learning.tree import condition_parents
-from ehrsynth.model import CodeFamily, Strata
+from ehrsynth.model import EVERY_TABLE, CodeFamily
 from ehrsynth.probability.histogram import Histogram
 from ehrsynth.terminology import limits
 
@@ -35,17 +22,20 @@ Doubles = npt.NDArray[np.float64]
 _POSITIONS = 8
 _REPEAT_STRENGTH = 5.0
 _DURATION_STRENGTH = 20.0
+_INDICATION = 5.0
+"""A condition is taken for the reason of a code whose odds it multiplies by so much at least: the most telling
+condition of a visit is not always why something is done."""
 
 
 def learn_family(
     table: pa.Table,
     timelines: Timelines,
     name: str,
-    posteriors: Iterable[StatePosterior],
     *,
-    strata: Strata,
-    own: CodeTables | None = None,
+    tables: CodeTables,
+    lift: Doubles,
     zero_truncated: bool = False,
+    sizes: Doubles | None = None,
     min_patients: int,
     blank: dict[str, npt.NDArray[np.bool_]] | None = None,
 ) -> CodeFamily:
@@ -58,26 +48,18 @@ def learn_family(
     timelines : Timelines
     name : str
         A family of the timelines.
-    posteriors : iterable of StatePosterior
-        Over the same patients, in order; read once for each block of codes.
-    strata : Strata
-    own : CodeTables, optional
-        Of the conditions: the tables and the forest that EM learned. Others get theirs given the states, with the most
-        telling condition of the visit as parent.
+    tables : CodeTables
+        The family's part of what EM learned; parents are numbers among the codes of all families.
+    lift : float64[R, C]
     zero_truncated : bool
+        Every visit has a code of the families so marked.
+    sizes : float64[Q, N + 1], optional
+        P(number of codes in a visit | state), where visits have slots.
     min_patients : int
     blank
         See `learn_attributes`.
     """
     family = timelines.families[name]
-    conditions = timelines.families.get("condition")
-    if own is not None:
-        parent, parent_table = own.parent, name
-    elif conditions is not None:
-        parent, parent_table = condition_parents(timelines, family, conditions), "condition"
-    else:
-        parent, parent_table = np.full(family.n_codes, -1, dtype=np.int32), name
-    tables, lift = _tables(timelines, family, name, posteriors, parent, parent_table, own, strata, min_patients)
     sex_limit, age_min, age_max = _limits(family)
     repeats = _repeats(family)
     duration, duration_days, duration_known = _durations(timelines, family, min_patients)
@@ -88,92 +70,31 @@ def learn_family(
         never_with_parent=tables.never_with_parent.astype(np.float32),
         previous=tables.previous.astype(np.float32),
         earlier=tables.earlier.astype(np.float32),
-        parent_table=parent_table,
-        parent=parent,
+        parent_table=EVERY_TABLE,
+        parent=tables.parent,
         lift=lift.astype(np.float32),
         sex_limit=sex_limit,
         age_min=age_min,
         age_max=age_max,
         zero_truncated=zero_truncated,
+        sizes=sizes,
         repeats=repeats.astype(np.float32),
         position=_positions(timelines, family, min_patients),
         duration=duration,
         duration_days=duration_days,
         duration_known=duration_known.astype(np.float32),
         attributes=learn_attributes(table, family, timelines, min_patients=min_patients, blank=blank),
+        reason=_reasons(timelines, family),
         unlinked=round(family.unlinked, 3),
     )
 
 
-def _counted(
-    posteriors: Iterable[StatePosterior],
-    name: str,
-    codes: tuple[int, int],
-    parent: npt.NDArray[np.int32],
-    parent_table: str,
-    *,
-    predicted: bool,
-    n_strata: int,
-) -> FamilyCounts:
-    """Return the counts of a range of codes over all chunks."""
-    return reduce(
-        add,
-        (
-            count_family(
-                chunk,
-                chunk.timelines.families[name].select_codes(*codes),
-                parent,
-                chunk.timelines.families[parent_table],
-                predicted=predicted,
-                n_strata=n_strata,
-            )
-            for chunk in posteriors
-        ),
-    )
-
-
-def _tables(
-    timelines: Timelines,
-    family: FamilyTimeline,
-    name: str,
-    posteriors: Iterable[StatePosterior],
-    parent: npt.NDArray[np.int32],
-    parent_table: str,
-    own: CodeTables | None,
-    strata: Strata,
-    min_patients: int,
-) -> tuple[CodeTables, Doubles]:
-    """Return the tables and lifts of all codes, block after block."""
-    tables: list[CodeTables] = []
-    lifts: list[Doubles] = []
-    n_states = next(iter(posteriors)).gamma.shape[1]
-    n_strata, n_sexes = len(strata), len(strata.sexes)
-    n_parents = timelines.families[parent_table].n_codes
-    for start, stop in code_blocks(family.n_codes, n_strata, n_states):
-        mother = parent[start:stop]
-        layout = code_layout(stop - start, n_parents)
-        if own is None:
-            pooled = _counted(posteriors, name, (start, stop), mother, parent_table, predicted=False, n_strata=1)
-            block = family_tables(pooled.of_stratum(0, layout, mother), mother)
-        else:
-            block = CodeTables(
-                never=own.never[:, start:stop],
-                never_with_parent=own.never_with_parent[:, start:stop],
-                previous=own.previous[:, start:stop],
-                earlier=own.earlier[:, start:stop],
-                parent=mother,
-            )
-        tables.append(block)
-        counts = _counted(posteriors, name, (start, stop), mother, parent_table, predicted=True, n_strata=n_strata)
-        lifts.append(family_lift(counts, block, layout, n_sexes=n_sexes, min_patients=min_patients))
-    whole = CodeTables(
-        parent=parent,
-        **{
-            kind: np.concatenate([getattr(block, kind) for block in tables], axis=1)
-            for kind in ("never", "never_with_parent", "previous", "earlier")
-        },
-    )
-    return whole, np.concatenate(lifts, axis=1)
+def _reasons(timelines: Timelines, family: FamilyTimeline) -> npt.NDArray[np.int32]:
+    """Return the condition each code is for, -1 for none: the most telling one, if it makes the code much likelier."""
+    conditions = timelines.families.get("condition")
+    if conditions is None or family.table == "condition":
+        return np.full(family.n_codes, -1, dtype=np.int32)
+    return condition_parents(timelines, family, conditions, least_odds_ratio=_INDICATION)
 
 
 def _limits(family: FamilyTimeline) -> tuple[npt.NDArray[np.int8], Doubles, Doubles]:

@@ -152,6 +152,7 @@ def learn_trajectory(
         transition_stratum=problem.transition_stratum,
         end_hazard=tables.end_hazard,
         visit_edges=bins.visit_edges,
+        elapsed_edges=bins.elapsed_edges,
         death_given_end=death_given_end,
         death_days=death_days,
         died_disposition=DIED if DIED in timelines.disposition.labels else "",

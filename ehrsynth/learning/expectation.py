@@ -10,11 +10,14 @@ import numpy.typing as npt
 from ehrsynth.learning.binned import BinnedVisits
 from ehrsynth.learning.layout import RowLayout
 from ehrsynth.learning.parameters import TrajectoryTables, code_weights, visit_weights
+from ehrsynth.learning.slots import SlotPowers, ratio_sums, slot_ratios
 from ehrsynth.learning.statistics import TrajectoryStatistics
 from ehrsynth.probability.hmm import Posterior, forward_backward
 from ehrsynth.probability.hmm.layout import Chain, Layout
 
-__all__ = ["Weights", "expectation", "infer", "log_emission", "predict"]
+__all__ = ["Emission", "Weights", "emit", "expectation", "infer", "predict", "unseen_trials"]
+
+Doubles = npt.NDArray[np.float64]
 
 _MOST_EMPTY = 0.999
 """A visit that is almost surely empty stands for no more than a thousand unseen ones."""
@@ -26,9 +29,12 @@ class Weights:
 
     tables: TrajectoryTables
     base: npt.NDArray[np.float32]
+    truncated_base: npt.NDArray[np.float32]
     rows: npt.NDArray[np.float32]
     transition_stratum: npt.NDArray[np.int64]
-    zero_truncated: bool
+    n_truncated: int
+    n_codes: int
+    slots: SlotPowers | None
 
     @classmethod
     def of(
@@ -36,34 +42,63 @@ class Weights:
         tables: TrajectoryTables,
         layout: RowLayout,
         transition_stratum: npt.NDArray[np.int64],
-        zero_truncated: bool,
     ) -> Weights:
         """Turn `tables` into log-weights of the rows of `layout`."""
-        base, rows = code_weights(tables.codes, layout)
+        base, truncated_base, rows = code_weights(tables.codes, layout)
         visit_weights(tables, layout, rows)
         return cls(
             tables=tables,
             base=base.astype(np.float32),
+            truncated_base=truncated_base.astype(np.float32),
             rows=rows,
             transition_stratum=transition_stratum,
-            zero_truncated=zero_truncated,
+            n_truncated=layout.n_truncated,
+            n_codes=layout.n_codes,
+            slots=SlotPowers.of(tables.codes, layout.n_truncated, layout.n_slots, layout.n_history)
+            if layout.n_slots
+            else None,
         )
 
 
-def log_emission(binned: BinnedVisits, weights: Weights) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """Return log P(visit | state) float32[V, Q], and P(a visit with this history has no code | state) float32[V, Q].
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Emission:
+    """How visits speak for states.
 
-    The second is empty ([0, Q]) unless the family is zero-truncated.
+    Attributes
+    ----------
+    log : float32[V, Q]
+        log P(visit | state).
+    ratios : float32[K, V, Q]
+        Slots: e_(n-k) / e_n for k = 1..N. Without, if every visit has a code: the expected empty visits of the same
+        history for each recorded one (K = 1). Otherwise K = 0.
     """
-    none = binned.history.gather(weights.rows[: binned.history.n_rows])
-    none += weights.base
+
+    log: npt.NDArray[np.float32]
+    ratios: npt.NDArray[np.float32]
+
+
+def emit(binned: BinnedVisits, weights: Weights) -> Emission:
+    """Return how the visits of a chunk speak for the states."""
+    history = weights.rows[: binned.history.n_rows]
     emission = binned.present.gather(weights.rows)
+    none = binned.history.gather(history)
+    none += weights.base
     emission += none
-    if not weights.zero_truncated:
-        return emission, none[:0]
+    if not weights.n_truncated:
+        return Emission(log=emission, ratios=none[None][:0])
+    if weights.n_truncated < weights.n_codes:
+        none = binned.truncated_history.gather(history)
+        none += weights.truncated_base
+    if weights.slots is not None:
+        log_sum, ratios = slot_ratios(weights.slots.polynomials(binned.truncated_history), binned.size)
+        emission -= none
+        emission -= log_sum
+        return Emission(log=emission, ratios=ratios)
     empty = np.minimum(np.exp(none), np.float32(_MOST_EMPTY))
     emission -= np.log1p(-empty)
-    return emission, empty
+    # For each recorded visit, P0 / (1 - P0) empty ones of the same state and history went unrecorded.
+    ghosts = (empty / (1.0 - empty)).astype(np.float32)
+    return Emission(log=emission, ratios=ghosts[None])
 
 
 def infer(binned: BinnedVisits, weights: Weights, emission: npt.NDArray[np.float32]) -> Posterior:
@@ -105,29 +140,75 @@ def predict(binned: BinnedVisits, weights: Weights, emission: npt.NDArray[np.flo
 
 def expectation(binned: BinnedVisits, weights: Weights) -> TrajectoryStatistics:
     """Return the expected counts of a chunk."""
-    emission, empty = log_emission(binned, weights)
-    posterior = infer(binned, weights, emission)
+    emission = emit(binned, weights)
+    posterior = infer(binned, weights, emission.log)
     gamma = posterior.gamma * binned.visit_weight[:, None]
     n_strata, n_states = weights.tables.initial.shape
     initial = np.zeros((n_strata, n_states))
     first = binned.offsets[:-1]
     np.add.at(initial, binned.stratum[first], gamma[first])
-    unseen = np.zeros((binned.history.n_rows, n_states))
-    unseen_visits = np.zeros(n_states)
     rows = binned.present.scatter(gamma)
     rows[: binned.history.n_rows] = binned.history.scatter(gamma)
-    if weights.zero_truncated:
-        # For each recorded visit, P0 / (1 - P0) empty ones of the same state and history went unrecorded.
-        ghosts = gamma * (empty / (1.0 - empty))
-        unseen = binned.history.scatter(ghosts)
-        unseen_visits = ghosts.sum(axis=0, dtype=np.float64)
+    history = [binned.truncated_history.scatter(gamma * ratio) for ratio in emission.ratios]
+    visits = [(gamma * ratio).sum(axis=0, dtype=np.float64) for ratio in emission.ratios]
+    unseen = unseen_trials(rows, gamma.sum(axis=0, dtype=np.float64), history, visits, weights)
     return TrajectoryStatistics(
         rows=rows,
         unseen=unseen,
+        ratio=visits[0] if weights.slots is not None else np.zeros(0),
         visits=gamma.sum(axis=0, dtype=np.float64),
-        unseen_visits=unseen_visits,
         initial=initial,
         transition=posterior.xi_sum,
         log_likelihood=float(posterior.log_likelihood @ binned.weight),
         patients=float(binned.weight.sum()),
     )
+
+
+def unseen_trials(
+    rows: Doubles,
+    visits: Doubles,
+    history: list[Doubles],
+    all_visits: list[Doubles],
+    weights: Weights,
+    *,
+    first: int = 0,
+    count: int | None = None,
+    at_tables: bool = False,
+) -> Doubles:
+    """Return the trials of codes that no recorded visit stands for, float64[3, C, Q]: previous, earlier, never.
+
+    Where every visit has a code: those of the empty visits that went unrecorded. With slots: what makes the share of
+    presences among trials the odds over one plus the odds. That holds for the odds that the presences ask for (the step
+    of EM), or with `at_tables` for those of the tables.
+
+    Parameters
+    ----------
+    rows : float64[n_rows, Q]
+        Counts of rows of evidence.
+    visits : float64[Q]
+    history : list of float64[2 * C, Q]
+        Sum of each ratio of `Emission` over the visits that have a history row.
+    all_visits : list of float64[Q]
+        The same over all visits.
+    weights : Weights
+    first, count : int
+        The counts are of so many codes from `first` on; default all.
+    at_tables : bool
+    """
+    c = weights.n_codes if count is None else count
+    n_truncated = min(max(weights.n_truncated - first, 0), c)
+    unseen = np.zeros((3, c, len(visits)))
+    if not n_truncated:
+        return unseen
+    of = slice(0, n_truncated)
+    if weights.slots is None:
+        unseen[0, of], unseen[1, of] = history[0][:c][of], history[0][c:][of]
+        unseen[2, of] = all_visits[0] - unseen[0, of] - unseen[1, of]
+        return unseen
+    odds = weights.slots.odds[:, first : first + n_truncated]
+    mine = np.stack([np.concatenate([part[:c][of], part[c:][of]]) for part in history])
+    divisor = ratio_sums(mine, np.stack(all_visits), odds)
+    trials = np.stack([rows[:c][of], rows[c : 2 * c][of], visits - rows[:c][of] - rows[c : 2 * c][of]])
+    present = np.stack([rows[k * c : (k + 1) * c][of] for k in (4, 5, 2)])
+    unseen[:, of] = (divisor * (1.0 + odds) if at_tables else divisor + present) - trials
+    return unseen

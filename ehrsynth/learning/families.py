@@ -1,26 +1,30 @@
-"""Code families given the states: when a visit has a code of a table, and how often."""
+"""Codes by stratum: how often a visit has each, and how far sex and age move its odds."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import reduce
+from operator import add
 
 import numpy as np
 import numpy.typing as npt
 
-from ehrsynth.encoding import FamilyTimeline, Timelines
+from ehrsynth.encoding import Timelines
 from ehrsynth.encoding.discretise import distinct_patients
+from ehrsynth.encoding.union import UNION
 from ehrsynth.learning.evidence import SparseRows, code_evidence
+from ehrsynth.learning.expectation import Weights, unseen_trials
 from ehrsynth.learning.layout import RowLayout
 from ehrsynth.learning.lift import expected_visits, odds_lift, shrunk_targets
-from ehrsynth.learning.maximisation import CodeCounts, Strengths, code_counts, code_tables, margins
+from ehrsynth.learning.maximisation import CodeCounts, code_counts
 from ehrsynth.learning.parameters import CodeTables
-from ehrsynth.learning.strength import beta_strength
 
-__all__ = ["FamilyCounts", "StatePosterior", "count_family", "family_lift", "family_tables"]
+__all__ = ["FamilyCounts", "StatePosterior", "code_lift", "count_codes", "slot_sizes"]
 
 Doubles = npt.NDArray[np.float64]
 
+_SIZE_STRENGTH = 20.0
 _MOST_CELLS = 40_000_000
 """Cells of the counts by stratum that are held at a time; more codes are counted in several passes."""
 
@@ -37,26 +41,29 @@ class StatePosterior:
         P(state | everything in the record), times the patient's weight.
     predicted : float32[V, Q]
         P(state | all earlier visits), times the weight: what generation will meet after such a history.
-    ghost_ratio : float32[V, Q] or None
-        Zero-truncated conditions: expected visits without a condition for each recorded one.
+    ratios : float32[K, V, Q]
+        See `Emission`.
+    weights : Weights
+        Of the tables that the posterior was made with.
     """
 
     timelines: Timelines
     stratum: npt.NDArray[np.int64]
     gamma: npt.NDArray[np.float32]
     predicted: npt.NDArray[np.float32]
-    ghost_ratio: npt.NDArray[np.float32] | None
+    ratios: npt.NDArray[np.float32]
+    weights: Weights
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class FamilyCounts:
-    """Counts of rows of evidence of some codes of a family, by stratum; additive.
+    """Counts of rows of evidence of some codes, by stratum; additive.
 
     Attributes
     ----------
     rows : float64[R, n_rows, Q]
-    unseen : float64[R, 2 * C, Q]
-    visits, unseen_visits : float64[R, Q]
+    unseen : float64[R, 3, C, Q]
+    visits : float64[R, Q]
     patients : int64[R, C]
         Distinct patients who have a code in a stratum.
     """
@@ -64,7 +71,6 @@ class FamilyCounts:
     rows: Doubles
     unseen: Doubles
     visits: Doubles
-    unseen_visits: Doubles
     patients: npt.NDArray[np.int64]
 
     def __add__(self, other: FamilyCounts) -> FamilyCounts:
@@ -72,18 +78,26 @@ class FamilyCounts:
             rows=self.rows + other.rows,
             unseen=self.unseen + other.unseen,
             visits=self.visits + other.visits,
-            unseen_visits=self.unseen_visits + other.unseen_visits,
             patients=self.patients + other.patients,
         )
 
     def of_stratum(self, r: int, layout: RowLayout, parent: npt.NDArray[np.int32]) -> CodeCounts:
         """Return presences and trials in one stratum."""
-        return code_counts(self.rows[r], self.visits[r], layout, parent, self.unseen[r], self.unseen_visits[r])
+        return code_counts(self.rows[r], self.visits[r], layout, parent, self.unseen[r])
 
 
-def code_layout(n_codes: int, n_parents: int) -> RowLayout:
-    """Return a layout that has rows of codes only."""
-    return RowLayout(n_codes=n_codes, n_parents=n_parents, n_gaps=0, n_classes=0, n_stays=0, n_bands=0)
+def code_layout(codes: tuple[int, int], n_parents: int, n_truncated: int = 0) -> RowLayout:
+    """Return a layout that has rows of a range of codes only; `n_truncated` is of all codes."""
+    start, stop = codes
+    return RowLayout(
+        n_codes=stop - start,
+        n_parents=n_parents,
+        n_gaps=0,
+        n_classes=0,
+        n_stays=0,
+        n_bands=0,
+        n_truncated=min(max(n_truncated - start, 0), stop - start),
+    )
 
 
 def code_blocks(n_codes: int, n_strata: int, n_states: int) -> Iterator[tuple[int, int]]:
@@ -93,31 +107,33 @@ def code_blocks(n_codes: int, n_strata: int, n_states: int) -> Iterator[tuple[in
         yield start, min(start + size, n_codes)
 
 
-def count_family(
+def count_codes(
     chunk: StatePosterior,
-    family: FamilyTimeline,
+    codes: tuple[int, int],
     parent: npt.NDArray[np.int32],
-    parent_family: FamilyTimeline,
     *,
-    predicted: bool = False,
     n_strata: int = 1,
+    n_truncated: int = 0,
 ) -> FamilyCounts:
-    """Return the counts of `family` (all of its codes, or a selection) in a chunk.
+    """Return the counts of a range of the codes of all families in a chunk, given the states that can be predicted.
 
     Parameters
     ----------
     chunk : StatePosterior
-    family, parent_family : FamilyTimeline
-        Of the chunk.
+    codes : (int, int)
+        First code, and the one after the last.
     parent : int32[C]
-    predicted : bool
-        Whether states are those predicted from earlier visits, instead of those inferred from all.
+        Of all codes.
     n_strata : int
         R; with 1 all strata are counted together.
+    n_truncated : int
+        Every visit has one of so many first codes.
     """
-    layout = code_layout(family.n_codes, parent_family.n_codes)
-    evidence = code_evidence(chunk.timelines, family, layout, parent, parent_family)
-    occupancy = chunk.predicted if predicted else chunk.gamma
+    union = chunk.timelines.families[UNION]
+    family = union.select_codes(*codes)
+    layout = code_layout(codes, union.n_codes, n_truncated)
+    evidence = code_evidence(chunk.timelines, family, layout, parent[codes[0] : codes[1]], union)
+    occupancy = chunk.predicted
     stratum = chunk.stratum if n_strata > 1 else np.zeros_like(chunk.stratum)
     n_visits, n_states = occupancy.shape
     shape = (n_strata, layout.n_rows, n_states)
@@ -136,13 +152,26 @@ def count_family(
     )
     rows = present.scatter(occupancy).reshape(shape)
     rows[:, : layout.n_history] = history.scatter(occupancy).reshape(n_strata, layout.n_history, n_states)
-    visits, unseen_visits = np.zeros((n_strata, n_states)), np.zeros((n_strata, n_states))
+    visits = np.zeros((n_strata, n_states))
     np.add.at(visits, stratum, occupancy)
-    unseen = np.zeros((n_strata, layout.n_history, n_states))
-    if family.table == "condition" and chunk.ghost_ratio is not None:
-        ghosts = occupancy * chunk.ghost_ratio
-        unseen = history.scatter(ghosts).reshape(unseen.shape)
-        np.add.at(unseen_visits, stratum, ghosts)
+    unseen = np.zeros((n_strata, 3, layout.n_codes, n_states))
+    if layout.n_truncated:
+        weighted = [occupancy * ratio for ratio in chunk.ratios]
+        sums = [history.scatter(one).reshape(n_strata, layout.n_history, n_states) for one in weighted]
+        of_visits = np.zeros((len(weighted), n_strata, n_states))
+        for total, one in zip(of_visits, weighted, strict=True):
+            np.add.at(total, stratum, one)
+        for r in range(n_strata):
+            unseen[r] = unseen_trials(
+                rows[r],
+                visits[r],
+                [one[r] for one in sums],
+                list(of_visits[:, r]),
+                chunk.weights,
+                first=codes[0],
+                count=layout.n_codes,
+                at_tables=True,
+            )
     cells = stratum[family.visits] * family.n_codes + family.codes
     people = chunk.timelines.patient_of_visit[family.visits]
     patients = distinct_patients(cells, people, n_strata * family.n_codes)
@@ -150,25 +179,61 @@ def count_family(
         rows=rows,
         unseen=unseen,
         visits=visits,
-        unseen_visits=unseen_visits,
         patients=patients.reshape(n_strata, -1),
     )
 
 
-def family_tables(counts: CodeCounts, parent: npt.NDArray[np.int32], strengths: Strengths | None = None) -> CodeTables:
-    """Return the tables of codes given the states; strengths of shrinkage by empirical Bayes unless given."""
-    if strengths is None:
-        found = {
-            name: beta_strength(present, trials, margins(present, trials))
-            for name, (present, trials) in counts.items().items()
-        }
-        strengths = Strengths(
-            never=found["never"],
-            never_with_parent=found["never_with_parent"],
-            previous=found["previous"],
-            earlier=found["earlier"],
+def slot_sizes(posteriors: Iterable[StatePosterior], n_slots: int) -> Doubles:
+    """Return P(number of conditions in a visit | state) float64[Q, N + 1], drawn to that of all visits; none has 0.
+
+    Codes too rare to be learned count: others will take their slots.
+    """
+    total: Doubles | None = None
+    for chunk in posteriors:
+        size = np.minimum(chunk.timelines.families["condition"].visit_codes, n_slots)
+        part = np.zeros((n_slots + 1, chunk.gamma.shape[1]))
+        np.add.at(part, size, chunk.gamma)
+        total = part if total is None else total + part
+    assert total is not None
+    total[0] = 0.0
+    margin = total.sum(axis=1) / total.sum()
+    counts = total.T + _SIZE_STRENGTH * margin
+    result: Doubles = counts / counts.sum(axis=1, keepdims=True)
+    return result
+
+
+def code_lift(
+    posteriors: Iterable[StatePosterior],
+    tables: CodeTables,
+    *,
+    n_strata: int,
+    n_sexes: int,
+    n_truncated: int,
+    min_patients: int,
+) -> Doubles:
+    """Return the odds multipliers float64[R, C] of all codes, a block of codes at a time.
+
+    Parameters
+    ----------
+    posteriors : iterable of StatePosterior
+        Over the patients; read once for each block.
+    tables : CodeTables
+        Of all codes.
+    n_strata, n_sexes, n_truncated, min_patients : int
+    """
+    n_states, n_codes = tables.never.shape
+    lifts = []
+    for codes in code_blocks(n_codes, n_strata, n_states):
+        counts = reduce(
+            add,
+            (
+                count_codes(chunk, codes, tables.parent, n_strata=n_strata, n_truncated=n_truncated)
+                for chunk in posteriors
+            ),
         )
-    return code_tables(counts, strengths, parent)
+        layout = code_layout(codes, n_codes, n_truncated)
+        lifts.append(family_lift(counts, tables.of(*codes), layout, n_sexes=n_sexes, min_patients=min_patients))
+    return np.concatenate(lifts, axis=1) if lifts else np.ones((n_strata, 0))
 
 
 def family_lift(

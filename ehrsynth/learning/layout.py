@@ -32,9 +32,12 @@ class RowLayout:
     ends               V       none does
     ================== ======= =================================================================================
 
-    `n_sexes` are the sexes among the strata; no rows are theirs.
+    If `n_slots`, a visit has room for so many of the first `n_truncated` codes (`ehrsynth.learning.slots`).
+    `n_sexes` are the sexes among the strata; no rows are theirs. Every visit has one of the first `n_truncated` codes.
 
-    The first two are the *history rows*: with the base alone they make the probability of a visit without codes.
+    The first two are the *history rows*: with the base alone they make the probability of a visit without codes. Codes
+    are those of all families, those of the first family (conditions) first. Of the V bands of a visit's place in the
+    record, `n_elapsed` bands of time follow each other within each band of its number.
     """
 
     n_codes: int
@@ -44,6 +47,9 @@ class RowLayout:
     n_stays: int
     n_bands: int
     n_sexes: int = 1
+    n_truncated: int = 0
+    n_elapsed: int = 1
+    n_slots: int = 0
 
     @property
     def previous_absent(self) -> int:

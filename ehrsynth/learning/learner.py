@@ -8,9 +8,11 @@ from dataclasses import replace
 import numpy as np
 
 from ehrsynth.encoding import Timelines, encode
+from ehrsynth.encoding.union import UNION, unite
 from ehrsynth.learning.details import learn_family
 from ehrsynth.learning.disclosure import learn_disclosure
 from ehrsynth.learning.encounters import learn_trajectory
+from ehrsynth.learning.families import code_lift, slot_sizes
 from ehrsynth.learning.measurements import learn_measurements
 from ehrsynth.learning.person import learn_person
 from ehrsynth.learning.posterior import Posteriors
@@ -47,8 +49,8 @@ def learn(
     """Learn a patient model from records.
 
     A Bayesian network of the person with a latent trajectory class; for each class an autoregressive hidden Markov
-    model of the visits (EM with exact expectations); given the states, the tables of every other family, the
-    measurements and the dates. Everything that is read from the data is a sum over patients.
+    model of the visits and the codes of all tables (EM with exact expectations); given the states, the measurements and
+    the dates. Everything that is read from the data is a sum over patients.
 
     Parameters
     ----------
@@ -72,8 +74,9 @@ def learn(
         # Asked for at once, not after minutes of work.
         learn_library("pomegranate")
     tell(LearningProgress(stage="encoding", message="reading visits"))
-    timelines = encode(records, min_patients=settings.min_patients, max_visits=settings.max_visits)
-    notes = list(timelines.notes)
+    encoded = encode(records, min_patients=settings.min_patients, max_visits=settings.max_visits)
+    notes = list(encoded.notes)
+    timelines = unite(encoded)
     problem, sizes = _choose_problem(timelines, settings, seed, tell, notes)
     fitted = _fit(problem, timelines, settings, stream(seed, "learning/start"), tell)
     posteriors = Posteriors(problem, fitted.tables, timelines, settings.chunk_visits)
@@ -96,6 +99,7 @@ def learn(
             records["observation"],
             timelines,
             posteriors,
+            strata=problem.bins.strata,
             min_patients=settings.min_patients,
             generator=stream(seed, "learning/measurements"),
         )
@@ -104,24 +108,38 @@ def learn(
         numeric = np.zeros(timelines.families["observation"].n_codes, dtype=bool)
         numeric[measurements.code] = True
         blank = {"interpretation_code": numeric}
+    tell(LearningProgress(stage="details", message="sex and age"))
+    lift = code_lift(
+        posteriors,
+        fitted.tables.codes,
+        n_strata=len(problem.bins.strata),
+        n_sexes=len(problem.bins.strata.sexes),
+        n_truncated=problem.bins.n_truncated,
+        min_patients=settings.min_patients,
+    )
+    slots = slot_sizes(posteriors, problem.bins.n_slots) if problem.bins.n_slots else None
     families = []
-    for step, name in enumerate(timelines.families, start=1):
-        tell(LearningProgress(stage="details", step=step, steps=len(timelines.families), message=name))
+    start = 0
+    for step, (name, family) in enumerate(encoded.families.items(), start=1):
+        tell(LearningProgress(stage="details", step=step, steps=len(encoded.families), message=name))
+        stop = start + family.n_codes
         families.append(
             learn_family(
                 records[name],
-                timelines,
+                encoded,
                 name,
-                posteriors,
-                strata=problem.bins.strata,
-                own=fitted.tables.codes if name == "condition" else None,
-                zero_truncated=name == "condition" and problem.bins.zero_truncated,
+                tables=fitted.tables.codes.of(start, stop),
+                lift=lift[:, start:stop],
+                zero_truncated=problem.bins.n_truncated >= stop,
+                sizes=slots if name == "condition" else None,
                 min_patients=settings.min_patients,
                 blank=blank if name == "observation" else None,
             )
         )
+        start = stop
     calendar = learn_calendar(
         timelines,
+        problem.bins,
         reference_date=settings.reference_date,
         min_patients=settings.min_patients,
         notes=notes,
@@ -137,7 +155,7 @@ def learn(
         trajectory=trajectory,
         families=tuple(families),
         measurements=measurements,
-        disclosure=learn_disclosure(records, timelines, settings, notes),
+        disclosure=learn_disclosure(records, encoded, settings, notes),
     )
     tell(LearningProgress(stage="done", log_likelihood=fitted.log_likelihood[-1]))
     return model
@@ -147,9 +165,14 @@ def _choose_problem(
     timelines: Timelines, settings: LearningSettings, seed: int, tell: Progress, notes: list[str]
 ) -> tuple[Problem, Sizes]:
     bins = learn_bins(timelines, settings.min_patients, notes)
-    conditions = timelines.families.get("condition")
-    n_codes = 0 if conditions is None else conditions.n_codes
-    parent = np.zeros(0, dtype=np.int32) if conditions is None else within_visit_forest(timelines, conditions)
+    union, conditions = timelines.families.get(UNION), timelines.families.get("condition")
+    n_codes = 0 if union is None else union.n_codes
+    n_conditions = 0 if conditions is None else conditions.n_codes
+    parent = (
+        np.zeros(0, dtype=np.int32)
+        if union is None
+        else within_visit_forest(timelines, union, n_conditions, slots=bins.n_slots > 0)
+    )
     n_strata = len(bins.strata)
     by_stratum = timelines.n_patients >= _STRATUM_PATIENTS
     problem = Problem(

@@ -18,6 +18,8 @@ __all__ = ["CodeCounts", "Strengths", "choose_strengths", "code_counts", "code_t
 Floats = npt.NDArray[np.floating[Any]]
 Doubles = npt.NDArray[np.float64]
 
+_END_STRENGTH = 20.0
+
 
 @dataclass(frozen=True, kw_only=True)
 class Strengths:
@@ -60,7 +62,7 @@ def code_counts(
     layout: RowLayout,
     parent: npt.NDArray[np.int32],
     unseen: Doubles | None = None,
-    unseen_visits: Doubles | float = 0.0,
+    ratio: Doubles | None = None,
 ) -> CodeCounts:
     """Return presences and trials of each code from the counts of rows of evidence (see `TrajectoryStatistics`)."""
     c = layout.n_codes
@@ -69,16 +71,24 @@ def code_counts(
         return rows[start : start + c].T
 
     trials_previous, trials_earlier = block(layout.previous_absent), block(layout.earlier_absent)
-    if unseen is not None and len(unseen):
-        trials_previous = trials_previous + unseen[:c].T
-        trials_earlier = trials_earlier + unseen[c:].T
     with_parent = np.zeros_like(trials_previous)
     child = np.flatnonzero(parent >= 0)
     with_parent[:, child] = rows[layout.parent + parent[child]].T - block(layout.child_has_history)[:, child]
-    never = (visits + unseen_visits)[:, None] - trials_previous - trials_earlier - with_parent
+    never = visits[:, None] - trials_previous - trials_earlier - with_parent
+    if unseen is not None:
+        trials_previous, trials_earlier, never = (
+            trials + more.T for trials, more in zip((trials_previous, trials_earlier, never), unseen, strict=True)
+        )
+
+    factor = np.ones((len(visits), c))
+    if ratio is not None and len(ratio):
+        # One factor on all odds of a state changes nothing where visits have slots: it is chosen so that the ratio r_1
+        # is 1 on average, which makes trials about visits.
+        factor[:, : layout.n_truncated] = (visits / np.maximum(ratio, 1e-12))[:, None]
 
     def pair(start: int, trials: Doubles) -> tuple[Doubles, Doubles]:
         present = block(start)
+        trials = present + (trials - present) * factor
         # Differences of single-precision sums may fall below what they must not.
         return present, np.maximum(trials, present)
 
@@ -139,13 +149,21 @@ def _visit_counts(statistics: TrajectoryStatistics, layout: RowLayout) -> _Visit
     stay = stay.reshape(layout.n_classes, layout.n_stays, q).transpose(0, 2, 1)
     end = np.stack([rows[layout.goes_on :][: layout.n_bands], rows[layout.ends :][: layout.n_bands]], axis=-1)
     stay_margin = np.stack([_share(table) for table in stay]) if layout.n_stays else stay[:, 0]
-    end_margin = np.stack([_share(table, 1.0) for table in end])
+    end_margin = _end_margin(end.sum(axis=1), layout.n_elapsed)
     return _VisitCounts(
         gap=(gap, _share(gap) if layout.n_gaps else gap[0]),
         encounter_class=(encounter_class, _share(encounter_class)),
         stay=(stay, stay_margin[:, None, :]),
         end=(end, end_margin[:, None, :]),
     )
+
+
+def _end_margin(counts: Doubles, n_elapsed: int) -> Doubles:
+    """Return (P(going on), P(end)) of each band float64[V, 2]: drawn to its band of time, and that to all."""
+    by = counts.reshape(-1, n_elapsed, 2)
+    of_time = _toward(by.sum(axis=0), _END_STRENGTH, _share(counts, 1.0))
+    result: Doubles = _toward(by, _END_STRENGTH if n_elapsed > 1 else 1.0, of_time[None]).reshape(-1, 2)
+    return result
 
 
 def _initial_prior(counts: Doubles, n_sexes: int, strength: float) -> Doubles:
@@ -178,9 +196,7 @@ def maximise(
     iteration to the next; so each iteration ascends one and the same function. The exception are transitions by
     stratum, which are shrunk toward their pooled estimate.
     """
-    counts = code_counts(
-        statistics.rows, statistics.visits, layout, parent, statistics.unseen, statistics.unseen_visits
-    )
+    counts = code_counts(statistics.rows, statistics.visits, layout, parent, statistics.unseen, statistics.ratio)
     visit = _visit_counts(statistics, layout)
     pooled = statistics.transition.sum(axis=0)
     k = pooled.shape[-1]
@@ -206,7 +222,7 @@ def maximise(
 def log_prior(tables: TrajectoryTables, statistics: TrajectoryStatistics, layout: RowLayout, s: Strengths) -> float:
     """Return the logarithm of the prior density of `tables`, up to a constant that does not depend on them."""
     counts = code_counts(
-        statistics.rows, statistics.visits, layout, tables.codes.parent, statistics.unseen, statistics.unseen_visits
+        statistics.rows, statistics.visits, layout, tables.codes.parent, statistics.unseen, statistics.ratio
     )
     total = 0.0
     for name, (present, trials) in counts.items().items():
@@ -235,9 +251,7 @@ def choose_strengths(
     statistics: TrajectoryStatistics, layout: RowLayout, parent: npt.NDArray[np.int32], strengths: Strengths
 ) -> Strengths:
     """Return strengths under which the counts are likeliest (empirical Bayes), where there are enough to tell."""
-    counts = code_counts(
-        statistics.rows, statistics.visits, layout, parent, statistics.unseen, statistics.unseen_visits
-    )
+    counts = code_counts(statistics.rows, statistics.visits, layout, parent, statistics.unseen, statistics.ratio)
     found = {
         name: beta_strength(present, trials, margins(present, trials), getattr(strengths, name))
         for name, (present, trials) in counts.items().items()

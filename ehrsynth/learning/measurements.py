@@ -10,9 +10,11 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from ehrsynth.encoding import Timelines
+from ehrsynth.encoding.discretise import distinct_patients
+from ehrsynth.learning.binned import strata_of
 from ehrsynth.learning.families import StatePosterior
 from ehrsynth.learning.values import NumericRows, find_panels, numeric_rows
-from ehrsynth.model import Measurements
+from ehrsynth.model import Measurements, Strata
 from ehrsynth.probability import normal
 from ehrsynth.probability.quantiles import QuantileDistribution
 
@@ -22,9 +24,10 @@ Doubles = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 _ROUNDS = 6
+_CENTERS = 64
 _SHIFT_STRENGTH = 10.0
 _PAIR_STRENGTH = 10.0
-_LEAST_EIGENVALUE = 0.02
+_LEAST_EIGENVALUE = 0.003
 _OCCASIONS = 4096
 _REACH, _STEP = 8.0, 1 / 16
 _X = np.arange(-_REACH, _REACH + _STEP / 8, _STEP / 4)
@@ -36,6 +39,7 @@ def learn_measurements(
     timelines: Timelines,
     posteriors: Iterable[StatePosterior],
     *,
+    strata: Strata,
     min_patients: int,
     generator: np.random.Generator,
 ) -> Measurements | None:
@@ -53,6 +57,7 @@ def learn_measurements(
     timelines : Timelines
         With a family ``observation``.
     posteriors : iterable of StatePosterior
+    strata : Strata
     min_patients : int
     generator : numpy Generator
     """
@@ -71,7 +76,8 @@ def learn_measurements(
         margin = QuantileDistribution.learn(rows.value[at], patients[at], min_patients=min_patients)
         margins.append(margin)
         score[at] = margin.transform(rows.value[at], place[at])
-    levels = _levels(rows, score, posteriors)
+    stratum = strata_of(timelines, strata)[rows.visit]
+    levels = _levels(rows, score, posteriors, stratum, patients, strata, min_patients)
     person_share, person, visit = _components(rows, levels, patients, min_patients)
     return Measurements(
         code=rows.code.astype(np.int32),
@@ -80,6 +86,8 @@ def learn_measurements(
         margins=tuple(margins),
         shift=levels.shift.astype(np.float32),
         state_share=levels.state_share.astype(np.float32),
+        level=levels.level.astype(np.float32),
+        center=levels.center.astype(np.float32),
         person_share=person_share.astype(np.float32),
         person=person,
         visit=visit,
@@ -89,41 +97,97 @@ def learn_measurements(
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Levels:
-    """State levels float64[Q, M], their shares float64[Q, M], and the residual float64[n] of each row."""
+    """Levels of states float64[Q, M] and strata float64[R, M], shares of the states float64[Q, M], centers float64[N,
+    M], and the residual float64[n] of each row."""
 
     shift: Doubles
+    level: Doubles
     state_share: Doubles
+    center: Doubles
     residual: Doubles
 
 
-def _levels(rows: NumericRows, score: Doubles, posteriors: Iterable[StatePosterior]) -> _Levels:
-    """Find levels that the scores have in the states once they are read through the mixture that the levels make."""
-    n_measurements = len(rows.code)
-    counts = _sums(rows, np.ones(len(score)), posteriors)
+def _levels(
+    rows: NumericRows,
+    score: Doubles,
+    posteriors: Iterable[StatePosterior],
+    stratum: Ints,
+    patients: Ints,
+    strata: Strata,
+    min_patients: int,
+) -> _Levels:
+    """Find levels that the scores have in states and strata once they are read through the mixture that they make.
+
+    By a few rounds of substitution: scores through the mixture, means of the states without the strata's, means of the
+    strata without the states' (backfitting), in units of the spread that is left.
+    """
+    n_measurements, n_strata = len(rows.code), len(strata)
+    ones = np.ones(len(score))
+    cell = stratum * n_measurements + rows.measurement
+    joint = _sums(rows, ones, posteriors, cell, n_strata * n_measurements).reshape(-1, n_strata, n_measurements)
+    counts = joint.sum(axis=1)
     total = np.maximum(counts.sum(axis=0), 1e-12)
     state_share = counts / total
-    shift = np.zeros_like(counts)
+    people = distinct_patients(cell, patients, n_strata * n_measurements).reshape(n_strata, n_measurements)
+    shift, level = np.zeros_like(counts), np.zeros((n_strata, n_measurements))
+    center = np.zeros((_CENTERS, n_measurements))
     latent = score.copy()
+    of_state = np.zeros(len(score))
     for _ in range(_ROUNDS):
-        mean = _sums(rows, latent, posteriors) / np.maximum(counts, 1e-12)
+        mean = _sums(rows, latent - level[stratum, rows.measurement], posteriors, rows.measurement, n_measurements)
+        mean /= np.maximum(counts, 1e-12)
         mean *= counts / (counts + _SHIFT_STRENGTH)
         mean -= (state_share * mean).sum(axis=0)
-        # Levels are in units of the spread within states: the latent score has variance 1 + that of the levels.
+        of_state = _expected(rows, mean, posteriors)
+        level = _stratum_levels(latent - of_state, cell, people, strata, min_patients)
+        # Levels are in units of the spread within states and strata: the latent score has that and 1.
         second = np.bincount(rows.measurement, weights=latent**2, minlength=n_measurements) / total
-        within = np.maximum(second - (state_share * mean**2).sum(axis=0), 0.05)
-        shift = mean / np.sqrt(within)
+        at = mean[:, None] + level[None]
+        explained = (joint * at**2).sum(axis=(0, 1)) / total
+        unit = np.sqrt(np.maximum(second - explained, 0.05))
+        shift, level = mean / unit, level / unit
         for m in range(n_measurements):
-            at = rows.measurement == m
-            latent[at] = _through_mixture(score[at], shift[:, m], state_share[:, m])
-    return _Levels(shift=shift, state_share=state_share, residual=latent - _expected(rows, shift, posteriors))
+            center[:, m] = _equal_parts((shift[:, m, None] + level[:, m]).reshape(-1), joint[:, :, m].reshape(-1))
+            mine = rows.measurement == m
+            latent[mine] = _through_mixture(score[mine], center[:, m])
+    residual = latent - _expected(rows, shift, posteriors) - level[stratum, rows.measurement]
+    return _Levels(shift=shift, level=level, state_share=state_share, center=center, residual=residual)
 
 
-def _through_mixture(score: Doubles, shift: Doubles, share: Doubles) -> Doubles:
-    """Return F^-1(Phi(score)) for the mixture F of unit normals at `shift`."""
-    used = share > 1e-6
-    if not used.any():
-        return score
-    at, weight = shift[used], share[used] / share[used].sum()
+def _stratum_levels(value: Doubles, cell: Ints, people: Ints, strata: Strata, min_patients: int) -> Doubles:
+    """Return the mean of each stratum float64[R, M]: drawn to what its sex and its age would add up to.
+
+    A cell of fewer than `min_patients` people says nothing of its own.
+    """
+    n_strata, m = people.shape
+    n = np.bincount(cell, minlength=n_strata * m).reshape(len(strata.sexes), -1, m).astype(np.float64)
+    sums = np.bincount(cell, weights=value, minlength=n_strata * m).reshape(n.shape)
+    of_sex = sums.sum(axis=1) / (n.sum(axis=1) + _SHIFT_STRENGTH)
+    rest = sums - n * of_sex[:, None]
+    of_age = rest.sum(axis=0) / (n.sum(axis=0) + _SHIFT_STRENGTH)
+    prior = of_sex[:, None] + of_age[None]
+    own = np.where(people.reshape(n.shape) >= min_patients, n, 0.0)
+    mean = (own * (sums / np.maximum(n, 1e-12)) + _SHIFT_STRENGTH * prior) / (own + _SHIFT_STRENGTH)
+    result: Doubles = mean.reshape(n_strata, m)
+    return result
+
+
+def _equal_parts(values: Doubles, weights: Doubles) -> Doubles:
+    """Return the means float64[N] of N equal parts of a weighted distribution of values, ascending."""
+    order = np.argsort(values, kind="stable")
+    cumulative = np.concatenate(([0.0], np.cumsum(weights[order])))
+    if cumulative[-1] <= 0:
+        return np.zeros(_CENTERS)
+    # The running integral of the quantile function, read at the borders of the parts.
+    integral = np.concatenate(([0.0], np.cumsum(weights[order] * values[order])))
+    borders = np.linspace(0.0, cumulative[-1], _CENTERS + 1)
+    result: Doubles = np.diff(np.interp(borders, cumulative, integral)) / np.diff(borders)
+    return result
+
+
+def _through_mixture(score: Doubles, at: Doubles) -> Doubles:
+    """Return F^-1(Phi(score)) for the mixture F of equally many unit normals at each of `at`."""
+    weight = np.full(len(at), 1.0 / len(at))
     grid = np.arange(at.min() - _REACH, at.max() + _REACH + _STEP, _STEP)
     # Both tails: 1 - F has lost its digits where F is nearly 1.
     below = (np.interp(grid[:, None] - at, _X, _PHI) * weight).sum(axis=1)
@@ -132,18 +196,20 @@ def _through_mixture(score: Doubles, shift: Doubles, share: Doubles) -> Doubles:
     return np.interp(score, np.maximum.accumulate(np.where(below < above, low, high)), grid)
 
 
-def _sums(rows: NumericRows, value: Doubles, posteriors: Iterable[StatePosterior]) -> Doubles:
-    """Return the sum of value times P(state) by state and measurement, float64[Q, M]."""
+def _sums(
+    rows: NumericRows, value: Doubles, posteriors: Iterable[StatePosterior], group: Ints, n_groups: int
+) -> Doubles:
+    """Return the sum of value times P(state) by state and group of rows, float64[Q, n_groups]."""
     total: Doubles | None = None
     position = 0
     for chunk in posteriors:
         n_visits, n_states = chunk.gamma.shape
         low, high = np.searchsorted(rows.visit, [position, position + n_visits])
-        order = np.argsort(rows.measurement[low:high], kind="stable") + low
-        part = np.zeros((len(rows.code), n_states))
+        order = np.argsort(group[low:high], kind="stable") + low
+        part = np.zeros((n_groups, n_states))
         for start in range(0, len(order), 65_536):
             at = order[start : start + 65_536]
-            m = rows.measurement[at]
+            m = group[at]
             first = np.flatnonzero(np.concatenate(([True], m[1:] != m[:-1])))
             weighted = chunk.gamma[rows.visit[at] - position] * value[at, None]
             part[m[first]] += np.add.reduceat(weighted, first, axis=0)
@@ -184,23 +250,40 @@ def _components(
     cross_n = every_n - same_n
     between = np.where(cross_n > 0, (every - same) / np.maximum(cross_n, 1), 0.0)
     variance = np.maximum(np.diag(total), 1e-6)
+    following, following_n = _following(rows, patients, residual)
     # Without repeated measurements nothing tells person from visit: half and half, drawn to where there are some.
-    repeats = np.diag(cross_n) / np.maximum(np.diag(same_n), 1)
-    trust = repeats / (repeats + 0.2)
-    share = np.clip(trust * np.diag(between) / variance + (1 - trust) * 0.5, 0.0, 0.98)
-    scale_all = np.sqrt(np.outer(variance, variance))
-    scale_person = np.sqrt(np.outer(share, share)) * scale_all
-    scale_visit = np.sqrt(np.outer(1 - share, 1 - share)) * scale_all
-    correlation = np.where(same_n > 0, total / scale_all, 0.0)
-    person = np.where(cross_n > 0, between / np.maximum(scale_person, 1e-9), correlation)
-    visit = np.where(same_n > 0, (total - np.where(cross_n > 0, between, share.mean() * total)) / scale_visit, 0.0)
+    repeats = following_n / np.maximum(np.diag(same_n), 1)
+    trust = repeats / (repeats + 0.1)
+    share = np.clip(trust * following / variance + (1 - trust) * 0.5, 0.0, 0.98)
+    scale = np.sqrt(np.outer(variance, variance))
+    correlation = np.where(same_n > 0, total / scale, 0.0)
+    level = np.sqrt(np.maximum(np.diag(between), 1e-3 * variance))
+    person = np.where(cross_n > 0, between / np.outer(level, level), correlation)
     enough = support >= max(min_patients, 2)
     weight = np.where(enough, support / (support + _PAIR_STRENGTH), 0.0)
-    return (
-        share,
-        nearest_correlation(np.clip(person, -0.99, 0.99) * weight),
-        nearest_correlation(np.clip(visit, -0.99, 0.99) * weight),
-    )
+    of_person = nearest_correlation(np.clip(person, -0.99, 0.99) * weight)
+    # What persons do not explain of the correlation within a visit is the visit's.
+    own = np.sqrt(np.outer(share, share)) * of_person
+    visit = (correlation * weight - own) / np.sqrt(np.outer(1 - share, 1 - share))
+    return share, of_person, nearest_correlation(np.clip(np.where(same_n > 0, visit, 0.0), -0.99, 0.99))
+
+
+def _following(rows: NumericRows, patients: Ints, value: Doubles) -> tuple[Doubles, Doubles]:
+    """Return the mean product of a person's successive values of each measurement, in different visits; and how many.
+
+    Not of all pairs of a person's values: their number grows with the square of the values, and the few who are
+    measured most would speak for all.
+    """
+    m = len(rows.code)
+    order = np.lexsort((rows.visit, rows.measurement, patients))
+    measurement, patient, visit = rows.measurement[order], patients[order], rows.visit[order]
+    first = np.ones(len(order), dtype=bool)
+    first[1:] = (measurement[1:] != measurement[:-1]) | (visit[1:] != visit[:-1])
+    measurement, patient, of_first = measurement[first], patient[first], value[order][first]
+    pair = np.flatnonzero((measurement[1:] == measurement[:-1]) & (patient[1:] == patient[:-1]))
+    n = np.bincount(measurement[pair], minlength=m).astype(np.float64)
+    products = np.bincount(measurement[pair], weights=of_first[pair] * of_first[pair + 1], minlength=m)
+    return products / np.maximum(n, 1), n
 
 
 def _products(group: Ints, measurement: Ints, value: Doubles, m: int) -> tuple[Doubles, Doubles]:

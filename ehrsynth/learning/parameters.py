@@ -29,6 +29,16 @@ class CodeTables:
     earlier: Doubles
     parent: npt.NDArray[np.int32]
 
+    def of(self, start: int, stop: int) -> CodeTables:
+        """Return the tables of the codes start..stop-1; their parents keep their numbers."""
+        return CodeTables(
+            never=self.never[:, start:stop],
+            never_with_parent=self.never_with_parent[:, start:stop],
+            previous=self.previous[:, start:stop],
+            earlier=self.earlier[:, start:stop],
+            parent=self.parent[start:stop],
+        )
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class TrajectoryTables:
@@ -44,7 +54,7 @@ class TrajectoryTables:
     encounter_class : float64[Q, E]
     stay : float64[E, Q, L]
     codes : CodeTables
-        Of the conditions.
+        Of all families.
     """
 
     initial: Doubles
@@ -56,10 +66,15 @@ class TrajectoryTables:
     codes: CodeTables
 
 
-def code_weights(codes: CodeTables, layout: RowLayout) -> tuple[Doubles, Singles]:
-    """Return the log-probability float64[Q] of no code at all without history, and the weights of all rows of codes.
+def code_weights(codes: CodeTables, layout: RowLayout) -> tuple[Doubles, Doubles, Singles]:
+    """Return the log-weights of codes.
 
-    The weights are float32[layout.n_rows, Q]; rows that are not of codes are zero.
+    Returns
+    -------
+    base, truncated_base : float64[Q]
+        Log-probability of no code at all without history; of none of the first `layout.n_truncated` codes.
+    weights : float32[layout.n_rows, Q]
+        Rows that are not of codes are zero.
     """
     never, with_parent, previous, earlier = (
         np.clip(table, _LEAST, _MOST).T
@@ -80,7 +95,7 @@ def code_weights(codes: CodeTables, layout: RowLayout) -> tuple[Doubles, Singles
     said = np.zeros((layout.n_parents, never.shape[1]))
     np.add.at(said, codes.parent[children], (absent_with_parent - absent)[children])
     weights[layout.parent :][: layout.n_parents] = said
-    return absent.sum(axis=0), weights
+    return absent.sum(axis=0), absent[: layout.n_truncated].sum(axis=0), weights
 
 
 def visit_weights(tables: TrajectoryTables, layout: RowLayout, weights: Singles) -> None:

@@ -9,15 +9,15 @@ import numpy.typing as npt
 
 from ehrsynth.encoding import Timelines
 from ehrsynth.learning.binned import BinnedVisits, bin_visits
-from ehrsynth.learning.expectation import infer, log_emission, predict
+from ehrsynth.learning.expectation import emit, infer, predict
 from ehrsynth.learning.families import StatePosterior
 from ehrsynth.learning.parameters import TrajectoryTables
 from ehrsynth.learning.trajectory import Problem
 
 __all__ = ["Posteriors"]
 
-_MOST_KEPT = 40_000_000
-"""Visits times states that are kept in memory (at most 480 MB)."""
+_MOST_KEPT = 120_000_000
+"""Numbers of four bytes that are kept in memory (480 MB)."""
 
 
 class Posteriors:
@@ -41,8 +41,10 @@ class Posteriors:
         self._weights = problem.weights(tables)
         self._timelines = timelines
         self._chunk_visits = chunk_visits
-        n_states = problem.n_classes * problem.n_states
-        self._keep = timelines.n_visits * n_states <= _MOST_KEPT
+        cells = timelines.n_visits * problem.n_classes * problem.n_states
+        # Posterior, prediction, and what is kept of the emissions.
+        kinds = 2 + (problem.layout.n_slots or int(problem.layout.n_truncated > 0))
+        self._keep = cells * kinds <= _MOST_KEPT
         self._kept: list[StatePosterior] | None = None
         self.classes: npt.NDArray[np.float64] = np.zeros((timelines.n_patients, problem.n_classes))
 
@@ -64,14 +66,15 @@ class Posteriors:
             self._kept = made
 
     def _infer(self, part: Timelines, binned: BinnedVisits) -> tuple[StatePosterior, npt.NDArray[np.float64]]:
-        emission, empty = log_emission(binned, self._weights)
-        posterior = infer(binned, self._weights, emission)
+        emission = emit(binned, self._weights)
+        posterior = infer(binned, self._weights, emission.log)
         weight = binned.visit_weight[:, None]
         chunk = StatePosterior(
             timelines=part,
             stratum=binned.stratum,
             gamma=posterior.gamma * weight,
-            predicted=predict(binned, self._weights, emission) * weight,
-            ghost_ratio=empty / (1.0 - empty) if self._weights.zero_truncated else None,
+            predicted=predict(binned, self._weights, emission.log) * weight,
+            ratios=emission.ratios,
+            weights=self._weights,
         )
         return chunk, posterior.block_posterior

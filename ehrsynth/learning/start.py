@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from ehrsynth.encoding import Timelines
 from ehrsynth.encoding.timeline import FamilyTimeline
+from ehrsynth.encoding.union import UNION
 from ehrsynth.learning.evidence import SparseRows
 
 __all__ = ["kmeans", "start_states", "truncated_svd"]
@@ -124,8 +125,7 @@ def start_states(
     timelines: Timelines, n_classes: int, n_states: int, generator: np.random.Generator
 ) -> tuple[Ints, Ints]:
     """Return (class of each patient int64[n], state within the class of each visit int64[V]) to start EM from."""
-    family = timelines.families.get("condition")
-    family = family if family is not None else next(iter(timelines.families.values()), None)
+    family = timelines.families.get(UNION)
     n, n_visits = timelines.n_patients, timelines.n_visits
     of_visit = timelines.encounter_class.index
     one_hot = np.zeros((n_visits, len(timelines.encounter_class.labels)))

@@ -23,10 +23,12 @@ class TrajectoryStatistics:
     ----------
     rows : float64[layout.n_rows, Q]
         Visits in a state that have a row of evidence (`RowLayout`).
-    unseen : float64[2 * C, Q]
-        Zero-truncated families: expected history rows of the visits without codes that were never recorded.
-    visits, unseen_visits : float64[Q]
-        Visits in each state, recorded and not.
+    unseen : float64[3, C, Q]
+        Trials of each code that no recorded visit stands for, by history: previous, earlier, never (`unseen_trials`).
+    ratio : float64[Q]
+        Slots: the ratio r_1 (`slot_ratios`) summed over the visits. Otherwise empty.
+    visits : float64[Q]
+        Visits in each state.
     initial : float64[R, Q]
         First visits by stratum.
     transition : float64[D, G, K, K]
@@ -37,8 +39,8 @@ class TrajectoryStatistics:
 
     rows: Doubles
     unseen: Doubles
+    ratio: Doubles
     visits: Doubles
-    unseen_visits: Doubles
     initial: Doubles
     transition: Doubles
     log_likelihood: float
@@ -48,8 +50,8 @@ class TrajectoryStatistics:
         return TrajectoryStatistics(
             rows=self.rows + other.rows,
             unseen=self.unseen + other.unseen,
+            ratio=self.ratio + other.ratio,
             visits=self.visits + other.visits,
-            unseen_visits=self.unseen_visits + other.unseen_visits,
             initial=self.initial + other.initial,
             transition=self.transition + other.transition,
             log_likelihood=self.log_likelihood + other.log_likelihood,

@@ -10,7 +10,9 @@ import numpy.typing as npt
 
 from ehrsynth.encoding import Timelines
 from ehrsynth.encoding.discretise import stratum_ages
+from ehrsynth.encoding.union import UNION
 from ehrsynth.learning.binned import Bins
+from ehrsynth.learning.slots import fixed_slots
 from ehrsynth.model import Calendar, Strata
 from ehrsynth.probability.histogram import Histogram
 
@@ -21,9 +23,15 @@ Ints = npt.NDArray[np.integer[Any]]
 DEFAULT_REFERENCE = "2025-01-01"
 """Where generated records end when the source's dates say nothing about the calendar."""
 
+_ALL_FULL = 0.995
+"""Share of visits with a code from which on every visit is taken to have one."""
+
 _SPREAD_DAYS = 3 * 365
 _ORDER_GAP_DAYS = 365
 _BANDS = (1, 2, 3, 4, 6, 10, 16, 30, 60, 120, 240)
+_BANDS_WITH_TIME = (1, 2, 4, 10, 16, 30, 60, 120)
+_ELAPSED_BANDS = 24
+_TAIL_STRENGTH = 5.0
 
 
 def even_days(first: int, last: int) -> Histogram:
@@ -101,6 +109,20 @@ def visit_bands(timelines: Timelines, min_patients: int) -> npt.NDArray[np.int64
     return np.array(edges, dtype=np.int64)
 
 
+def elapsed_bands(timelines: Timelines, min_patients: int) -> npt.NDArray[np.int64]:
+    """Return the first day since the first visit of each band of time: an even share of the ends in each.
+
+    Where people are followed for some time, records end with the time and not with the number of visits.
+    """
+    if not (timelines.gap_days >= 0).any():
+        return np.zeros(1, dtype=np.int64)
+    ends = np.sort(timelines.elapsed_days[timelines.offsets[1:] - 1])
+    ends = ends[ends > 0]
+    n_bands = min(len(ends) // max(4 * min_patients, 30), _ELAPSED_BANDS)
+    cuts = ends[(np.arange(1, n_bands) * len(ends)) // max(n_bands, 1)] if n_bands > 1 else ends[:0]
+    return np.unique(np.concatenate(([0], cuts))).astype(np.int64)
+
+
 def learn_bins(timelines: Timelines, min_patients: int, notes: list[str]) -> Bins:
     """Return the discretisation of the visits, from all timelines."""
     n = timelines.n_patients
@@ -130,16 +152,30 @@ def learn_bins(timelines: Timelines, min_patients: int, notes: list[str]) -> Bin
         )
     else:
         notes.append("The source says nothing of how long visits last.")
-    family = timelines.families.get("condition")
-    full = 0.0 if family is None else float((np.diff(family.offsets) > 0).mean())
+    conditions = timelines.families.get("condition")
+    slots = 0
+    if conditions is not None and _truncated(timelines) == conditions.n_codes:
+        slots = fixed_slots(conditions)
+    visits, elapsed = visit_bands(timelines, min_patients), elapsed_bands(timelines, min_patients)
     return Bins(
         strata=strata,
-        visit_edges=visit_bands(timelines, min_patients),
+        visit_edges=visits if len(elapsed) == 1 else visits[np.isin(visits, _BANDS_WITH_TIME)],
+        elapsed_edges=elapsed,
         gap_days=gap,
         stay_minutes=stay,
         encounter_classes=timelines.encounter_class.labels,
-        zero_truncated=full > 0.995,
+        n_truncated=_truncated(timelines),
+        n_slots=slots,
     )
+
+
+def _truncated(timelines: Timelines) -> int:
+    """Return how many first codes make a visit a visit: all conditions, all codes, or none of them."""
+    for name in ("condition", UNION):
+        family = timelines.families.get(name)
+        if family is not None and float((family.visit_codes > 0).mean()) > _ALL_FULL:
+            return family.n_codes
+    return 0
 
 
 def gap_days_or_assumed(bins: Bins) -> Histogram:
@@ -157,7 +193,7 @@ def stay_minutes_or_none(bins: Bins) -> Histogram:
 
 
 def learn_calendar(
-    timelines: Timelines, *, reference_date: str | None, min_patients: int, notes: list[str]
+    timelines: Timelines, bins: Bins, *, reference_date: str | None, min_patients: int, notes: list[str]
 ) -> Calendar:
     """Return where time comes from, see `Calendar`.
 
@@ -171,13 +207,25 @@ def learn_calendar(
         # must lie in the same years as the source's.
         end = np.sort(timelines.last_day)[::-1][min(min_patients, timelines.n_patients) - 1]
         since = np.maximum(end - timelines.last_day, 0)
-    tail = learn_histogram(since, np.arange(timelines.n_patients), min_patients=min_patients, n_coarse=1)
+    patients = np.arange(timelines.n_patients)
+    n_coarse = int(np.clip(timelines.n_patients // 100, 1, 16)) if len(bins.elapsed_edges) > 1 else 1
+    tail = learn_histogram(since, patients, min_patients=min_patients, n_coarse=n_coarse)
+    by_time = np.ones((1, 1))
+    if tail is not None and tail.n_coarse > 1:
+        known = since >= 0
+        last = timelines.elapsed_days[timelines.offsets[1:] - 1]
+        band = np.searchsorted(bins.elapsed_edges, last, side="right") - 1
+        cells = band[known] * tail.n_coarse + tail.coarse_of(since[known])
+        counts = np.bincount(cells, minlength=len(bins.elapsed_edges) * tail.n_coarse).reshape(-1, tail.n_coarse)
+        by_time = counts + _TAIL_STRENGTH * counts.sum(axis=0) / counts.sum()
+        by_time /= by_time.sum(axis=1, keepdims=True)
     if timelines.basis != "calendar":
         notes.append(f"Dates of the source are no calendar dates ({timelines.basis}): records end by {reference}.")
     return Calendar(
         basis=timelines.basis,
         reference_date=reference,
         tail_days=tail if tail is not None else even_days(0, 365),
+        tail=by_time,
         spread_days=0 if timelines.basis == "calendar" else _SPREAD_DAYS,
         birth_date_precision=timelines.birth_date_precision,
     )

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from ehrsynth.encoding import Timelines
 from ehrsynth.learning.binned import BinnedVisits, Bins, bin_visits
-from ehrsynth.learning.expectation import Weights, expectation, infer, log_emission
+from ehrsynth.learning.expectation import Weights, emit, expectation, infer
 from ehrsynth.learning.layout import RowLayout
 from ehrsynth.learning.maximisation import Strengths, choose_strengths, log_prior, maximise
 from ehrsynth.learning.parameters import TrajectoryTables
@@ -34,7 +34,7 @@ class Problem:
     bins : Bins
     layout : RowLayout
     parent : int32[C]
-        Within-visit forest of the conditions.
+        Within-visit forest of the codes.
     transition_stratum : int64[R]
     n_classes, n_states : int
     """
@@ -48,7 +48,7 @@ class Problem:
 
     def weights(self, tables: TrajectoryTables) -> Weights:
         """Turn tables into log-weights."""
-        return Weights.of(tables, self.layout, self.transition_stratum, self.bins.zero_truncated)
+        return Weights.of(tables, self.layout, self.transition_stratum)
 
     def chunks(self, timelines: Timelines, chunk_visits: int) -> list[BinnedVisits]:
         """Return the timelines in bins, chunk by chunk."""
@@ -109,9 +109,9 @@ def _hard_counts(problem: Problem, chunk: BinnedVisits, flat: npt.NDArray[np.int
     rows[: chunk.history.n_rows] = chunk.history.scatter(gamma)
     return TrajectoryStatistics(
         rows=rows,
-        unseen=np.zeros((chunk.history.n_rows, g * k)),
+        unseen=np.zeros((3, problem.layout.n_codes, g * k)),
+        ratio=gamma.sum(axis=0, dtype=np.float64) if problem.layout.n_slots else np.zeros(0),
         visits=gamma.sum(axis=0, dtype=np.float64),
-        unseen_visits=np.zeros(g * k),
         initial=initial,
         transition=transition,
         log_likelihood=0.0,
@@ -172,7 +172,7 @@ def held_out(problem: Problem, chunks: Sequence[BinnedVisits], tables: Trajector
     weights = problem.weights(tables)
     likelihood = patients = 0.0
     for chunk in chunks:
-        emission, _ = log_emission(chunk, weights)
+        emission = emit(chunk, weights).log
         likelihood += float(infer(chunk, weights, emission).log_likelihood @ chunk.weight)
         patients += float(chunk.weight.sum())
     return likelihood / patients

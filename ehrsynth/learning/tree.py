@@ -1,4 +1,4 @@
-"""Which code goes with which: the within-visit forest, and the condition that best explains a code of another table."""
+"""Which code goes with which: the within-visit forest of all codes, and the condition that a code is for."""
 
 from __future__ import annotations
 
@@ -16,6 +16,9 @@ __all__ = ["condition_parents", "first_occurrences", "within_visit_forest"]
 
 Ints = npt.NDArray[np.integer[Any]]
 Bools = npt.NDArray[np.bool_]
+
+_MOST_ALL_PAIRS = 50_000_000
+"""Pairs counted in all: bounds time."""
 
 _MOST_PAIRS = 4_000_000
 """Pairs counted at a time: bounds memory."""
@@ -65,32 +68,49 @@ def _keep(offsets: Ints, kept: Bools) -> npt.NDArray[np.int64]:
     return np.concatenate(([0], np.cumsum(kept)))[offsets].astype(np.int64)
 
 
-def within_visit_forest(timelines: Timelines, family: FamilyTimeline) -> npt.NDArray[np.int32]:
+def within_visit_forest(
+    timelines: Timelines, family: FamilyTimeline, n_first: int, *, slots: bool = False
+) -> npt.NDArray[np.int32]:
     """Return the parent of each code, -1 for none: the Chow-Liu forest over codes that are new in a visit.
 
     Codes that a patient has had come again by recurrence, not by company; so only first occurrences count. An edge is
-    kept where it pays for its parameter, see `chow_liu_forest`.
+    kept where it pays for its parameter, see `chow_liu_forest`. The first `n_first` codes (conditions) have a forest of
+    their own, from which the other codes hang: what is done in a visit follows from what is found. Where visits have
+    `slots` for conditions, these have no parents: one takes another's place, and their number rules their company.
     """
     n_codes = family.n_codes
     new = first_occurrences(timelines, family)
     codes, offsets = family.codes[new], _keep(family.offsets, new)
+    n_visits = timelines.n_visits
+    every = max(1, int((np.diff(offsets).astype(np.float64) ** 2).sum() // _MOST_ALL_PAIRS))
+    if every > 1:
+        # Visits full of codes have more pairs than can be counted: every k-th visit tells as much.
+        counted = np.arange(n_visits) % every == 0
+        entries = np.repeat(counted, np.diff(offsets))
+        codes, offsets = codes[entries], np.concatenate(([0], np.cumsum(np.diff(offsets)[counted]))).astype(np.int64)
+        n_visits = int(counted.sum())
     nothing = np.zeros(0, dtype=np.int64)
-    keys, both = _count_pairs(nothing, _cross(offsets, codes, offsets, codes, max(n_codes, 1)))
+    keys, counts = _count_pairs(nothing, _cross(offsets, codes, offsets, codes, max(n_codes, 1)))
     left, right = keys // max(n_codes, 1), keys % max(n_codes, 1)
     once = left < right
+    left, right, both = left[once], right[once], counts[once].astype(np.float64)
     single = np.bincount(codes, minlength=n_codes).astype(np.float64)
-    forest = chow_liu_forest(
-        float(timelines.n_visits), single, (left[once], right[once], both[once].astype(np.float64))
-    )
-    return forest.astype(np.int32)
+    first = right < n_first
+    given = chow_liu_forest(float(n_visits), single[:n_first], (left[first], right[first], both[first]))
+    if slots:
+        given[:] = -1
+    if n_first == n_codes:
+        return given.astype(np.int32)
+    return chow_liu_forest(float(n_visits), single, (left, right, both), given=given).astype(np.int32)
 
 
 def condition_parents(
-    timelines: Timelines, family: FamilyTimeline, conditions: FamilyTimeline
+    timelines: Timelines, family: FamilyTimeline, conditions: FamilyTimeline, *, least_odds_ratio: float = 1.0
 ) -> npt.NDArray[np.int32]:
     """Return the condition of the same visit that tells most about each new code of `family`, -1 for none.
 
-    The pair must be positively associated and pay for its parameter: n * MI > log(n) / 2.
+    The condition must multiply the odds of the code by at least `least_odds_ratio` (half a visit added to each cell),
+    be positively associated and pay for its parameter: n * MI > log(n) / 2.
     """
     n_codes, n_conditions, n = family.n_codes, conditions.n_codes, float(timelines.n_visits)
     parent = np.full(n_codes, -1, dtype=np.int32)
@@ -105,6 +125,9 @@ def condition_parents(
     of_condition = np.bincount(conditions.codes, minlength=n_conditions).astype(np.float64)
     information = binary_mutual_information(n, of_code[code], of_condition[condition], both.astype(np.float64))
     useful = (both * n > of_code[code] * of_condition[condition]) & (n * information > np.log(max(n, 2.0)) / 2)
+    only_code, only_condition = of_code[code] - both, of_condition[condition] - both
+    neither = n - of_code[code] - only_condition
+    useful &= (both + 0.5) * (neither + 0.5) >= least_odds_ratio * (only_code + 0.5) * (only_condition + 0.5)
     code, condition, information = code[useful], condition[useful], information[useful]
     # Ascending information; among equals the lower condition is written last and stays.
     order = np.lexsort((-condition, np.round(information, 14)))

@@ -1,6 +1,7 @@
 """The patient model: what learning makes, generation reads and a package holds."""
 
 from ehrsynth.model.patient_model import (
+    EVERY_TABLE,
     AttributeTable,
     Calendar,
     CodeFamily,
@@ -13,6 +14,7 @@ from ehrsynth.model.patient_model import (
 )
 
 __all__ = [
+    "EVERY_TABLE",
     "AttributeTable",
     "Calendar",
     "CodeFamily",

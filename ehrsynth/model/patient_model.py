@@ -7,7 +7,7 @@ Everything generation needs and nothing else: labels, probabilities and histogra
 S, A  sexes and age bands; a *stratum* is r = s * A + a, R = S * A of them
 G, K  trajectory classes and states per class; a *flat state* is q = g * K + k, Q = G * K of them
 E     encounter classes            B, L   coarse bins of gap days and of minutes of stay
-V     bands of the visit's number  C      codes of a family
+V     bands of a visit's place     C      codes of a family
 M     measurements with numbers    D      distinct transition matrices over the strata
 ====  =================================================================================================
 """
@@ -25,6 +25,7 @@ from ehrsynth.probability.histogram import Histogram
 from ehrsynth.probability.quantiles import QuantileDistribution
 
 __all__ = [
+    "EVERY_TABLE",
     "AttributeTable",
     "Calendar",
     "CodeFamily",
@@ -38,6 +39,9 @@ __all__ = [
 
 Float = npt.NDArray[np.floating[Any]]
 Int = npt.NDArray[np.integer[Any]]
+
+EVERY_TABLE = "*"
+"""`CodeFamily.parent_table` of families whose parents are numbered through the codes of all families."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,9 +88,11 @@ class Calendar:
     reference_date : str
         ISO date at which generated records end; never today.
     tail_days : Histogram
-        Days from the last encounter's end to the end of the record; one coarse bin (use coarse bin 0). Visits are laid
-        backwards from the end of the record; the record of a person who dies ends with the day of death, at the latest
-        there.
+        Days from the last encounter's end to the end of the record. Visits are laid backwards from the end of the
+        record; the record of a person who dies ends with the day of death, at the latest there.
+    tail : float [D, bins]
+        P(coarse bin of `tail_days` | band of the last visit's days since the first, `Trajectory.elapsed_edges`): who
+        is followed for a given time has the longer a tail the earlier the visits end. One row: always alike.
     spread_days : int
         The reference date of a patient lies uniformly up to this many days before `reference_date`: 0 where `tail_days`
         is from true dates, some years where the source's dates were shifted (they say nothing about when).
@@ -99,6 +105,7 @@ class Calendar:
     tail_days: Histogram
     spread_days: int
     birth_date_precision: str = "day"
+    tail: Float = field(default_factory=lambda: np.ones((1, 1)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,9 +124,12 @@ class Trajectory:
     transition_stratum : int [R]
         Which of the D matrices a stratum (sex, age at the visit that is left) uses.
     end_hazard : float [V, Q]
-        P(the record ends after this visit | state, band of the visit's number).
-    visit_edges : int [V]
+        P(the record ends after this visit | state, band of the visit's number and of the days since the first).
+    visit_edges : int [N]
         First visit number (from 1) of each band.
+    elapsed_edges : int [D]
+        First day since the start of the first visit of each band; V = N * D, and the row of the hazard is that of the
+        number times D plus that of the days. One band where time plays no part.
     death_given_end : float [R, Q]
         P(the person dies | the record ends after a visit in this state).
     death_days : Histogram
@@ -185,6 +195,13 @@ class Trajectory:
     admit_source: Float
     encounter_types: tuple[Coding, ...]
     encounter_type: Float
+    elapsed_edges: Int = field(default_factory=lambda: np.zeros(1, dtype=np.int64))
+
+    def end_band(self, number: Int | int, elapsed_days: Int) -> Int:
+        """Return the row of `end_hazard` of visits by number (from 1) and days since the first visit."""
+        of_number = np.searchsorted(self.visit_edges, number, side="right") - 1
+        of_days = np.searchsorted(self.elapsed_edges, elapsed_days, side="right") - 1
+        return np.asarray(np.maximum(of_number, 0) * len(self.elapsed_edges) + np.maximum(of_days, 0), dtype=np.int64)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -225,7 +242,9 @@ class CodeFamily:
     never, never_with_parent, previous, earlier : float32 [Q, C]
         P(present | ...), before lift.
     parent_table : str
-        Family that `parent` indexes: the family itself (a forest within the visit) or, for details, ``condition``.
+        What `parent` indexes: the family itself (a forest within the visit), for details ``condition``, or (then of
+        all families alike) `EVERY_TABLE`: the codes of all families one after the other, in the order of the model. All
+        are one forest then, and drawn together.
     parent : int32 [C]
         Index of the parent code, -1 for none.
     lift : float32 [R, C]
@@ -236,7 +255,11 @@ class CodeFamily:
         Completed years at the visit, inclusive: structural zero outside.
     zero_truncated : bool
         Every visit of the source has at least one code of this family: a visit's codes are drawn given that they are
-        not none, P(codes | history) / (1 - P(none | history)).
+        not none, P(codes | history) / (1 - P(none | history)). Of families that are drawn together: at least one code
+        of any family that is marked (the first, or all).
+    sizes : float [Q, N + 1] or None
+        P(number of codes of a visit | state), for sources whose visits have room for N codes. The number comes first
+        then, and given it P(codes) is in proportion to the product of their odds (from the tables above, times lift).
     repeats : float32 [C]
         Mean number of further rows of the same code in a visit that has it (0: exactly one row); geometric.
     position : float64 [P]
@@ -249,6 +272,8 @@ class CodeFamily:
     duration_known : float32 [C]
         P(an end is recorded | code).
     attributes : AttributeTable or None
+    reason : int32 [C] or None
+        Condition that each code is for, -1 for none; None: its parent, if that is a condition that makes it likelier.
     unlinked : float
         Share of the source's rows that belonged to no encounter (generated rows always belong to one).
     """
@@ -266,12 +291,14 @@ class CodeFamily:
     age_min: Float
     age_max: Float
     zero_truncated: bool = False
+    sizes: Float | None = None
     repeats: Float
     position: Float
     duration: Float
     duration_days: Histogram
     duration_known: Float
     attributes: AttributeTable | None = None
+    reason: Int | None = None
     unlinked: float = 0.0
 
 
@@ -279,12 +306,12 @@ class CodeFamily:
 class Measurements:
     """Numbers of the observations: quantile-preserving margins over a Gaussian copula of person, visit and state.
 
-    The score of measurement m for person p at a visit in state q is
-    ``s = shift[q, m] + sqrt(person_share[m]) * u[p, m] + sqrt(1 - person_share[m]) * e[m]``, with u ~ N(0, person)
-    drawn once per person and e ~ N(0, visit) per visit (the k-th rows of what a visit measures repeatedly share their
-    e). Over the cohort s is a mixture of unit normals, F(s) = sum_q state_share[q, m] * Phi(s - shift[q, m]), and the
-    value is ``margins[m].inverse(Phi^-1(F(s)))``: the margin is met exactly however far apart the states lie, and a
-    value is always within the margin's range.
+    The score of measurement m for person p at a visit in state q is ``s = shift[q, m] + level[r, m] +
+    sqrt(person_share[m]) * u[p, m] + sqrt(1 - person_share[m]) * e[m]``, with u ~ N(0, person) drawn once per person
+    and e ~ N(0, visit) per visit (the k-th rows of what a visit measures repeatedly share their e). Over the cohort s
+    is a mixture of unit normals, F(s) = sum_q state_share[q, m] * Phi(s - shift[q, m]), and the value is
+    ``margins[m].inverse(Phi^-1(F(s)))``: the margin is met exactly however far apart the states lie, and a value is
+    always within the margin's range.
 
     Attributes
     ----------
@@ -298,6 +325,11 @@ class Measurements:
     margins : tuple of QuantileDistribution
     shift : float32 [Q, M]
         Mean score in a state, in standard deviations of the scores within states.
+    level : float32 [R, M]
+        What sex and age at the visit add to it: men are taller. No rows: nothing.
+    center : float32 [N, M]
+        Mean scores (of state, sex and age) that divide the measurement's values into N equal parts: F of the text is
+        then the mixture of unit normals at these. No rows: sex and age do not matter, and F is that of the states.
     state_share : float32 [Q, M]
         P(state | measured): the share of the measurement's values that each state has; columns sum to 1.
     person_share : float32 [M]
@@ -318,6 +350,8 @@ class Measurements:
     person: Float
     visit: Float
     value_known: Float
+    level: Float = field(default_factory=lambda: np.zeros((0, 0)))
+    center: Float = field(default_factory=lambda: np.zeros((0, 0)))
 
 
 @dataclass(frozen=True, kw_only=True)

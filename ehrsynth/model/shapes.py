@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ehrsynth.errors import ModelError
-from ehrsynth.model.patient_model import CodeFamily, Measurements, PatientModel, Trajectory
+from ehrsynth.model.patient_model import EVERY_TABLE, CodeFamily, Measurements, PatientModel, Trajectory
 
 __all__ = ["check_shapes"]
 
@@ -33,11 +33,18 @@ def check_shapes(model: PatientModel) -> None:
     blocks = np.asarray(model.trajectory.initial).reshape(-1, model.trajectory.n_states)
     _sums("trajectory.initial", blocks)
     n_states = model.trajectory.n_classes * model.trajectory.n_states
+    calendar, bands = model.calendar, len(np.asarray(model.trajectory.elapsed_edges))
+    _check([("calendar.tail", calendar.tail, ((1, bands), calendar.tail_days.n_coarse))])
+    _sums("calendar.tail", np.asarray(calendar.tail))
     n_conditions = next((len(family.codings) for family in model.families if family.table == "condition"), 0)
     for family in model.families:
         _check(_family(family, len(model.trajectory.strata), n_states))
         _rows(family.table, family, ("duration",))
+        if family.sizes is not None:
+            _rows(family.table, family, ("sizes",))
         own = len(family.codings) if family.parent_table == family.table else n_conditions
+        if family.parent_table == EVERY_TABLE:
+            own = sum(len(one.codings) for one in model.families)
         _points(f"{family.table}.parent", family.parent, -1, own)
         if family.attributes is not None:
             offsets = np.asarray(family.attributes.offsets)
@@ -49,7 +56,7 @@ def check_shapes(model: PatientModel) -> None:
     if model.measurements is not None:
         if observed is None:
             raise ModelError("The model has measurements and no family of observations.")
-        _check(_measurements(model.measurements, n_states))
+        _check(_measurements(model.measurements, len(model.trajectory.strata), n_states))
         _points("measurements.code", model.measurements.code, 0, len(observed.codings))
 
 
@@ -68,7 +75,7 @@ _TRAJECTORY_ROWS = (
 def _trajectory(t: Trajectory) -> Iterator[Expected]:
     g, k, r = t.n_classes, t.n_states, len(t.strata)
     q, e, d = g * k, len(t.encounter_classes), len(np.asarray(t.transition))
-    bands = len(np.asarray(t.visit_edges))
+    bands = len(np.asarray(t.visit_edges)) * len(np.asarray(t.elapsed_edges))
     yield "trajectory.initial", t.initial, (r, q)
     yield "trajectory.transition", t.transition, (d, g, k, k)
     yield "trajectory.transition_stratum", t.transition_stratum, (r,)
@@ -97,16 +104,23 @@ def _family(f: CodeFamily, r: int, q: int) -> Iterator[Expected]:
     yield f"{f.table}.lift", f.lift, (r, c)
     for name in ("parent", "sex_limit", "age_min", "age_max", "repeats", "duration_known"):
         yield f"{f.table}.{name}", getattr(f, name), (c,)
+    if f.sizes is not None:
+        yield f"{f.table}.sizes", f.sizes, (q, np.shape(f.sizes)[-1])
+    if f.reason is not None:
+        yield f"{f.table}.reason", f.reason, (c,)
     ends = np.asarray(f.duration).shape[-1]
     yield f"{f.table}.duration", f.duration, ((1, c), f.duration_days.n_coarse if ends else 0)
 
 
-def _measurements(m: Measurements, q: int) -> Iterator[Expected]:
+def _measurements(m: Measurements, r: int, q: int) -> Iterator[Expected]:
     n = len(m.margins)
     for name in ("unit", "panel", "code", "person_share", "value_known"):
         yield f"measurements.{name}", getattr(m, name), (n,)
     for name in ("shift", "state_share"):
         yield f"measurements.{name}", getattr(m, name), (q, n)
+    for name, rows in (("level", r), ("center", len(np.asarray(m.center)))):
+        if np.size(getattr(m, name)):
+            yield f"measurements.{name}", getattr(m, name), (rows, n)
     for name in ("person", "visit"):
         yield f"measurements.{name}", getattr(m, name), (n, n)
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ehrsynth.model.patient_model import CodeFamily, Coding, PatientModel
+from ehrsynth.model.patient_model import CodeFamily, Coding, PatientModel, Trajectory
 from ehrsynth.probability.bayesnet import posterior
 
 __all__ = ["FamilySummary", "ModelSummary", "StateSummary", "VariableSummary", "summarise"]
@@ -185,12 +185,24 @@ def state_occupancy(model: PatientModel) -> npt.NDArray[np.float64]:
     now = weights * np.einsum("r,rq->q", strata, np.asarray(t.initial, dtype=float))
     matrices = np.einsum("r,rgij->gij", strata, np.asarray(t.transition, dtype=float)[t.transition_stratum])
     total = np.zeros(len(now))
+    gap, elapsed = _mean_gap(t), 0.0
     for visit in range(1, _STEPS + 1):
         total += now
-        band = int(np.searchsorted(t.visit_edges, visit, side="right")) - 1
+        band = int(t.end_band(visit, np.array(round(elapsed))))
+        elapsed += float(now @ gap / max(float(now.sum()), 1e-300))
         going_on = (now * (1.0 - np.asarray(t.end_hazard, dtype=float)[band])).reshape(t.n_classes, t.n_states)
         now = np.einsum("gi,gij->gj", going_on, matrices).ravel()
     return total
+
+
+def _mean_gap(t: Trajectory) -> npt.NDArray[np.float64]:
+    """Return the mean days to the next visit in each flat state, float [Q]."""
+    days = t.gap_days
+    weight = np.asarray(days.weight, dtype=float)
+    middle = (np.asarray(days.edges[:-1]) + np.asarray(days.edges[1:]) - 1) / 2
+    total = np.bincount(days.coarse, weights=weight)
+    mean = np.bincount(days.coarse, weights=weight * middle) / np.maximum(total, 1e-300)
+    return np.asarray(t.gap, dtype=float) @ mean
 
 
 def _label(coding: Coding) -> str:

@@ -33,7 +33,11 @@ def binary_mutual_information(n: float, first: Floats, second: Floats, both: Flo
 
 
 def chow_liu_forest(
-    n: float, single: Floats, pair: tuple[npt.NDArray[np.integer], npt.NDArray[np.integer], Floats]
+    n: float,
+    single: Floats,
+    pair: tuple[npt.NDArray[np.integer], npt.NDArray[np.integer], Floats],
+    *,
+    given: Ints | None = None,
 ) -> Ints:
     """Return the parent of each variable in the maximum spanning forest of mutual information.
 
@@ -49,6 +53,9 @@ def chow_liu_forest(
         How many have each variable.
     pair : (int[m], int[m], float[m])
         i, j and how many have both; each unordered pair once. Pairs that are not named get no edge.
+    given : int64[k], optional
+        Parents that the first k variables have already. The other variables hang from them by at most one edge each
+        tree: the maximum spanning forest with these k taken as one.
 
     Returns
     -------
@@ -61,7 +68,8 @@ def chow_liu_forest(
     keep = np.flatnonzero((n * information > 0.5 * math.log(n)) & (left != right)) if n > 1 else np.empty(0, np.int64)
     # Ties, up to rounding of the sums, are told apart by the numbers of the variables.
     order = keep[np.lexsort((right[keep], left[keep], -np.round(information[keep], 14)))]
-    root = list(range(len(count)))
+    n_given = 0 if given is None else len(given)
+    root = [0] * n_given + list(range(n_given, len(count)))
 
     def find(i: int) -> int:
         while root[i] != i:
@@ -78,8 +86,12 @@ def chow_liu_forest(
             neighbours[j].append(i)
     parent = np.full(len(count), -1, dtype=np.int64)
     visited = np.zeros(len(count), dtype=bool)
-    for top in np.lexsort((np.arange(len(count)), -count)).tolist():
-        if visited[top]:
+    if given is not None:
+        parent[:n_given], visited[:n_given] = given, True
+    tops = np.lexsort((np.arange(len(count)), -count))
+    # Given variables first: what hangs from them is theirs.
+    for top in [*range(n_given), *tops.tolist()]:
+        if visited[top] and top >= n_given:
             continue
         visited[top] = True
         stack = [top]

@@ -62,7 +62,7 @@ def read_delimited(
     wanted: Callable[[str], bool] = lambda name: True,
     null_values: Sequence[str] = ("",),
 ) -> Delimited:
-    """Read a file of comma, tab, semicolon or bar separated values, plain or gzipped, UTF-8 with or without a mark.
+    """Read a file of comma, tab, semicolon or bar separated values, plain, gzip or zstd, UTF-8 with or without a mark.
 
     Parameters
     ----------
@@ -169,10 +169,11 @@ def _encloses(lines: list[bytes], delimiter: bytes) -> bool:
 def _load(path: Path, table: str) -> pa.Buffer:
     try:
         with path.open("rb") as handle:
-            packed = handle.read(2) == b"\x1f\x8b"
-        if packed or path.name.lower().endswith(".gz"):
-            with pa.input_stream(str(path), compression="gzip") as stream:
-                return stream.read_buffer()
+            start = handle.read(4)
+        for method, mark, suffix in (("gzip", b"\x1f\x8b", ".gz"), ("zstd", b"\x28\xb5\x2f\xfd", ".zst")):
+            if start.startswith(mark) or path.name.lower().endswith(suffix):
+                with pa.input_stream(str(path), compression=method) as stream:
+                    return stream.read_buffer()
         with pa.memory_map(str(path)) as source:
             return source.read_buffer()
     except FileNotFoundError:
@@ -182,7 +183,7 @@ def _load(path: Path, table: str) -> pa.Buffer:
             f"The file cannot be read: {error}.",
             file=path,
             table=table,
-            hint="Is it whole? A gzip file that was cut off cannot be unpacked: copy or export it again.",
+            hint="Is it whole? A packed file that was cut off cannot be unpacked: copy or export it again.",
         ) from None
 
 

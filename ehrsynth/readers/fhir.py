@@ -15,7 +15,7 @@ from ehrsynth.readers import assembly, fhir_events, fhir_observation, fhir_peopl
 from ehrsynth.readers.fhir_account import FhirAccount
 from ehrsynth.readers.fhir_assembly import Assembly
 from ehrsynth.readers.fhir_columns import Collected
-from ehrsynth.readers.fhir_elements import Found, Refused
+from ehrsynth.readers.fhir_elements import Found, Refused, dicts
 from ehrsynth.readers.fhir_people import Row
 from ehrsynth.readers.fhir_references import Identifiers, key_of
 from ehrsynth.readers.fhir_source import Item, is_fhir_file, read_items
@@ -48,6 +48,14 @@ _IDENTIFIED = frozenset(("Organization", "Practitioner", "PractitionerRole", "Lo
 """Types that conditional and logical references are looked up among: few, or one a patient."""
 
 
+DERIVED = "derived from what the other resources say"
+
+_DERIVED = frozenset(("Observation", "DiagnosticReport", "Immunization"))
+_DERIVED_SYSTEM = "https://ehrsynth.example/derived_"
+"""Our exporter names so what it derives from the records beside rows of the same type: reports whose results no panel
+holds together, percentiles, screenings... Read again it would be there twice."""
+
+
 class FhirReader:
     """Reads FHIR R4: NDJSON and Bundles (transaction, batch, collection, searchset), a file or a folder, also ``.gz``.
 
@@ -71,8 +79,9 @@ class FhirReader:
       Leniently, rows without their patient or encounter are set aside, other such references left out.
     - The records are synthetic if every resource carries the security label HTEST.
 
-    What no table is for (Claim, CarePlan...) is set aside and counted by type. Files are read line by line and Bundles
-    of more than 64 MiB entry by entry: what grows are the columns.
+    What our exporter derived beside the rows (identifiers of systems ``derived_...``) and what no table is for (Claim,
+    CarePlan...) is set aside and counted by type. Files are read line by line and Bundles of more than 64 MiB entry by
+    entry: what grows are the columns.
     """
 
     name = "fhir"
@@ -158,6 +167,9 @@ class _Reading:
 
     def _rows(self, found: Found) -> None:
         kind = found.kind
+        if kind in _DERIVED and _is_derived(found.body):
+            found.account.set_aside(kind, found.file, found.number, reason=DERIVED)
+            return
         make = _TAKEN.get(kind)
         if make is None:
             found.account.set_aside(kind, found.file, found.number, reason="no table is for this resource type")
@@ -183,6 +195,10 @@ class _Reading:
             return
         for table, row in rows:
             self.collected.add(table, row, found.file, found.number)
+
+
+def _is_derived(body: dict[str, Any]) -> bool:
+    return any(str(one.get("system", "")).startswith(_DERIVED_SYSTEM) for one in dicts(body.get("identifier")))
 
 
 def _is_test_data(body: dict[str, Any]) -> bool:

@@ -107,7 +107,10 @@ def _category(found: Found, code: dict[str, Any]) -> str:
 
 def _components(found: Found) -> Iterator[tuple[str, dict[str, Any]]]:
     """The rows of the components. What only fills the place of the other half of a panel is none."""
-    components = dicts(found.body.get("component"))
+    # Our exporter derives what oxygen was inhaled: no row is behind it.
+    components = [
+        one for one in dicts(found.body.get("component")) if not str(one.get("id", "")).startswith("derived-")
+    ]
     named = any(_UUID(str(component.get("id", ""))) for component in components)
     taken: set[str] = set()
     for component in components:

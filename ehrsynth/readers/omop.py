@@ -81,7 +81,8 @@ class OmopReader:
             omop_tables.read_procedures,
             omop_tables.read_devices,
         ):
-            tables |= read_events(reading, people, places, visits)
+            for name, rows in read_events(reading, people, places, visits).items():
+                tables[name] = omop_tables.together(tables[name], rows) if name in tables else rows
         ordered = {name: _in_order(name, rows, people) for name, rows in tables.items()}
         provenance = _provenance(reading, assembly.time_basis(ordered))
         _note_unread(folder, account)

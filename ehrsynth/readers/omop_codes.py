@@ -13,7 +13,7 @@ from ehrsynth.readers.assembly import dictionary
 from ehrsynth.readers.omop_concepts import Concept, Concepts, local_system
 from ehrsynth.readers.source import SourceTable
 from ehrsynth.readers.source_codes import tidy
-from ehrsynth.terminology import NDC, RXNORM, Coding, displays, library
+from ehrsynth.terminology import CVX, NDC, RXNORM, Coding, displays, library
 
 __all__ = ["Resolved", "coded_column", "resolve"]
 
@@ -101,8 +101,8 @@ def resolve(
     4. the source concept in the source's own vocabulary, as ``urn:ehrsynth:source:<vocabulary>``;
     5. the source value itself, as ``urn:ehrsynth:source:<column>``, or the bare concept id as ``...:omop-concept``.
 
-    For drugs (`prefer_standard`) the standard concept comes first, then the RxNorm drug of the NDC: a drug has many
-    packages, each with its NDC, and one RxNorm code.
+    For drugs (`prefer_standard`) a source concept of RxNorm or CVX comes first, then the standard concept, then the
+    RxNorm drug of the NDC: a drug has many packages, each with its NDC, and one RxNorm code.
     """
     names = (source_concept, concept, source_value)
     distinct, inverse, counts = _distinct([table.get(name) for name in names])
@@ -177,7 +177,9 @@ class _Step:
             by_package = (
                 ("ndc", Coding(system=RXNORM, code=self.packages[word]), domain) if word in self.packages else None
             )
-            best = by_standard or by_package or by_source
+            # A source that speaks RxNorm or CVX itself says more than the standard concept beside it can.
+            own = by_source if of_source and of_source.coding.system in (RXNORM, CVX) else None
+            best = own or by_standard or by_package or by_source
         elif of_source is None and _is_public_id(source):
             best = by_shape or by_standard
         else:

@@ -133,6 +133,11 @@ def _rows_of(table: SourceTable, ids: list[str]) -> dict[str, Concept]:
         system, text = system_of(vocabulary or ""), tidy(code)
         if text is None:
             continue
+        if text == f"OMOP:{one}":
+            # Written by us: the code is another's to give, the domain is known.
+            coding = Coding(system=local_system("omop-concept"), code=one, display=tidy(name))
+            found[one] = Concept(coding=coding, domain=domain or "", public=False)
+            continue
         # The descriptions of CPT are the American Medical Association's and go no further.
         display = None if system == CPT else tidy(name)
         coding = Coding(system=system or local_system(vocabulary or "unknown"), code=text, display=display)

@@ -269,6 +269,7 @@ TABLES = {
     ),
     "observation": _event_layout(
         EVENTS["observation"],
+        observation_type_concept_id="key",
         value_as_number="number",
         value_as_string="string",
         value_as_concept_id="key",

@@ -95,7 +95,9 @@ def address(
     """Return the columns of an address for the locations at some positions (-1 for none)."""
     where = pa.array(at, mask=at < 0)
     state = _matching(pc.utf8_upper(pc.utf8_trim_whitespace(location.get("state"))), "^[A-Z]{2}$")
-    code = _matching(pc.utf8_trim_whitespace(location.get("zip")), "^[0-9]{5}(-[0-9]{4})?$")
+    # OMOP has room for nine characters: a long code has lost its dash.
+    code = pc.replace_substring_regex(pc.utf8_trim_whitespace(location.get("zip")), "^([0-9]{5})([0-9]{4})$", r"\1-\2")
+    code = _matching(code, "^[0-9]{5}(-[0-9]{4})?$")
     columns = {"city": location.get("city"), "state": state, "postal_code": code}
     if line:
         columns["address_line"] = location.get("address_1")

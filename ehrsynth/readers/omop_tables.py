@@ -16,9 +16,12 @@ from ehrsynth.readers.omop_standard import COMPARATOR, CONDITION_CATEGORY, OBSER
 from ehrsynth.readers.omop_time import ABSENT, DAY, as_dates
 from ehrsynth.readers.omop_visits import Visits
 from ehrsynth.readers.source import SourceTable
-from ehrsynth.terminology import CVX, LOINC, UCUM
+from ehrsynth.terminology import CVX, ICD9CM, ICD10CM, LOINC, UCUM
 
-__all__ = ["read_conditions", "read_devices", "read_drugs", "read_observations", "read_procedures"]
+__all__ = ["read_conditions", "read_devices", "read_drugs", "read_observations", "read_procedures", "together"]
+
+DIAGNOSIS_TYPES = ("32827", "32840")
+"""EHR encounter record, EHR problem list."""
 
 Tables = dict[str, pa.Table]
 
@@ -35,6 +38,10 @@ def read_conditions(reading: Reading, people: People, places: Places, visits: Vi
     if rows is None:
         return {}
     reading.account.close(rows.table)
+    return {"condition": _conditions(rows, visits)}
+
+
+def _conditions(rows: Rows, visits: Visits) -> pa.Table:
     linked, at = rows.visits >= 0, np.maximum(rows.visits, 0)
     first, last = (
         (np.where(linked, days[at], ABSENT) if len(days) else np.full(len(at), ABSENT))
@@ -42,7 +49,7 @@ def read_conditions(reading: Reading, people: People, places: Places, visits: Vi
     )
     onset = rows.start // DAY
     abatement = np.where((rows.end == ABSENT) | (linked & (rows.end // DAY == last)), ABSENT, rows.end)
-    by_type = translate(rows.table.get("condition_type_concept_id"), CONDITION_CATEGORY)
+    by_type = translate(rows.table.get(f"{rows.event.table.split('_')[0]}_type_concept_id"), CONDITION_CATEGORY)
     category = pc.coalesce(by_type, pc.if_else(pa.array(linked), "encounter-diagnosis", "problem-list-item"))
     columns = {
         **rows.base("condition_id", visits),
@@ -53,7 +60,7 @@ def read_conditions(reading: Reading, people: People, places: Places, visits: Vi
         "abatement_date": as_dates(abatement),
         "recorded_date": as_dates(np.maximum(onset, first) * DAY),
     }
-    return {"condition": pa.table(columns)}
+    return pa.table(columns)
 
 
 def read_drugs(reading: Reading, people: People, places: Places, visits: Visits) -> Tables:
@@ -129,29 +136,47 @@ def read_devices(reading: Reading, people: People, places: Places, visits: Visit
 def read_observations(reading: Reading, people: People, places: Places, visits: Visits) -> Tables:
     """Read measurement and observation into one table; keys of the second get the prefix ``observation-``.
 
+    A diagnosis (ICD) among the observations, of a type that says where diagnoses are written down (an encounter, the
+    problem list), is a condition that OMOP keeps there: Z00.00 is no disorder.
+
     Choices made: the category is that of the LOINC code where the packaged map knows it (vital signs, social history),
     else a measurement is of the laboratory and an observation a survey. The unit is the UCUM code of the unit concept,
     else the source's text. Words are taken only where there is neither a number nor a code. A range whose ends are
     reversed is left out.
     """
-    parts = []
+    found: Tables = {}
     for table, category in (("measurement", "laboratory"), ("observation", "survey")):
         rows = open_events(reading, people, places, visits, table)
-        if rows is not None:
-            reading.account.close(rows.table)
-            parts.append(_observations(reading, rows, visits, category))
-    return {"observation": _together(parts)} if parts else {}
+        if rows is None:
+            continue
+        reading.account.close(rows.table)
+        diagnosed = _diagnosed(rows)
+        if diagnosed.any():
+            found["condition"] = _conditions(rows.keep(diagnosed), visits)
+            rows = rows.keep(~diagnosed)
+        part = _observations(reading, rows, visits, category)
+        found["observation"] = together(found["observation"], part) if "observation" in found else part
+    return found
 
 
-def _together(parts: list[pa.Table]) -> pa.Table:
-    # The two tables count their keys on their own: only where they meet does one need another name.
-    if (
-        len(parts) == 2
-        and pc.any(pc.is_in(parts[1]["observation_id"], parts[0]["observation_id"].combine_chunks())).as_py()
-    ):
-        renamed = pc.binary_join_element_wise("observation", parts[1]["observation_id"], "-")
-        at = parts[1].column_names.index("observation_id")
-        parts[1] = parts[1].set_column(at, "observation_id", renamed)
+def _diagnosed(rows: Rows) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+    """Which observations are diagnoses."""
+    if rows.event.table != "observation" or not len(rows.table):
+        return np.zeros(len(rows.table), dtype=bool)
+    icd = np.array([coding.system in (ICD9CM, ICD10CM) for coding in rows.codes.codings] or [False])
+    written = pc.is_in(rows.table.get("observation_type_concept_id"), value_set=pa.array(DIAGNOSIS_TYPES))
+    return icd[rows.codes.index] & is_true(written)
+
+
+def together(one: pa.Table, two: pa.Table) -> pa.Table:
+    """Return the rows of two tables of one kind, read from two of OMOP; the first column is their key.
+
+    OMOP's tables count their keys on their own: only where they meet do the second's get another name.
+    """
+    parts, key = [one, two], one.column_names[0]
+    if pc.any(pc.is_in(two[key], value_set=_flat(one[key]))).as_py():
+        renamed = pc.binary_join_element_wise("observation", two[key], "-")
+        parts[1] = two.set_column(0, key, renamed)
     plain = [
         pa.table(
             [column.cast(pa.string()) if pa.types.is_dictionary(column.type) else column for column in part.columns],
@@ -197,6 +222,10 @@ def _units(reading: Reading, table: SourceTable) -> pa.ChunkedArray:
         codes.take(pa.array(found.index, mask=found.index < 0)),
         pc.utf8_trim_whitespace(table.get("unit_source_value")),
     )
+
+
+def _flat(values: pa.Array | pa.ChunkedArray) -> pa.Array:
+    return values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
 
 
 def _count(reading: Reading, rows: Rows, column: str, kind: pa.DataType, *, zero: bool = False) -> pa.ChunkedArray:

@@ -18,7 +18,8 @@ from ehrsynth.readers.delimited import read_delimited
 
 __all__ = ["SourceFolder", "SourceTable", "list_tables"]
 
-_SUFFIXES = (".csv", ".tsv", ".txt", ".csv.gz", ".tsv.gz", ".txt.gz", ".parquet")
+_TEXTS = (".csv", ".tsv", ".txt")
+_SUFFIXES = (*_TEXTS, *(f"{end}.gz" for end in _TEXTS), *(f"{end}.zst" for end in _TEXTS), ".parquet")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,8 +85,8 @@ class SourceTable:
 def list_tables(folder: Path) -> dict[str, list[Path]]:
     """Return the files of a folder by table name (lower case, without suffixes); empty if there is no such folder.
 
-    A table is a ``.csv``, ``.tsv``, ``.txt`` (each also ``.gz``) or ``.parquet`` file, or a folder of Parquet parts
-    (``person.parquet/part-0.parquet``, ``person/part-0.parquet``) as parallel writers leave them.
+    A table is a ``.csv``, ``.tsv``, ``.txt`` (each also ``.gz``, ``.zst``) or ``.parquet`` file, or a folder of Parquet
+    parts (``person.parquet/part-0.parquet``, ``person/part-0.parquet``) as parallel writers leave them.
     """
     found: dict[str, list[Path]] = {}
     if not folder.is_dir():

@@ -4,6 +4,7 @@ from ehrsynth.schema.clinical import clinical
 from ehrsynth.schema.column import Column, arrow_type
 from ehrsynth.schema.dataset import DatasetSchema, ForeignKey, TableSchema
 from ehrsynth.schema.descriptor import datapackage, table_from_descriptor
+from ehrsynth.schema.omop import omop, omop_rows
 
 __all__ = [
     "Column",
@@ -13,5 +14,7 @@ __all__ = [
     "arrow_type",
     "clinical",
     "datapackage",
+    "omop",
+    "omop_rows",
     "table_from_descriptor",
 ]

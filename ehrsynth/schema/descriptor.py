@@ -75,7 +75,10 @@ def table_descriptor(table: TableSchema) -> dict[str, Any]:
         if limits:
             entry["constraints"] = limits
         fields.append(entry)
-    document: dict[str, Any] = {"fields": fields, "primaryKey": [table.primary_key], "missingValues": [""]}
+    document: dict[str, Any] = {"fields": fields}
+    if table.primary_key:
+        document["primaryKey"] = [table.primary_key]
+    document["missingValues"] = [""]
     if table.foreign_keys:
         document["foreignKeys"] = [
             {"fields": [key.column], "reference": {"resource": key.reference_table, "fields": [key.reference_column]}}

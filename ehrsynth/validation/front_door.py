@@ -13,6 +13,8 @@ from ehrsynth.validation.fhir_files import fhir_files, is_fhir_file
 from ehrsynth.validation.findings import Findings
 from ehrsynth.validation.integrity import check_files, read_document, stated_by_manifest
 from ehrsynth.validation.issue import SEVERITIES, Issue, ValidationReport
+from ehrsynth.validation.omop_source import find_omop
+from ehrsynth.validation.table_databases import database_kind
 from ehrsynth.validation.table_files import find_tables, table_name
 
 __all__ = ["DataSet", "data_sets", "merge", "validate", "validate_all"]
@@ -22,7 +24,12 @@ Progress = Callable[[int, int], None]
 _FAMILIES = {
     "csv": "tables",
     "parquet": "tables",
+    "duckdb": "tables",
+    "sqlite": "tables",
     "tables": "tables",
+    "omop": "omop",
+    "omop-parquet": "omop",
+    "omop-duckdb": "omop",
     "fhir": "fhir",
     "fhir-ndjson": "fhir",
     "fhir-bundle": "fhir",
@@ -32,7 +39,7 @@ _FAMILIES = {
 
 @dataclass(frozen=True)
 class DataSet:
-    """One set of records in files: where, its format, and the family of formats (tables or fhir) it is checked as."""
+    """One set of records in files: where, its format, and the family (tables, omop or fhir) it is checked as."""
 
     path: Path
     format: str
@@ -65,13 +72,16 @@ def data_sets(source: Path, format: str | None = None) -> list[DataSet]:  # noqa
         raise SourceError(
             f"Nothing to validate: no {_FAMILIES.get(format or '', 'FHIR or tables')} in it.",
             file=source,
-            hint="Looked for <table>.csv or .parquet (patient.csv...), *.ndjson, and *.json with Bundles, .gz too.",
+            hint="Looked for <table>.csv or .parquet (patient.csv...), a .duckdb or .sqlite file, *.ndjson, and *.json "
+            "with Bundles, .gz too.",
         )
     return found
 
 
 def _family(path: Path) -> str:
-    if table_name(path):
+    if database_kind(path) and find_omop(path):
+        return "omop"
+    if table_name(path) or database_kind(path):
         return "tables"
     return "fhir" if is_fhir_file(path) else ""
 
@@ -90,6 +100,8 @@ def _single(path: Path, format: str | None) -> DataSet:  # noqa: A002
 def _folder(path: Path, format: str | None) -> DataSet | None:  # noqa: A002
     """The data set of a folder: tables if there are files named after our tables, else FHIR."""
     wanted = _FAMILIES[format] if format else None
+    if wanted == "omop" or (wanted is None and find_omop(path)):
+        return DataSet(path, format or "omop", "omop")
     tables = find_tables(path)
     known = [item for item in tables if item.table in clinical()]
     if wanted in (None, "tables") and (known or (wanted == "tables" and tables)):
@@ -104,6 +116,9 @@ def _named(files: Iterable[Path], family: str) -> str:
     """The format that most of the files' names speak of."""
     names = [path.name.lower() for path in files]
     if family == "tables":
+        kinds = {database_kind(path) for path in map(Path, names)}
+        if len(kinds) == 1 and kinds != {""}:
+            return kinds.pop()
         return "parquet" if all(name.endswith(".parquet") for name in names) else "csv"
     lines = sum(".ndjson" in name or ".jsonl" in name for name in names)
     return "fhir-ndjson" if lines == len(names) else "fhir-bundle" if lines == 0 else "fhir"
@@ -132,11 +147,13 @@ def validate(
     Parameters
     ----------
     source : Path
-        A folder of canonical tables (CSV or Parquet, ``.gz`` too), a file or folder of FHIR NDJSON, Bundles or single
-        resources (``.gz`` too), or an output of ours with a folder for each format: then each of them is checked, and
-        the one report names them in front of what it says.
+        A folder of canonical or of OMOP tables (CSV or Parquet, ``.gz`` too), a DuckDB or SQLite file of canonical or a
+        DuckDB file of OMOP tables, a file or folder of FHIR NDJSON, Bundles or single resources (``.gz`` too), or an
+        output of ours with a folder for each format: then each of them is checked, and the one report names them in
+        front of what it says.
     format : str, optional
-        csv, parquet, tables, fhir, fhir-ndjson, fhir-bundle or fhir-put; told from the files if left out.
+        csv, parquet, duckdb, sqlite, tables, omop, fhir, fhir-ndjson, fhir-bundle or fhir-put; told from the files if
+        left out.
     sample : int, optional
         How many FHIR resources of each type are held against the models of fhir.resources too (all if None, none if 0);
         all other checks are made on everything.
@@ -179,6 +196,10 @@ def _validate_one(item: DataSet, sample: int | None, progress: Progress | None) 
         from ehrsynth.validation.tables import validate_tables
 
         report = validate_tables(item.path, format=item.format, progress=progress)
+    elif item.family == "omop":
+        from ehrsynth.validation.omop import validate_omop
+
+        report = validate_omop(item.path, format=item.format, progress=progress)
     else:
         from ehrsynth.validation.fhir import validate_fhir
 

@@ -16,6 +16,7 @@ import pyarrow.csv
 import pyarrow.parquet
 
 from ehrsynth.validation.findings import Findings
+from ehrsynth.validation.table_databases import database_batches, database_kind, database_tables
 
 __all__ = ["Batch", "TableFile", "batches", "find_tables", "table_name"]
 
@@ -27,10 +28,11 @@ _DELIMITERS = (",", "\t", ";", "|")
 
 @dataclass(frozen=True)
 class TableFile:
-    """A table's files: one, or the parts in a folder of its name."""
+    """A table's files: one, or the parts in a folder of its name; or the database that it is `inside` by this name."""
 
     table: str
     paths: tuple[Path, ...]
+    inside: str = ""
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,7 @@ class Batch:
 
 def table_name(path: Path) -> str:
     """Return the table a file is named after, empty if its name is not that of a file of tables."""
-    name = path.name.lower().removesuffix(".gz")
+    name = path.name.lower().removesuffix(".gz").removesuffix(".zst")
     for suffix in _SUFFIXES:
         if name.endswith(suffix) and not name.startswith((".", "_")):
             return name.removesuffix(suffix)
@@ -52,9 +54,12 @@ def table_name(path: Path) -> str:
 
 
 def find_tables(source: Path) -> list[TableFile]:
-    """Return the tables in `source`, by name: files named after them, or folders so named with parts in them."""
+    """Return the tables in `source`, by name: files named after them, or folders so named with parts in them.
+
+    A database file (DuckDB, SQLite) holds tables; in a folder it counts where there are no others.
+    """
     if source.is_file():
-        return [TableFile(table_name(source), (source,))]
+        return _inside(source) if database_kind(source) else [TableFile(table_name(source), (source,))]
     found: dict[str, list[Path]] = {}
     for path in sorted(source.iterdir()):
         if path.is_file() and table_name(path):
@@ -63,7 +68,14 @@ def find_tables(source: Path) -> list[TableFile]:
             parts = [part for part in sorted(path.rglob("*")) if part.is_file() and table_name(part)]
             if parts:
                 found.setdefault(path.name.lower(), []).extend(parts)
+    if not found:
+        databases = [path for path in sorted(source.iterdir()) if path.is_file() and database_kind(path)]
+        return _inside(databases[0]) if len(databases) == 1 else []
     return [TableFile(name, tuple(paths)) for name, paths in sorted(found.items())]
+
+
+def _inside(database: Path) -> list[TableFile]:
+    return [TableFile(name.lower(), (database,), name) for name in database_tables(database)]
 
 
 def batches(
@@ -73,7 +85,9 @@ def batches(
     for path in table.paths:
         name = path.relative_to(root).as_posix()
         try:
-            if path.name.lower().endswith(".parquet"):
+            if table.inside:
+                yield from _database(path, table.inside, f"{name}:{table.inside}")
+            elif path.name.lower().endswith(".parquet"):
                 yield from _parquet(path, name)
             else:
                 yield from _Delimited(path, name, table.table, findings).batches()
@@ -88,15 +102,25 @@ def _parquet(path: Path, name: str) -> Iterator[Batch]:
     start = 1
     with pyarrow.parquet.ParquetFile(path) as file:
         columns = [column.lower() for column in file.schema_arrow.names]
-        for batch in file.iter_batches(batch_size=_BATCH_ROWS):
-            rows = np.arange(start, start + batch.num_rows, dtype=np.int64)
-            yield Batch(name, dict(zip(columns, batch.columns, strict=True)), rows)
-            start += batch.num_rows
+        for group in range(file.num_row_groups):
+            # One after the other: asked for all of them, Arrow reads far ahead.
+            for batch in file.iter_batches(batch_size=_BATCH_ROWS, row_groups=[group]):
+                rows = np.arange(start, start + batch.num_rows, dtype=np.int64)
+                yield Batch(name, dict(zip(columns, batch.columns, strict=True)), rows)
+                start += batch.num_rows
         if start == 1:
             empty = file.schema_arrow.empty_table().combine_chunks()
             yield Batch(
                 name, {c: empty.column(i).combine_chunks() for i, c in enumerate(columns)}, np.zeros(0, np.int64)
             )
+
+
+def _database(path: Path, table: str, name: str) -> Iterator[Batch]:
+    start = 1
+    for columns in database_batches(path, table, _BATCH_ROWS):
+        size = len(next(iter(columns.values()), ()))
+        yield Batch(name, columns, np.arange(start, start + size, dtype=np.int64))
+        start += size
 
 
 class _Delimited:
@@ -141,8 +165,9 @@ class _Delimited:
 
     def _open(self) -> Any:
         with self.path.open("rb") as handle:
-            packed = handle.read(2) == b"\x1f\x8b"
-        return pa.input_stream(str(self.path), compression="gzip" if packed else None)
+            start = handle.read(4)
+        packed = "gzip" if start.startswith(b"\x1f\x8b") else "zstd" if start == b"\x28\xb5\x2f\xfd" else None
+        return pa.input_stream(str(self.path), compression=packed)
 
     def _header(self) -> tuple[list[str], str]:
         with self._open() as stream:

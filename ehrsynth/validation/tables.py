@@ -12,6 +12,7 @@ from ehrsynth.validation.issue import ValidationReport
 from ehrsynth.validation.table_columns import ColumnCheck
 from ehrsynth.validation.table_files import TableFile, batches, find_tables
 from ehrsynth.validation.table_links import LinkCheck, Links
+from ehrsynth.validation.table_store import Store
 
 __all__ = ["validate_tables"]
 
@@ -40,14 +41,13 @@ def validate_tables(
     Returns
     -------
     ValidationReport
-        `counts` is rows by table; `checked` says how many of what each kind of check looked at. Memory grows with the
-        keys of tables that others refer to, not with the rows.
+        `counts` is rows by table; `checked` says how many of what each kind of check looked at. Memory does not grow
+        with the rows: what is compared between tables is put away in a DuckDB file of our own.
     """
     schema = schema or clinical()
     findings = Findings()
     root = source if source.is_dir() else source.parent
     found = {item.table: item for item in find_tables(source)}
-    links = Links(schema)
     total, done = sum(path.stat().st_size for item in found.values() for path in item.paths), 0
 
     def read(path: Path) -> None:
@@ -58,18 +58,20 @@ def validate_tables(
 
     counts: dict[str, int] = {}
     checked = {"tables": 0, "cells": 0, "codes of shipped systems": 0, "UCUM units": 0}
-    for table in schema.tables:
-        if table.name not in found:
-            continue
-        columns = ColumnCheck(table, findings)
-        between = LinkCheck(table, links, findings)
-        for batch in batches(found[table.name], root, findings, read):
-            between.check(columns.check(batch), batch)
-        counts[table.name] = between.finish()
-        checked["tables"] += 1
-        checked["cells"] += columns.cells
-        checked["codes of shipped systems"] += columns.codes
-        checked["UCUM units"] += columns.units
+    with Store() as store:
+        links = Links(schema, store)
+        for table in schema.tables:
+            if table.name not in found:
+                continue
+            columns = ColumnCheck(table, findings)
+            between = LinkCheck(table, links, findings)
+            for batch in batches(found[table.name], root, findings, read):
+                between.check(columns.check(batch), batch)
+            counts[table.name] = between.finish()
+            checked["tables"] += 1
+            checked["cells"] += columns.cells
+            checked["codes of shipped systems"] += columns.codes
+            checked["UCUM units"] += columns.units
     for name, item in found.items():
         if name not in schema:
             findings.add("unknown-table", name, item.paths[0].relative_to(root).as_posix())

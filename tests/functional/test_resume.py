@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
 
@@ -45,13 +46,12 @@ def tree(folder: Path) -> dict[str, bytes]:
 
 
 def size(folder: Path) -> int:
-    """Bytes of all files below, as far as they are there."""
+    """Bytes of all files below, as far as they are there: folders vanish while this looks, when a run ends."""
     total = 0
-    for path in folder.rglob("*"):
-        try:
-            total += path.stat().st_size
-        except FileNotFoundError:
-            continue
+    for root, _, names in os.walk(folder):
+        for name in names:
+            with suppress(FileNotFoundError):
+                total += (Path(root) / name).stat().st_size
     return total
 
 

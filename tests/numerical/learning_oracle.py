@@ -8,16 +8,22 @@ from typing import Any
 import numpy as np
 
 from ehrsynth.encoding import FamilyTimeline, Levels, Timelines
+from ehrsynth.encoding.union import unite
 from ehrsynth.learning.binned import Bins
 from ehrsynth.learning.parameters import CodeTables, TrajectoryTables
 from ehrsynth.learning.trajectory import Problem
 from ehrsynth.model import Coding, Strata
 from ehrsynth.probability.histogram import Histogram
 
-__all__ = ["Cohort", "tiny_cohort"]
+__all__ = ["FIRST", "KINDS", "Cohort", "tiny_cohort"]
 
 N_CODES = 5
 PARENT = np.array([-1, 0, 0, 1, -1], dtype=np.int32)
+FIRST = 3
+"""The first codes, whose parents are among them: the conditions, as it were."""
+SLOTS = 2
+KINDS = ("none", "every", "first", "slots")
+"""Visits may be empty; have a code; have one of the first codes; have at most two of the first, given their number."""
 GAPS = Histogram(edges=np.array([0, 10, 100]), coarse=np.array([0, 1]), weight=np.ones(2))
 STAYS = Histogram(edges=np.array([0, 60, 5000]), coarse=np.array([0, 1]), weight=np.ones(2))
 
@@ -30,9 +36,13 @@ class Cohort:
     lives : list of patients, each a list of visits (dict of codes, gap, stay, class, number, stratum).
     """
 
-    def __init__(self, seed: int, *, zero_truncated: bool, n_patients: int = 12, n_classes: int = 2, n_states: int = 2):
+    def __init__(self, seed: int, *, filled: str, n_patients: int = 12, n_classes: int = 2, n_states: int = 2):
         rng = np.random.default_rng(seed)
-        self.zero_truncated = zero_truncated
+        self.slots = SLOTS if filled == "slots" else 0
+        self.n_truncated = {"none": 0, "every": N_CODES}.get(filled, FIRST)
+        self.parent = PARENT.copy()
+        if self.slots:
+            self.parent[:FIRST] = -1
         self.strata = Strata(sexes=("female", "male"), age_edges=(0.0, 50.0, float("inf")))
         self.lives, self.cut = [], rng.random(n_patients) < 0.2
         self.sex = rng.integers(2, size=n_patients)
@@ -43,8 +53,10 @@ class Cohort:
             visits = []
             for t in range(length):
                 codes = set(np.flatnonzero(rng.random(N_CODES) < 0.4).tolist())
-                if zero_truncated and not codes:
-                    codes = {int(rng.integers(N_CODES))}
+                if self.n_truncated and not any(c < self.n_truncated for c in codes):
+                    codes.add(int(rng.integers(self.n_truncated)))
+                if self.slots:
+                    codes -= set(sorted(c for c in codes if c < FIRST)[SLOTS:])
                 visits.append(
                     {
                         "codes": codes,
@@ -61,12 +73,13 @@ class Cohort:
             gap_days=GAPS,
             stay_minutes=STAYS,
             encounter_classes=("AMB", "IMP"),
-            zero_truncated=zero_truncated,
+            n_truncated=self.n_truncated,
+            n_slots=self.slots,
         )
         self.problem = Problem(
             bins=bins,
             layout=bins.layout(N_CODES),
-            parent=PARENT,
+            parent=self.parent,
             transition_stratum=np.array([0, 1, 0, 1]),
             n_classes=n_classes,
             n_states=n_states,
@@ -93,12 +106,13 @@ class Cohort:
             row_index=np.arange(len(values)),
             row_minutes=np.full(len(values), -1),
             row_days=np.full(len(values), -1),
+            visit_codes=np.diff(incidence).astype(np.int32),
         )
 
         def level(labels: tuple[str, ...], index: Any) -> Levels:
             return Levels(labels=labels, index=np.asarray(index, dtype=np.int32))
 
-        return Timelines(
+        timelines = Timelines(
             offsets=offsets,
             weight=self.weight,
             person={"sex": level(("female", "male"), self.sex)},
@@ -124,6 +138,7 @@ class Cohort:
             birth_date_precision="day",
             left_out={},
         )
+        return unite(timelines)
 
     def _tables(self, rng: np.random.Generator, g: int, k: int) -> TrajectoryTables:
         q = g * k
@@ -132,7 +147,7 @@ class Cohort:
             return rng.dirichlet(np.ones(shape[-1]), size=shape[:-1])
 
         codes = CodeTables(
-            parent=PARENT,
+            parent=self.parent,
             **{
                 name: rng.uniform(0.05, 0.9, (q, N_CODES))
                 for name in ("never", "never_with_parent", "previous", "earlier")
@@ -159,25 +174,43 @@ class Cohort:
             return "previous"
         if any(c in visit["codes"] for visit in life[:t]):
             return "earlier"
-        return "never_with_parent" if PARENT[c] >= 0 and PARENT[c] in life[t]["codes"] else "never"
+        return "never_with_parent" if self.parent[c] >= 0 and self.parent[c] in life[t]["codes"] else "never"
+
+    def alone(self, p: int, t: int, q: int, c: int) -> float:
+        """P(code | state, history) in a visit in which nothing else is."""
+        kind = self.kind(p, t, c)
+        return float(getattr(self.tables.codes, "never" if kind == "never_with_parent" else kind)[q, c])
 
     def log_codes(self, p: int, t: int, q: int) -> float:
-        """log P(codes of the visit | state, history), given that there are any if visits without are not recorded."""
+        """log P(codes of the visit | state, history), given what every visit has."""
         total, none = 0.0, 0.0
+        codes = self.lives[p][t]["codes"]
         for c in range(N_CODES):
             probability = getattr(self.tables.codes, self.kind(p, t, c))[q, c]
-            total += np.log(probability if c in self.lives[p][t]["codes"] else 1 - probability)
-            # In a visit without codes nobody has a parent.
-            kind = self.kind(p, t, c)
-            alone = getattr(self.tables.codes, "never" if kind == "never_with_parent" else kind)[q, c]
-            none += np.log(1 - alone)
-        return total - (np.log1p(-np.exp(none)) if self.zero_truncated else 0.0)
+            if not (self.slots and c < FIRST):
+                total += np.log(probability if c in codes else 1 - probability)
+            if c < self.n_truncated:
+                none += np.log(1 - self.alone(p, t, q, c))
+        if self.slots:
+            chosen = tuple(sorted(c for c in codes if c < FIRST))
+            return float(total + np.log(self.slot_shares(p, t, q)[chosen]))
+        return total - (np.log1p(-np.exp(none)) if self.n_truncated else 0.0)
 
-    def ghosts(self, p: int, t: int, q: int) -> float:
-        """How many visits without codes went unrecorded for each recorded one."""
-        kinds = [self.kind(p, t, c).replace("never_with_parent", "never") for c in range(N_CODES)]
-        none = np.prod([1 - getattr(self.tables.codes, kind)[q, c] for c, kind in enumerate(kinds)])
-        return float(none / (1 - none)) if self.zero_truncated else 0.0
+    def slot_shares(self, p: int, t: int, q: int) -> dict[tuple[int, ...], float]:
+        """P(set of the first codes | its size), by listing all sets of the size that the visit has."""
+        size = sum(c < FIRST for c in self.lives[p][t]["codes"])
+        odds = [self.alone(p, t, q, c) / (1 - self.alone(p, t, q, c)) for c in range(FIRST)]
+        weights = {
+            chosen: float(np.prod([odds[c] for c in chosen])) for chosen in itertools.combinations(range(FIRST), size)
+        }
+        return {chosen: weight / sum(weights.values()) for chosen, weight in weights.items()}
+
+    def unseen(self, p: int, t: int, q: int, c: int) -> float:
+        """Trials of a code that a recorded visit stands for besides itself."""
+        if c >= self.n_truncated:
+            return 0.0
+        none = np.prod([1 - self.alone(p, t, q, one) for one in range(self.n_truncated)])
+        return float(none / (1 - none))
 
     def log_visit(self, p: int, t: int, q: int) -> float:
         """log P(everything the visit says | state)."""
@@ -213,6 +246,6 @@ class Cohort:
         return found, np.array(weights)
 
 
-def tiny_cohort(seed: int, *, zero_truncated: bool) -> Cohort:
+def tiny_cohort(seed: int, *, filled: str) -> Cohort:
     """Return a cohort of twelve patients with up to four visits, five codes in a tree, two classes of two states."""
-    return Cohort(seed, zero_truncated=zero_truncated)
+    return Cohort(seed, filled=filled)

@@ -9,21 +9,21 @@ import numpy as np
 import pytest
 
 from ehrsynth.encoding import Timelines
-from ehrsynth.learning.expectation import expectation, infer, log_emission, predict
+from ehrsynth.learning.expectation import emit, expectation, infer, predict, unseen_trials
 from ehrsynth.learning.maximisation import Strengths, code_counts, maximise
 from ehrsynth.learning.statistics import TrajectoryStatistics
 from ehrsynth.learning.trajectory import em, start_statistics
 from ehrsynth.probability.hmm import Posterior
 from ehrsynth.randomness import stream
 
-from .learning_oracle import N_CODES, PARENT, Cohort, tiny_cohort
+from .learning_oracle import FIRST, KINDS, N_CODES, Cohort, tiny_cohort
 
-CASES = [(seed, truncated) for seed in (1, 2, 3) for truncated in (False, True)]
+CASES = [(seed, filled) for seed in (1, 2) for filled in KINDS]
 
 
-@pytest.fixture(params=CASES, ids=lambda case: f"seed{case[0]}{'-truncated' if case[1] else ''}")
+@pytest.fixture(params=CASES, ids=lambda case: f"seed{case[0]}-{case[1]}")
 def cohort(request: pytest.FixtureRequest) -> Cohort:
-    return tiny_cohort(request.param[0], zero_truncated=request.param[1])
+    return tiny_cohort(request.param[0], filled=request.param[1])
 
 
 def one_chunk(cohort: Cohort) -> tuple[object, object]:
@@ -54,7 +54,7 @@ def gammas(cohort: Cohort) -> tuple[np.ndarray, np.ndarray, list[float]]:
 
 def test_emissions_are_the_product_over_all_codes(cohort: Cohort) -> None:
     chunk, weights = one_chunk(cohort)
-    emission, _ = log_emission(chunk, weights)
+    emission = emit(chunk, weights).log
     n = cohort.problem.n_classes * cohort.problem.n_states
     position = 0
     for p, life in enumerate(cohort.lives):
@@ -76,9 +76,9 @@ def test_expectations_are_those_of_all_paths(cohort: Cohort) -> None:
         statistics.rows,
         statistics.visits,
         cohort.problem.layout,
-        PARENT,
+        cohort.parent,
         statistics.unseen,
-        statistics.unseen_visits,
+        statistics.ratio,
     )
     expected = {name: (np.zeros_like(n1), np.zeros_like(n)) for name, (n1, n) in counts.items().items()}
     position = 0
@@ -90,17 +90,50 @@ def test_expectations_are_those_of_all_paths(cohort: Cohort) -> None:
                 expected[kind][1][:, c] += here
                 if c in visit["codes"]:
                     expected[kind][0][:, c] += here
-                ghosts = np.array([cohort.ghosts(p, t, q) for q in range(len(here))])
-                expected[kind.replace("never_with_parent", "never")][1][:, c] += here * ghosts
+                if not cohort.slots:
+                    unseen = np.array([cohort.unseen(p, t, q, c) for q in range(len(here))])
+                    expected[kind.replace("never_with_parent", "never")][1][:, c] += here * unseen
             position += 1
     for name, (present, trials) in counts.items().items():
         np.testing.assert_allclose(present, expected[name][0], atol=2e-4, err_msg=name)
-        np.testing.assert_allclose(trials, expected[name][1], atol=2e-3, rtol=1e-4, err_msg=name)
+        free = slice(FIRST if cohort.slots else 0, None)
+        np.testing.assert_allclose(trials[:, free], expected[name][1][:, free], atol=2e-3, rtol=1e-4, err_msg=name)
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_codes_of_slots_are_expected_as_by_listing_all_sets(seed: int) -> None:
+    cohort = tiny_cohort(seed, filled="slots")
+    chunk, weights = one_chunk(cohort)
+    emission = emit(chunk, weights)
+    gamma = infer(chunk, weights, emission.log).gamma * chunk.visit_weight[:, None]
+    rows = chunk.present.scatter(gamma)
+    rows[: chunk.history.n_rows] = chunk.history.scatter(gamma)
+    history = [chunk.truncated_history.scatter(gamma * ratio) for ratio in emission.ratios]
+    visits = [(gamma * ratio).sum(axis=0, dtype=np.float64) for ratio in emission.ratios]
+    unseen = unseen_trials(rows, gamma.sum(axis=0, dtype=np.float64), history, visits, weights, at_tables=True)
+    counts = code_counts(rows, gamma.sum(axis=0), cohort.problem.layout, cohort.parent, unseen)
+    wanted = {name: np.zeros((4, FIRST)) for name in counts.items()}
+    position = 0
+    for p, life in enumerate(cohort.lives):
+        for t in range(len(life)):
+            for q in range(4):
+                for chosen, share in cohort.slot_shares(p, t, q).items():
+                    for c in chosen:
+                        wanted[cohort.kind(p, t, c)][q, c] += gamma[position, q] * share
+            position += 1
+    for name, (present, trials) in counts.items().items():
+        # The model expects trials times probability; with at least as many trials as there are presences.
+        expected = trials * getattr(cohort.tables.codes, name)
+        enough = (trials > present)[:, :FIRST]
+        np.testing.assert_allclose(
+            expected[:, :FIRST][enough], wanted[name][enough], rtol=2e-3, atol=2e-4, err_msg=name
+        )
+        assert name == "never_with_parent" or enough.any()
 
 
 def test_predictions_are_those_of_the_record_so_far(cohort: Cohort) -> None:
     chunk, weights = one_chunk(cohort)
-    emission, _ = log_emission(chunk, weights)
+    emission = emit(chunk, weights).log
     predicted = predict(chunk, weights, emission)
     k = cohort.problem.n_states
     position = 0
@@ -120,7 +153,7 @@ def parts(timelines: Timelines, cut: int) -> tuple[Timelines, Timelines]:
 
 
 def assert_same(a: TrajectoryStatistics, b: TrajectoryStatistics) -> None:
-    for name in ("rows", "unseen", "visits", "unseen_visits", "initial", "transition"):
+    for name in ("rows", "unseen", "ratio", "visits", "initial", "transition"):
         np.testing.assert_allclose(getattr(a, name), getattr(b, name), atol=1e-6, rtol=1e-6, err_msg=name)
     assert a.log_likelihood == pytest.approx(b.log_likelihood, rel=1e-9)
     assert a.patients == pytest.approx(b.patients)
@@ -132,8 +165,8 @@ def test_statistics_of_two_halves_add_up_to_those_of_the_whole(cohort: Cohort, c
     halves = [expectation(cohort.problem.chunks(part, 10**6)[0], weights) for part in parts(cohort.timelines, cut)]
     whole = expectation(chunk, weights)
     assert_same(halves[0] + halves[1], whole)
-    merged = maximise(halves[0] + halves[1], cohort.problem.layout, PARENT, Strengths())
-    alone = maximise(whole, cohort.problem.layout, PARENT, Strengths())
+    merged = maximise(halves[0] + halves[1], cohort.problem.layout, cohort.parent, Strengths())
+    alone = maximise(whole, cohort.problem.layout, cohort.parent, Strengths())
     for name in ("initial", "transition", "end_hazard", "gap", "encounter_class", "stay"):
         np.testing.assert_allclose(getattr(merged, name), getattr(alone, name), atol=1e-6, err_msg=name)
     for name in ("never", "never_with_parent", "previous", "earlier"):
@@ -141,7 +174,7 @@ def test_statistics_of_two_halves_add_up_to_those_of_the_whole(cohort: Cohort, c
 
 
 def test_em_in_small_chunks_is_em_of_the_whole() -> None:
-    cohort = Cohort(7, zero_truncated=True, n_patients=60)
+    cohort = Cohort(7, filled="every", n_patients=60)
     problem = cohort.problem
     results = []
     for visits in (3, 10**6):
@@ -155,7 +188,7 @@ def test_em_in_small_chunks_is_em_of_the_whole() -> None:
 
 @pytest.mark.parametrize("seed", [1, 2, 3, 4])
 def test_em_never_descends(seed: int) -> None:
-    cohort = Cohort(seed, zero_truncated=False, n_patients=80)
+    cohort = Cohort(seed, filled="none", n_patients=80)
     # Transitions by stratum are shrunk to a pooled estimate that moves; with one matrix EM ascends one function.
     problem = replace(cohort.problem, transition_stratum=np.zeros(4, dtype=np.int64))
     chunks = problem.chunks(cohort.timelines, 10**6)
@@ -167,9 +200,9 @@ def test_em_never_descends(seed: int) -> None:
 
 
 def test_posterior_of_a_cut_record_says_nothing_of_its_end() -> None:
-    cohort = tiny_cohort(5, zero_truncated=False)
+    cohort = tiny_cohort(5, filled="none")
     chunk, weights = one_chunk(cohort)
-    emission, _ = log_emission(chunk, weights)
+    emission = emit(chunk, weights).log
     posterior: Posterior = infer(chunk, weights, emission)
     cut = np.flatnonzero(cohort.cut)
     assert len(cut)

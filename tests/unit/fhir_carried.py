@@ -2,6 +2,7 @@
 
 `carried` brings records to it, before they are compared. What the exporter writes differently on purpose:
 
+- Of the types in `DERIVED` the reader takes nothing: the exporter makes them from rows that other resources carry.
 - Not carried: ``patient.record_start_date`` and ``record_end_date``; ``condition.rank``; ``encounter.coverage_id``;
   ``device.encounter_id``, ``start_datetime``, ``end_datetime``, ``quantity`` and ``practitioner_id``;
   ``procedure.quantity``; ``panel_id`` of observations that are neither laboratory results nor blood pressures.
@@ -27,7 +28,19 @@ from typing import Any
 from ehrsynth import resources, terminology
 from ehrsynth.records import Records
 
-__all__ = ["carried", "read_back"]
+__all__ = ["DERIVED", "DERIVED_BESIDE", "carried", "read_back"]
+
+DERIVED = frozenset(
+    (
+        *("CarePlan", "CareTeam", "Claim", "DocumentReference", "Endpoint", "ExplanationOfBenefit", "Goal"),
+        *("MedicationAdministration", "MedicationDispense", "Provenance", "QuestionnaireResponse", "RelatedPerson"),
+        *("ServiceRequest", "Specimen"),
+    )
+)
+"""The types that the exporter derives from the tables: no table is for them, so reading sets them aside and says so."""
+
+DERIVED_BESIDE = frozenset(("DiagnosticReport", "Immunization", "Observation"))
+"""The types of which some resources are derived beside rows; an identifier says which, and reading sets those aside."""
 
 _NOT_CARRIED = {
     "patient": ("record_start_date", "record_end_date"),

@@ -70,10 +70,10 @@ def test_a_bundle_holds_only_what_its_patient_leads_to(inline: dict[str, bytes])
         )
         reached = {url for entry in entries.values() for url in references(entry["resource"])}
         for url in shared - reached:
-            # A role is there for its practitioner, who does not name it.
-            role = entries[url]["resource"]
-            assert role["resourceType"] == "PractitionerRole"
-            assert role["practitioner"]["reference"] in shared
+            # A role is there for its practitioner, an endpoint for its organization, who do not name them.
+            one = entries[url]["resource"]
+            owner = {"PractitionerRole": "practitioner", "Endpoint": "managingOrganization"}[one["resourceType"]]
+            assert one[owner]["reference"] in shared
             leftovers += 1
     assert leftovers
 

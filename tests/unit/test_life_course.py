@@ -9,11 +9,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from ehrsynth import resources
 from ehrsynth.errors import UsageError
+from ehrsynth.evaluation.expectations import describe_expectation
 from ehrsynth.generation import Generator
 from ehrsynth.generation.life_course.evidence import Scenario
 from ehrsynth.model import catalogue
 from ehrsynth.model.life_course import LifeCourseModel
+from ehrsynth.model.life_course_summary import summarise_life_course
 from ehrsynth.model.package import load, model_hash, save
 from ehrsynth.probability.bayesnet import posterior
 from ehrsynth.records import Records
@@ -163,3 +166,31 @@ def test_a_package_comes_back_the_same(model: LifeCourseModel, tmp_path: Path) -
     again = load(tmp_path / "copy.ehrsynth")
     assert isinstance(again, LifeCourseModel)
     assert model_hash(again) == model_hash(model)
+
+
+def test_the_summary_says_what_is_in_it(model: LifeCourseModel) -> None:
+    summary = summarise_life_course(model)
+    names = [variable.name for variable in summary.variables]
+    assert {"age", "sex", "race", "state", "payer"} <= set(names)
+    shares = [share for _, share, _ in summary.conditions]
+    assert shares == sorted(shares, reverse=True)
+    assert summary.sizes["chronic conditions"] == len(model.listing("chronic"))
+    assert summary.to_dict()["name"] == NAME
+
+
+def test_expectations_are_lines_in_words() -> None:
+    for name in catalogue.shipped():
+        for row in resources.read_json(f"domain_models/{name}/expectations.json")["expectations"]:
+            what, near = describe_expectation(row)
+            assert what.startswith(row["statistic"])
+            assert " within " in near
+
+
+def test_a_code_has_the_stage_that_the_numbers_show(block: Records) -> None:
+    rows = block["condition"].to_pandas()
+    low = set(rows[rows["code"].isin(["N18.30", "N18.31", "N18.32", "N18.4"])]["patient_id"])
+    high = set(rows[rows["code"].isin(["N18.1", "N18.2"])]["patient_id"]) - low
+    values = block["observation"].to_pandas()
+    rate = values[values["code"] == "98979-8"].groupby("patient_id")["value_number"].last()
+    assert rate.reindex(sorted(low)).dropna().median() < 62
+    assert rate.reindex(sorted(high)).dropna().median() > 75

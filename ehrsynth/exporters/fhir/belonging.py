@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 
 from ehrsynth.errors import SourceError
 from ehrsynth.exporters.fhir.joins import whole
+from ehrsynth.exporters.fhir.places import work_places
 from ehrsynth.exporters.fhir.resource import Source
 
 __all__ = ["Texts", "Uses", "owners", "patients_tables", "uses_of_shared"]
@@ -82,11 +83,13 @@ def uses_of_shared(source: Source, owner_of: Mapping[str, Places]) -> Uses:
 
     def follow(table: str, rows: pa.Table, owner: Places) -> bool:
         grown = False
-        for key in schema[table].foreign_keys:
-            name = key.reference_table
+        links = [(key.reference_table, whole(rows[key.column])) for key in schema[table].foreign_keys]
+        if table == "practitioner":
+            links.append(("location", work_places(source, rows)))
+        for name, values in links:
             if name not in keys:
                 continue
-            place = pc.index_in(whole(rows[key.column]), value_set=keys[name])
+            place = pc.index_in(values, value_set=keys[name])
             there = place.is_valid().to_numpy(zero_copy_only=False)
             codes = owner[there] * sizes[name] + place.drop_null().to_numpy().astype(np.int64)
             merged = np.union1d(found[name], codes)

@@ -20,6 +20,7 @@ __all__ = [
     "coding_of",
     "concept",
     "concept_of",
+    "derived_identifier",
     "derived_report",
     "fixed_concept",
     "make_coding",
@@ -139,9 +140,18 @@ def shared_identifier(kind: str) -> dict[str, Any]:
     return {"system": identifier_system(kind), "value": OwnId()}
 
 
+def derived_identifier(kind: str) -> dict[str, Any]:
+    """Return the template of the Identifier of what was derived from the records and is not read back as one.
+
+    `kind` begins with ``derived_``: that is how the reader knows it.
+    """
+    assert kind.startswith("derived_")
+    return shared_identifier(kind)
+
+
 def derived_report() -> dict[str, Any]:
     """Return the template of the Identifier of a report whose results no panel of the records holds together."""
-    return shared_identifier("derived_report")
+    return derived_identifier("derived_report")
 
 
 def panel_identifier() -> dict[str, Any]:

@@ -21,13 +21,8 @@ _NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, SYSTEM)
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\Z").match
 _VARIANT = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}
 
-_PATTERN = np.frombuffer(b"".join(b"-" if at in (8, 13, 18, 23) else b"h" for at in range(36)), dtype=np.uint8)
-_CLASS = np.zeros(256, dtype=np.uint8)
-_CLASS[np.frombuffer(b"0123456789abcdef", dtype=np.uint8)] = ord("h")
-_CLASS[ord("-")] = ord("-")
-_DIGIT = np.frombuffer(b"0123456789abcdef", dtype=np.uint8)
-_VALUE = np.zeros(256, dtype=np.uint8)
-_VALUE[_DIGIT] = np.arange(16)
+_DASHES = [8, 13, 18, 23]
+_DASH = np.uint8(ord("-"))
 
 
 def identifier_system(kind: str) -> str:
@@ -42,21 +37,29 @@ def derived_ids(keys: pa.Array, kind: str) -> pa.Array:
     digits of the kind's name: a bijection, so one key has one id and two keys never meet.
     """
     ids = fhir_ids(keys, kind)
-    there = ids.drop_null()
+    there = ids.drop_null() if ids.null_count else ids
     if len(there) == 0:
         return ids
-    digits = _VALUE[_letters(there)]
-    turned = np.where(ord("-") == _PATTERN, np.uint8(ord("-")), _DIGIT[digits ^ _turn(kind)])
-    made = pa.array(np.ascontiguousarray(turned).view("S36").reshape(-1)).cast(pa.string())
-    at = np.cumsum(ids.is_valid().to_numpy(zero_copy_only=False)) - 1
-    return made.take(pa.array(at, mask=ids.is_null().to_numpy(zero_copy_only=False)))
+    letters = _letters(there)
+    # 0-9 and a-f are 48-57 and 97-102: the seventh bit tells them apart. What this makes of dashes is overwritten.
+    digits = (letters & np.uint8(15)) + np.uint8(9) * (letters >> np.uint8(6))
+    digits ^= _turn(kind)
+    turned = digits + np.uint8(ord("0"))
+    turned += (digits > 9) * np.uint8(ord("a") - ord("0") - 10)
+    turned[:, _DASHES] = _DASH
+    known = ids.is_valid().to_numpy(zero_copy_only=False) if ids.null_count else np.ones(len(ids), dtype=bool)
+    ends = np.zeros(len(ids) + 1, dtype=np.int32)
+    np.cumsum(known * np.int32(36), out=ends[1:])
+    validity = pa.py_buffer(np.packbits(known, bitorder="little")) if ids.null_count else None
+    return pa.StringArray.from_buffers(len(ids), pa.py_buffer(ends), pa.py_buffer(turned), validity)
 
 
 def _turn(kind: str) -> npt.NDArray[np.uint8]:
     """The digits that ids of `kind` are turned by, shape (36,); not all of them 0."""
-    name = _VALUE[np.frombuffer(str(uuid.uuid5(_NAMESPACE, kind)).encode(), dtype=np.uint8)]
-    name[[14, 19]] = 0
-    return name
+    name = str(uuid.uuid5(_NAMESPACE, kind))
+    turn = np.array([0 if letter == "-" else int(letter, 16) for letter in name], dtype=np.uint8)
+    turn[[14, 19]] = 0
+    return turn
 
 
 def fhir_ids(keys: pa.Array, kind: str) -> pa.Array:
@@ -101,7 +104,12 @@ def _are_uuids(keys: pa.Array) -> bool:
         return True
     if pc.min(pc.binary_length(texts)).as_py() != 36 or pc.max(pc.binary_length(texts)).as_py() != 36:
         return False
-    return bool((_CLASS[_letters(texts)] == _PATTERN).all())
+    letters = _letters(texts)
+    # One comparison an interval: below it the difference wraps around and is large.
+    hexadecimal = (letters - np.uint8(ord("0"))) < 10
+    hexadecimal |= (letters - np.uint8(ord("a"))) < 6
+    # The four dashes are no digits: 32 digits a row leave no place for anything else.
+    return bool((letters[:, _DASHES] == _DASH).all()) and int(np.count_nonzero(hexadecimal)) == 32 * len(texts)
 
 
 def _letters(texts: pa.Array) -> npt.NDArray[np.uint8]:

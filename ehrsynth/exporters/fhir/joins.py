@@ -86,9 +86,12 @@ def first_of_each(group: Places) -> Places:
 
 def least_of_each(group: Places, keys: pa.Array) -> Places:
     """Return the row of each group with the least of `keys`, shape (k,): the same in whatever order the rows stand."""
-    order = pc.sort_indices(keys).to_numpy().astype(np.int64)
-    least = np.empty(int(group.max()) + 1 if len(group) else 0, dtype=np.int64)
-    least[group[order[::-1]]] = order[::-1]
+    least = first_of_each(group)
+    several = np.flatnonzero(np.bincount(group, minlength=1)[group] > 1)
+    if len(several):
+        # Only groups of several have to be sorted, and texts are what is slow to sort.
+        order = several[pc.sort_indices(keys.take(pa.array(several))).to_numpy().astype(np.int64)]
+        least[group[order[::-1]]] = order[::-1]
     return least
 
 

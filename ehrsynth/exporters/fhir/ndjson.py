@@ -38,7 +38,8 @@ class NdjsonExporter:
     options = ("compress", "split_mb")
 
     def __init__(self, *, compress: str | None = None, split_mb: int | None = None) -> None:
-        check_method(compress)
+        # Bulk data is plain or gzip: what reads NDJSON of FHIR reads nothing else.
+        check_method(compress, ("gzip",))
         if split_mb is not None and split_mb < 1:
             raise UsageError(f"Files cannot be split at {split_mb} MB.", hint="Use 1 or more.")
         self.compress = compress

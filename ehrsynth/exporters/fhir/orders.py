@@ -42,14 +42,15 @@ def laboratory_results(source: Source) -> pa.Table:
 
     What shares a panel was ordered together; without a panel what has the same encounter and time. The key of an order
     is its panel, or the least key of its results; the key of a specimen is the least of the results made of it, null
-    where the name of the test does not say of what.
+    where the name of the test does not say of what. Their ``place`` is their row in the table.
     """
     return source.once("laboratory_results", _results)
 
 
 def _results(source: Source) -> pa.Table:
     rows = source["observation"]
-    rows = rows.filter(pa.array(hits(rows["category"], ["laboratory"]))).combine_chunks()
+    place = np.flatnonzero(hits(rows["category"], ["laboratory"]))
+    rows = rows.take(pa.array(place)).combine_chunks()
     keys = whole(rows["observation_id"])
     order = grouped(rows["patient_id"], rows["encounter_id"], rows["effective_datetime"], rows["panel_id"])
     order_key = pc.coalesce(whole(rows["panel_id"]), keys.take(pa.array(least_of_each(order, keys)[order])))
@@ -58,6 +59,7 @@ def _results(source: Source) -> pa.Table:
     specimen_key = keys.take(pa.array(least_of_each(specimen, keys)[specimen]))
     return with_columns(
         rows,
+        place=pa.array(place),
         order_key=order_key,
         specimen_kind=kinds,
         specimen_key=pc.if_else(kinds.is_valid(), specimen_key, None),
@@ -86,7 +88,18 @@ def _orders(source: Source) -> pa.Table:
     found = {
         ours: joined(rows["encounter_id"], source["encounter"], "encounter_id", name) for ours, name in names.items()
     }
-    return with_columns(rows, one_test=pa.array(one_test), **found)
+    reasons = source["condition"]
+    reasons = reasons.filter(reasons["encounter_id"].is_valid()).combine_chunks()
+    by_encounter = grouped(reasons["encounter_id"])
+    alone = np.bincount(by_encounter, minlength=1) == 1
+    reasons = reasons.filter(pa.array(alone[by_encounter])).combine_chunks()
+    return with_columns(
+        rows,
+        one_test=pa.array(one_test),
+        # A visit with one diagnosis had it as the reason of its orders; of several nobody knows which.
+        reason_condition_id=joined(rows["encounter_id"], reasons, "encounter_id", "condition_id"),
+        **found,
+    )
 
 
 def _same(

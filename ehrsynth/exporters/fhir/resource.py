@@ -68,11 +68,15 @@ TARGETS: dict[str, Target] = {
     "procedure_order": Target(type="ServiceRequest"),
     "specimen": Target(type="Specimen"),
     "laboratory_panel": Target(type="DiagnosticReport"),
+    "study_report": Target(type="DiagnosticReport"),
     "questionnaire_response": Target(type="QuestionnaireResponse"),
     "document": Target(type="DocumentReference"),
     "care_team": Target(type="CareTeam"),
     "goal": Target(type="Goal"),
     "claim": Target(type="Claim"),
+    "derived_observation": Target(type="Observation"),
+    "screening_response": Target(type="QuestionnaireResponse"),
+    "endpoint": Target(type="Endpoint", shared=True),
 }
 """The resources that a reference can lead to, by table, or by the kind of what is derived from tables."""
 

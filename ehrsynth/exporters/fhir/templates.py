@@ -19,7 +19,7 @@ nothing null or empty is ever written. Constants are folded when the template is
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import reduce
 from typing import Any
 
@@ -33,6 +33,9 @@ from ehrsynth.exporters.fhir.rows import NOTHING, Node, Piece, Present, Rows, bo
 from ehrsynth.exporters.fragments import Slot, constant, join, pool_of
 
 __all__ = ["Array", "Each", "First", "Fixed", "Instead", "Later", "Many", "Object", "When", "compile_template"]
+
+_MOST_KEPT = 1 << 13
+"""Texts that a node remembers from table to table."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,7 @@ class Each:
     columns: tuple[str, ...]
     make: Callable[..., Any]
     needs: tuple[str, ...] | None = None
+    _made: dict[tuple[Any, ...], bytes | None] = field(default_factory=dict, repr=False, compare=False)
 
     def piece(self, rows: Rows) -> Piece:
         needs = self.columns[:1] if self.needs is None else self.needs
@@ -72,15 +76,38 @@ class Each:
         if any(rows.valid(name) is False for name in needs):
             return NOTHING
         combinations, index = rows.distinct(self.columns)
-        made = [None if any(values[at] is None for at in needed) else self.make(*values) for values in combinations]
-        there = np.array([value is not None for value in made], dtype=bool)
-        texts = [b"" if value is None else value if isinstance(value, bytes) else orjson.dumps(value) for value in made]
+        texts = self._texts(combinations, needed, keep=self._are_few(combinations, rows))
+        there = np.array([text is not None for text in texts], dtype=bool)
+        pool = pool_of([text or b"" for text in texts])
         if there.all():
-            return Piece((Slot(pool_of(texts), index),), True)
+            return Piece((Slot(pool, index),), True)
         if not there.any():
             return NOTHING
         present = there[index]
-        return Piece((Slot(pool_of(texts), np.where(present, index, np.int32(-1))),), present)
+        return Piece((Slot(pool, np.where(present, index, np.int32(-1))),), present)
+
+    def _are_few(self, combinations: Sequence[tuple[Any, ...]], rows: Rows) -> bool:
+        """Whether the next table is likely to have the same combinations: codes, not names."""
+        # Minus zero is zero to a dictionary, not to a reader.
+        floating = any(pa.types.is_floating(rows.column(name).type) for name in self.columns)
+        return 4 * len(combinations) <= len(rows) and not floating
+
+    def _texts(
+        self, combinations: Sequence[tuple[Any, ...]], needed: Sequence[int], *, keep: bool
+    ) -> list[bytes | None]:
+        if not keep:
+            return [self._text(values, needed) for values in combinations]
+        if len(self._made) > _MOST_KEPT:
+            self._made.clear()
+        made = self._made
+        for values in combinations:
+            if values not in made:
+                made[values] = self._text(values, needed)
+        return [made[values] for values in combinations]
+
+    def _text(self, values: tuple[Any, ...], needed: Sequence[int]) -> bytes | None:
+        value = None if any(values[at] is None for at in needed) else self.make(*values)
+        return value if value is None or isinstance(value, bytes) else orjson.dumps(value)
 
 
 @dataclass(frozen=True)

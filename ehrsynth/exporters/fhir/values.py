@@ -47,9 +47,45 @@ def clean_code(value: str | None) -> str | None:
     return None if value is None else " ".join(_FORBIDDEN.sub("", value).split()) or None
 
 
-def Text(column: str) -> Each:  # noqa: N802 - reads as a node
+@dataclass(frozen=True)
+class Words(Each):
+    """A string; columns of names and numbers, in which nothing is to be escaped or cleaned, are quoted as a whole."""
+
+    def piece(self, rows: Rows) -> Piece:
+        column = rows.column(self.columns[0])
+        if not pa.types.is_string(column.type) or column.null_count == len(column) or not _plain(column):
+            return super().piece(rows)
+        encoded = column.dictionary_encode()
+        pool = pc.binary_join_element_wise('"', encoded.dictionary, '"', "").cast(pa.large_binary())
+        if encoded.null_count == 0:
+            return Piece((Slot(pool, encoded.indices.to_numpy()),), True)
+        index = pc.fill_null(encoded.indices, -1).to_numpy()
+        return Piece((Slot(pool, index),), index >= 0)
+
+
+def _plain(values: pa.Array) -> bool:
+    """Whether all of `values` are printable ASCII that JSON does not escape, not empty, and without spaces around."""
+    _, offsets, data = values.buffers()
+    ends = np.frombuffer(offsets, dtype=np.int32, count=len(values) + 1, offset=4 * values.offset)
+    letters = np.frombuffer(data or b"", dtype=np.uint8)[ends[0] : ends[-1]]
+    if not _is_plain[letters].all():
+        return False
+    # Null values are empty as well.
+    starts, stops = ends[:-1][ends[:-1] < ends[1:]] - ends[0], ends[1:][ends[:-1] < ends[1:]] - ends[0]
+    if len(starts) != len(values) - values.null_count:
+        return False
+    space = np.uint8(ord(" "))
+    return bool((letters[starts] != space).all() and (letters[stops - 1] != space).all())
+
+
+_is_plain = np.zeros(256, dtype=bool)
+_is_plain[0x20:0x7F] = True
+_is_plain[[ord('"'), ord("\\")]] = False
+
+
+def Text(column: str) -> Words:  # noqa: N802 - reads as a node
     """Return the node of a string."""
-    return Each((column,), clean_text)
+    return Words((column,), clean_text)
 
 
 def Code(column: str) -> Each:  # noqa: N802

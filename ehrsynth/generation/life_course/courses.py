@@ -101,6 +101,8 @@ class CourseSampler:
         at_practice = np.tile([1.0, 0.0, 0.0, 0.0], (self.n_chronic, 1))
         self._place = cumulative(np.concatenate([at_practice, places]))
         self._days = np.concatenate([np.full(self.n_chronic, 30.0), np.maximum(acute.number["days"], 1.0)])
+        year = np.concatenate([np.full(self.n_chronic, 1800.0), acute.number["from_year"]])
+        self._from_day = ((year - 1970) * DAYS_PER_YEAR).astype(np.int64)
         self._season = np.concatenate([np.zeros(self.n_chronic), acute.number["season"]])
 
     def onsets(self, lives: Lives, rng: np.random.Generator) -> Int:
@@ -155,7 +157,14 @@ class CourseSampler:
         now = np.full(len(problem), NEVER, dtype=np.int64)
         now[chronic] = onset[who[chronic], problem[chronic]]
         kept = ~chronic | (end < np.minimum(now, lives.last_day[who]))
-        return found.take(kept)
+        kept &= day >= self._from_day[problem]
+        found = found.take(kept)
+        # Nobody has the same thing twice at a time.
+        order = np.lexsort((found.day, found.problem, found.patient))
+        found = found.take(order)
+        same = (found.patient[1:] == found.patient[:-1]) & (found.problem[1:] == found.problem[:-1])
+        again = np.append(False, same & (found.day[1:] <= found.end[:-1]))
+        return found.take(~again)
 
     def _of_the_ill(self, lives: Lives, onset: Int, rng: np.random.Generator) -> tuple[Int, Int, Int]:
         """Return patient, problem and day of the further episodes of those with a condition that brings them."""

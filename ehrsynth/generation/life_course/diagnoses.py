@@ -118,12 +118,16 @@ class Diagnoses:
         return len(self.visit)
 
 
-def first_after(schedule: Schedule, lives: Lives, patient: Int, day: Int) -> Int:
-    """Return each person's first encounter on or after a day; -1 where there is none."""
-    key = schedule.patient * (1 << 22) + schedule.day - lives.birth_day[schedule.patient]
+def first_after(schedule: Schedule, lives: Lives, patient: Int, day: Int, among: Int | None = None) -> Int:
+    """Return each person's first encounter on or after a day, of those `among` (ascending); -1 where there is none."""
+    rows = np.arange(len(schedule)) if among is None else among
+    if not len(rows):
+        return np.full(len(patient), -1, dtype=np.int64)
+    whose = schedule.patient[rows]
+    key = whose * (1 << 22) + schedule.day[rows] - lives.birth_day[whose]
     at = np.searchsorted(key, patient * (1 << 22) + np.maximum(day - lives.birth_day[patient], 0))
-    stop = schedule.encounters.visits.offsets[patient + 1]
-    return np.where(at < stop, at, -1)
+    here = np.minimum(at, len(rows) - 1)
+    return np.where((at < len(rows)) & (whose[here] == patient), rows[here], -1)
 
 
 def diagnose(

@@ -39,6 +39,9 @@ __all__ = ["LifeCourseGenerator"]
 
 Int = npt.NDArray[np.int64]
 
+_STAGES = (("N18.1", "N18.2", "N18.9"), ("N18.3", "N18.4"))
+"""Codes of chronic kidney disease without and with a low filtration rate."""
+
 
 class _Labels:
     """What the numbers of encounters mean."""
@@ -84,6 +87,10 @@ class LifeCourseGenerator:
         self._min_visits = scenario.min_visits
         self._courses = CourseSampler(model)
         self._codes = CodeSampler(model, scenario.codes)
+        keys = model.listing("chronic").text["key"]
+        self._ckd = keys.index("ckd") if "ckd" in keys and keys.index("ckd") not in scenario.codes else -1
+        # The stage of kidney disease is the one that the filtration rate shows.
+        self._stages = [CodeSampler(model, {self._ckd: codes}) for codes in _STAGES] if self._ckd >= 0 else []
         self._demands = DemandSampler(model)
         self._interventions = InterventionSampler(model)
         self._orders = OrderSampler(model)
@@ -258,7 +265,12 @@ class LifeCourseGenerator:
         # A chronic condition has a code that fits the age at which it is taken down.
         day = np.maximum(episodes.day, lives.first_day[episodes.patient])
         age = lives.age_at(episodes.patient, day)
-        return self._codes.draw(episodes.problem, lives.sex[episodes.patient], age, rng.random(len(episodes)))
+        sex, u = lives.sex[episodes.patient], rng.random(len(episodes))
+        found = self._codes.draw(episodes.problem, sex, age, u)
+        for low, stages in enumerate(self._stages):
+            at = np.flatnonzero((episodes.problem == self._ckd) & (lives.kidney[episodes.patient, 0] == low))
+            found[at] = stages.draw(episodes.problem[at], sex[at], age[at], u[at])
+        return found
 
     def _context(self, index: int, lives: Lives, schedule: Schedule) -> BlockContext:
         return BlockContext(

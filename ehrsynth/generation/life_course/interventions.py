@@ -11,7 +11,7 @@ from ehrsynth.generation.life_course.courses import Episodes
 from ehrsynth.generation.life_course.demands import BIRTH, DELIVERY, PROCEDURE, Demands
 from ehrsynth.generation.life_course.diagnoses import first_after
 from ehrsynth.generation.life_course.people import DAYS_PER_YEAR, Lives
-from ehrsynth.generation.life_course.schedule import Schedule
+from ehrsynth.generation.life_course.schedule import EMERGENCY, Schedule
 from ehrsynth.generation.life_course.segments import RowIndex, expand, first_in_each
 from ehrsynth.model.life_course import LifeCourseModel
 from ehrsynth.probability import normal
@@ -171,7 +171,8 @@ class InterventionSampler:
         acute = np.flatnonzero(~planned.own & (planned.episode >= 0))
         visit[acute] = seen[planned.episode[acute]]
         other = np.flatnonzero((visit < 0) & ~planned.own)
-        later = first_after(schedule, lives, planned.patient[other], planned.day[other])
+        practice = np.flatnonzero(schedule.setting < EMERGENCY)
+        later = first_after(schedule, lives, planned.patient[other], planned.day[other], practice)
         near = (later >= 0) & (schedule.day[np.maximum(later, 0)] < planned.day[other] + 300)
         visit[other] = np.where(near, later, -1)
         what, of = planned.procedure, planned.episode
@@ -194,6 +195,8 @@ class InterventionSampler:
         """Return encounter and vaccine row of each vaccination, sorted by encounter."""
         rows, n = self._vaccines, len(lives)
         willing = rng.standard_normal(n)
+        # Vaccines are given at practices and after birth, not in emergencies.
+        offered = np.flatnonzero((schedule.setting < EMERGENCY) | (schedule.kind == BIRTH))
         parts = []
         due, latest = rows.number["age_months_due"], rows.number["age_months_latest"]
         sex = rows.integers("sex_limit")
@@ -220,7 +223,7 @@ class InterventionSampler:
                 takes = takes & (normal.cdf(score) < rows.number["coverage"][row] / 100.0) & (begin <= lives.last_day)
                 patient = np.flatnonzero(takes)
                 day, until = begin[patient], stop[patient]
-            visit = first_after(schedule, lives, patient, np.maximum(day, lives.first_day[patient]))
+            visit = first_after(schedule, lives, patient, np.maximum(day, lives.first_day[patient]), offered)
             at = np.maximum(visit, 0)
             calendar = (
                 schedule.encounters.start[at].astype("datetime64[s]").astype("datetime64[Y]").astype(np.int64) + 1970

@@ -119,7 +119,7 @@ class PanelSampler:
         copy, number = copy[done], number[done]
         at = again[copy]
         due = first[at] + number * interval[at]
-        found = first_after(schedule, lives, patient[at], due)
+        found = first_after(schedule, lives, patient[at], due, np.flatnonzero(schedule.setting < EMERGENCY))
         day = schedule.day[np.maximum(found, 0)]
         age = schedule.age[np.maximum(found, 0)]
         fits = (found >= 0) & (day < due + interval[at]) & (self._low[row[at]] <= age) & (age <= self._high[row[at]])

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from ehrsynth.generation.life_course.courses import Episodes
 from ehrsynth.generation.life_course.diagnoses import first_after
 from ehrsynth.generation.life_course.people import NEVER, Lives
-from ehrsynth.generation.life_course.schedule import Schedule
+from ehrsynth.generation.life_course.schedule import EMERGENCY, Schedule
 from ehrsynth.generation.life_course.segments import RowIndex, expand, number_within, starts
 from ehrsynth.model.life_course import LifeCourseModel
 
@@ -67,6 +67,9 @@ class OrderSampler:
         self._n_chronic = len(model.listing("chronic"))
         self._by_share = RowIndex(np.where(kind < 0, owner, -1), n_problems)
         self._by_class = RowIndex(np.where(kind >= 0, owner, -1), n_problems)
+        # Nobody takes what is not on the market yet.
+        year = rows.number["from_year"]
+        self._from_day = ((year - 1970) * 365.2425).astype(np.int64)
         self._group, self._class = rows.integers("group_number"), kind
         self._sex, self._low, self._high = rows.integers("sex_limit"), rows.number["age_min"], rows.number["age_max"]
         self._share, self._begin, self._stop = (
@@ -96,7 +99,7 @@ class OrderSampler:
         until = np.minimum(stop - 1, last)
         item, number = expand((until - start) // _RENEWAL + 1)
         due = start[item] + number * _RENEWAL
-        visit = first_after(schedule, lives, patient[item], due)
+        visit = first_after(schedule, lives, patient[item], due, np.flatnonzero(schedule.setting < EMERGENCY))
         # Who takes it now and has not been seen since took it from the diagnosis on.
         never_again = (visit < 0) & (number == 0) & known[item]
         visit = np.where(never_again, seen[episode[item]], visit)
@@ -105,7 +108,7 @@ class OrderSampler:
         at_once = (number == 0) & (start[item] == schedule.day[seen[episode[item]]])
         visit = np.where(at_once, seen[episode[item]], visit)
         day = np.where(visit >= 0, schedule.day[np.maximum(visit, 0)], NEVER)
-        kept = (visit >= 0) & (day < due + _RENEWAL) & (day <= until[item])
+        kept = (visit >= 0) & (day < due + _RENEWAL) & (day <= until[item]) & (day >= self._from_day[row[item]])
         item, visit, day = item[kept], visit[kept], day[kept]
         # Two orders of one course in one encounter are one.
         once = starts(item * len(schedule) + visit)

@@ -76,6 +76,38 @@ _TERMINAL = {
 }
 """The acute illness in which a chronic one ends."""
 _IN_HOSPITAL = {"copd": 1.25}
+_SINCE = {"covid": 2020}
+"""The first year of a new illness."""
+# Year of approval by the FDA (Drugs@FDA) of what is newer than a life.
+_APPROVED = {
+    **dict.fromkeys(("gliflozin",), 2014),
+    **dict.fromkeys(("gliptin",), 2007),
+    **dict.fromkeys(("glutide", "tirzepatide"), 2010),
+    **dict.fromkeys(("apixaban", "rivaroxaban", "dabigatran"), 2011),
+    **dict.fromkeys(("lovastatin", "simvastatin", "pravastatin"), 1988),
+    **dict.fromkeys(("atorvastatin", "rosuvastatin"), 1997),
+    **dict.fromkeys(("pril ", "pril hydrochloride"), 1982),
+    **dict.fromkeys(("sartan",), 1995),
+    **dict.fromkeys(("sacubitril",), 2015),
+    **dict.fromkeys(("amlodipine",), 1992),
+    **dict.fromkeys(("clopidogrel", "montelukast"), 1998),
+    **dict.fromkeys(("sertraline", "fluoxetine", "paroxetine"), 1988),
+    **dict.fromkeys(("citalopram", "duloxetine", "venlafaxine"), 1998),
+    **dict.fromkeys(("bupropion",), 1989),
+    **dict.fromkeys(("omeprazole", "pantoprazole"), 1989),
+    **dict.fromkeys(("gabapentin", "tamsulosin"), 1994),
+    **dict.fromkeys(("pregabalin",), 2005),
+    **dict.fromkeys(("sildenafil", "tadalafil"), 1998),
+    **dict.fromkeys(("buprenorphine",), 2002),
+    **dict.fromkeys(("metformin",), 1995),
+    **dict.fromkeys(("umab ", "cept ", "izumab", "limumab"), 2000),
+    **dict.fromkeys(("nirmatrelvir", "molnupiravir"), 2021),
+    **dict.fromkeys(("ondansetron", "azithromycin", "sumatriptan"), 1992),
+    **dict.fromkeys(("triptan",), 1993),
+    **dict.fromkeys(("tiotropium", "budesonide / formoterol", "fluticasone"), 2000),
+    **dict.fromkeys(("zolpidem",), 1993),
+    **dict.fromkeys(("risperidone", "olanzapine", "quetiapine", "aripiprazole"), 1997),
+}
 _SERIES = {"dtp": "dtap", "dtp ": "dtap"}
 _MISSING_ELSEWHERE = 0.015
 # Not all that is measured reaches the record as a value. Assumption; it also keeps a life's record to a readable size.
@@ -112,6 +144,8 @@ def link(content: Content) -> dict[str, Listing]:
             for text, owner in zip(treatments.text["display"], treatments.number["owner"], strict=True)
         ]
     )
+    treatments.number["from_year"] = np.array([float(_approved(text)) for text in treatments.text["display"]])
+    found["acute"].number["from_year"] = np.array([float(_SINCE.get(key, 1900)) for key in found["acute"].text["key"]])
     labs = found["labs"] = _with_children(found["labs"])
     panels = list(dict.fromkeys(labs.text["panel"]))
     labs.number["panel_number"] = _numbers(labs.text["panel"], panels)
@@ -165,13 +199,18 @@ def link(content: Content) -> dict[str, Listing]:
     return found
 
 
+def _approved(text: str) -> int:
+    """Return the year from which a drug could be had, where it matters."""
+    return max((year for word, year in _APPROVED.items() if word in text.lower()), default=1900)
+
+
 def _with_children(labs: Listing) -> Listing:
     """Return the labs with rows for children where sizes are stated for grown people only; without their ranges."""
-    rows, sexes = np.arange(len(labs)), {}
+    rows, first = np.arange(len(labs)), dict[str, int]()
     for at, code in enumerate(labs.text["loinc"]):
         if code in _SIZES and labs.number["age_min"][at] >= _GROWN:
-            sexes.setdefault(code, at)
-    added = np.array(sorted(sexes.values()), dtype=np.int64)
+            first.setdefault(code, at)
+    added = np.array(sorted(first.values()), dtype=np.int64)
     whole = np.concatenate([rows, added])
     text = {name: tuple(column[at] for at in whole) for name, column in labs.text.items()}
     number = {name: column[whole] for name, column in labs.number.items()}

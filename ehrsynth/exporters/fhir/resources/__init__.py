@@ -13,12 +13,14 @@ from ehrsynth.exporters.fhir.resources.care_team import CARE_TEAM
 from ehrsynth.exporters.fhir.resources.claim import CLAIM, EXPLANATION_OF_BENEFIT
 from ehrsynth.exporters.fhir.resources.condition import CONDITION
 from ehrsynth.exporters.fhir.resources.coverage import COVERAGE
+from ehrsynth.exporters.fhir.resources.derived_observation import DERIVED_OBSERVATION
 from ehrsynth.exporters.fhir.resources.device import DEVICE
 from ehrsynth.exporters.fhir.resources.diagnostic_report import DIAGNOSTIC_REPORT
 from ehrsynth.exporters.fhir.resources.document_reference import DOCUMENT_REFERENCE
 from ehrsynth.exporters.fhir.resources.encounter import ENCOUNTER
+from ehrsynth.exporters.fhir.resources.endpoint import ENDPOINT
 from ehrsynth.exporters.fhir.resources.goal import GOAL
-from ehrsynth.exporters.fhir.resources.immunization import IMMUNIZATION
+from ehrsynth.exporters.fhir.resources.immunization import IMMUNIZATION, REFUSAL
 from ehrsynth.exporters.fhir.resources.location import LOCATION
 from ehrsynth.exporters.fhir.resources.medication_administration import MEDICATION_ADMINISTRATION
 from ehrsynth.exporters.fhir.resources.medication_dispense import MEDICATION_DISPENSE
@@ -32,8 +34,10 @@ from ehrsynth.exporters.fhir.resources.procedure import PROCEDURE
 from ehrsynth.exporters.fhir.resources.provenance import PROVENANCE
 from ehrsynth.exporters.fhir.resources.questionnaire_response import QUESTIONNAIRE_RESPONSE
 from ehrsynth.exporters.fhir.resources.related_person import RELATED_PERSON
+from ehrsynth.exporters.fhir.resources.screening_response import SCREENING_RESPONSE
 from ehrsynth.exporters.fhir.resources.service_request import LABORATORY_ORDER, PROCEDURE_ORDER
 from ehrsynth.exporters.fhir.resources.specimen import SPECIMEN
+from ehrsynth.exporters.fhir.resources.study_report import STUDY_REPORT
 
 __all__ = ["BUILT_IN", "GROUP", "resources"]
 
@@ -43,6 +47,7 @@ GROUP = "ehrsynth.fhir_resources"
 BUILT_IN: tuple[Resource, ...] = (
     ORGANIZATION,
     PAYER,
+    ENDPOINT,
     LOCATION,
     PRACTITIONER,
     PRACTITIONER_ROLE,
@@ -57,8 +62,10 @@ BUILT_IN: tuple[Resource, ...] = (
     OBSERVATION,
     BLOOD_PRESSURE,
     CAUSE_OF_DEATH,
+    DERIVED_OBSERVATION,
     DIAGNOSTIC_REPORT,
     NOTE_REPORT,
+    STUDY_REPORT,
     DOCUMENT_REFERENCE,
     MEDICATION_REQUEST,
     MEDICATION_DISPENSE,
@@ -68,9 +75,11 @@ BUILT_IN: tuple[Resource, ...] = (
     CARE_PLAN,
     PROCEDURE,
     IMMUNIZATION,
+    REFUSAL,
     ALLERGY_INTOLERANCE,
     DEVICE,
     QUESTIONNAIRE_RESPONSE,
+    SCREENING_RESPONSE,
     CLAIM,
     EXPLANATION_OF_BENEFIT,
     PROVENANCE,

@@ -10,19 +10,24 @@ import pyarrow.compute as pc
 from ehrsynth import resources
 from ehrsynth.exporters.fhir.datatypes import (
     ABSENT,
+    UCUM,
     US_CORE,
     concept,
     concept_of,
     fixed_concept,
     make_concept,
+    needing,
     quantity,
     source_identifier,
 )
 from ehrsynth.exporters.fhir.joins import has_text, has_value, hits, whole, with_columns
 from ehrsynth.exporters.fhir.orders import laboratory_results
+from ehrsynth.exporters.fhir.oxygen import oxygen_flow
 from ehrsynth.exporters.fhir.resource import Resource, Source
+from ehrsynth.exporters.fhir.rows import Node
+from ehrsynth.exporters.fhir.surveys import answers
 from ehrsynth.exporters.fhir.templates import Each, When
-from ehrsynth.exporters.fhir.values import Code, Link, Text, Time
+from ehrsynth.exporters.fhir.values import Code, Link, Number, Text, Time
 
 __all__ = ["CATEGORY", "CAUSE_OF_DEATH", "OBSERVATION", "is_blood_pressure", "profiles"]
 
@@ -52,6 +57,8 @@ def _rows(source: Source) -> pa.Table:
     """All but blood pressures, each with what kind of value it has."""
     rows = source["observation"]
     pressures = is_blood_pressure(rows)
+    place = np.flatnonzero(~pressures)
+    n = rows.num_rows
     if pressures.any():
         rows = rows.filter(pa.array(~pressures))
     kind = np.full(rows.num_rows, KINDS.index("nothing"), dtype=np.int32)
@@ -60,15 +67,27 @@ def _rows(source: Source) -> pa.Table:
     kind[has_text(rows["value_text"])] = KINDS.index("text")
     kind[has_value(rows["value_code"])] = KINDS.index("code")
     kind[has_value(rows["value_number"])] = KINDS.index("number")
-    results = laboratory_results(source)
-    at = pc.index_in(whole(rows["observation_id"]), value_set=whole(results["observation_id"]))
+    results, surveys = laboratory_results(source), answers(source)
+    at, survey = (_found(some["place"], n, place) for some in (results, surveys))
+    flow = oxygen_flow(source, rows)
     return with_columns(
         rows,
+        response_key=whole(surveys["response_key"]).take(survey),
+        oxygen_flow=flow,
+        # What somebody breathes with a nasal cannula: 20 % and 4 % for each litre a minute, by rule of thumb.
+        oxygen_concentration=pc.add(pc.multiply(flow, 4.0), 20.0),
         specimen_key=whole(results["specimen_key"]).take(at),
         order_key=whole(results["order_key"]).take(at),
         value_kind=pa.DictionaryArray.from_arrays(pa.array(kind), pa.array(KINDS)),
         timed=pa.array(has_value(rows["effective_datetime"])),
     )
+
+
+def _found(places: pa.ChunkedArray, n: int, wanted: np.ndarray[Any, np.dtype[np.int64]]) -> pa.Array:
+    """Return where each `wanted` row of a table of `n` rows is among some rows of it, null where it is not."""
+    at = np.full(n, -1, dtype=np.int64)
+    at[places.to_numpy()] = np.arange(len(places))
+    return pa.array(at[wanted], mask=at[wanted] < 0)
 
 
 def _profile(
@@ -103,6 +122,19 @@ def _absent_reason(kind: str, category: str | None, reason: str | None) -> dict[
     return make_concept(ABSENT_REASON, "unknown") if wanted else None
 
 
+def _inhaled(code: str, display: str, column: str, unit: str) -> Node:
+    """A component of pulse oximetry, by whose id the reader knows that no row is behind it."""
+    value = {"value": Number(column), "unit": unit, "system": UCUM, "code": unit}
+    return needing(
+        {
+            "id": f"derived-{code}",
+            "code": make_concept("http://loinc.org", code, display),
+            "valueQuantity": needing(value, "value"),
+        },
+        "valueQuantity",
+    )
+
+
 OBSERVATION = Resource(
     type="Observation",
     table="observation",
@@ -132,6 +164,11 @@ OBSERVATION = Resource(
         "referenceRange": [
             {"low": quantity("reference_low", "value_unit"), "high": quantity("reference_high", "value_unit")}
         ],
+        "derivedFrom": [Link("questionnaire_response", "response_key", derived=True)],
+        "component": [
+            _inhaled("3151-8", "Inhaled oxygen flow rate", "oxygen_flow", "L/min"),
+            _inhaled("3150-0", "Inhaled oxygen concentration", "oxygen_concentration", "%"),
+        ],
     },
 )
 
@@ -147,7 +184,7 @@ CAUSE_OF_DEATH = Resource(
     kind="cause_of_death",
     derived=True,
     rows=_deaths,
-    profile=US_CORE + "us-core-observation-clinical-result",
+    profile=US_CORE + "us-core-simple-observation",
     elements={
         "status": "final",
         "category": [fixed_concept(CATEGORY, "exam")],

@@ -9,10 +9,13 @@ from ehrsynth.exporters.fhir.datatypes import (
     concept_of,
     fixed_concept,
     make_coding,
+    make_concept,
     needing,
     own_identifier,
     telecom,
 )
+from ehrsynth.exporters.fhir.facts import mapping
+from ehrsynth.exporters.fhir.persons import persons
 from ehrsynth.exporters.fhir.resource import Resource
 from ehrsynth.exporters.fhir.templates import Each, First, Later, compile_template
 from ehrsynth.exporters.fhir.values import Code, Link, Text, Time, look_up
@@ -50,6 +53,21 @@ def _category(profile: str) -> Each:
     return Each((f"{profile.removeprefix('us-core-')}_code",), make)
 
 
+def _identity(sex: str) -> dict[str, Any] | None:
+    known = mapping("social_facts")["gender_identity"]
+    return make_concept(known["system"], **known[sex])
+
+
+def _tribe(state: str) -> dict[str, Any]:
+    """The tribe that is at home in the state."""
+    known = mapping("social_facts")["tribes"]
+    found = known["by_state"].get(state, known["elsewhere"])
+    return {
+        "extension": [{"url": "tribalAffiliation", "valueCodeableConcept": make_concept(known["system"], **found)}],
+        "url": US_CORE + "us-core-tribal-affiliation",
+    }
+
+
 def _social_security() -> dict[str, Any]:
     codings = [make_coding(IDENTIFIER_TYPE, code) for code in ("SS", "SB")]
     return {"coding": codings, "text": "Social Security number"}
@@ -58,6 +76,7 @@ def _social_security() -> dict[str, Any]:
 PATIENT = Resource(
     type="Patient",
     table="patient",
+    rows=persons,
     profile=US_CORE + "us-core-patient",
     elements={
         "extension": [
@@ -65,6 +84,8 @@ PATIENT = Resource(
             _category("us-core-ethnicity"),
             {"url": US_CORE + "us-core-birthsex", "valueCode": Code("birth_sex")},
             {"url": US_CORE + "us-core-sex", "valueCode": look_up("birth_sex", SEX)},
+            {"url": US_CORE + "us-core-genderIdentity", "valueCodeableConcept": Each(("gender_identity",), _identity)},
+            Each(("tribe",), _tribe),
         ],
         "identifier": [
             own_identifier("patient_id", "patient"),
@@ -89,19 +110,38 @@ PATIENT = Resource(
                             "family": Text("family_name"),
                             "given": [Text("given_name"), Text("middle_name")],
                             "prefix": [Text("name_prefix")],
+                            "suffix": [Text("suffix")],
                         },
                         one_of=("family", "given"),
                     ),
                     compile_template(ABSENT),
                 )
             ),
-            needing({"use": "maiden", "family": Text("maiden_name"), "given": [Text("given_name")]}, "family"),
+            needing(
+                {
+                    "use": "maiden",
+                    "family": Text("maiden_name"),
+                    "given": [Text("given_name")],
+                    "period": {"end": Time("married")},
+                },
+                "family",
+            ),
         ],
-        "telecom": [telecom("phone", "phone", "home"), telecom("email", "email", "home")],
+        "telecom": [
+            telecom("phone", "phone", "home"),
+            telecom("phone", "mobile", "mobile"),
+            telecom("email", "email", "home"),
+        ],
         "gender": Code("sex"),
         "birthDate": Time("birth_date", "birth_date_precision"),
         "deceasedDateTime": Time("death_datetime", "death_precision"),
-        "address": [address("home")],
+        "address": [
+            address("home") | {"period": {"start": Time("moved")}},
+            needing(
+                address("old") | {"line": [Text("earlier_line")], "period": {"end": Time("moved")}},
+                "line",
+            ),
+        ],
         "maritalStatus": concept_of("http://terminology.hl7.org/CodeSystem/v3-MaritalStatus", "marital_status_code"),
         "communication": [
             {"language": concept_of("urn:ietf:bcp:47", "language_code"), "preferred": True},

@@ -26,10 +26,13 @@ def _rows(source: Source) -> pa.Table:
 
 
 def _others(source: Source) -> Mapping[str, pa.Table]:
-    """What was written: the encounter first, then what belongs to it."""
+    """What was written: the encounter first, then its patient, as registered there, then what belongs to it.
+
+    With the patient as a target it is in the patient's compartment: servers find it by that alone.
+    """
     parts = []
-    for table in ("encounter", *TARGETS):
-        rows = source[table]
+    for table in ("encounter", "patient", *TARGETS):
+        rows = source["encounter" if table == "patient" else table]
         key = source.block.schema[table].primary_key
         kind = pa.array([table] * rows.num_rows, pa.string())
         columns = {"owner": rows["encounter_id"], "kind": kind, "target_id": rows[key]}
@@ -37,7 +40,7 @@ def _others(source: Source) -> Mapping[str, pa.Table]:
     return {"targets": pa.concat_tables(parts).combine_chunks()}
 
 
-TARGET = First(tuple(When("kind", (table,), Link(table, "target_id")) for table in ("encounter", *TARGETS)))
+TARGET = First(tuple(When("kind", (table,), Link(table, "target_id")) for table in ("encounter", "patient", *TARGETS)))
 
 PROVENANCE = Resource(
     type="Provenance",

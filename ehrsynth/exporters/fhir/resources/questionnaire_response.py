@@ -7,34 +7,23 @@ import pyarrow as pa
 
 from ehrsynth.exporters.fhir.datatypes import US_CORE, coding, make_concept
 from ehrsynth.exporters.fhir.identity import SYSTEM
-from ehrsynth.exporters.fhir.joins import grouped, has_text, has_value, hits, least_of_each, whole, with_columns
+from ehrsynth.exporters.fhir.joins import grouped, least_of_each, whole
 from ehrsynth.exporters.fhir.resource import Resource, Source
+from ehrsynth.exporters.fhir.surveys import answers
 from ehrsynth.exporters.fhir.templates import Each, First, Many, compile_template
 from ehrsynth.exporters.fhir.values import Code, Link, Number, OwnId, Text, Time
 
 __all__ = ["QUESTIONNAIRE_RESPONSE"]
 
 
-def _answers(source: Source) -> pa.Table:
-    """Answered questions of surveys at a known time, with the key of what was answered together."""
-    rows = source["observation"]
-    answered = has_value(rows["value_number"]) | has_value(rows["value_code"]) | has_text(rows["value_text"])
-    answered &= hits(rows["category"], ["survey"]) & has_value(rows["effective_datetime"])
-    rows = rows.filter(pa.array(answered)).combine_chunks()
-    group = grouped(rows["patient_id"], rows["encounter_id"], rows["effective_datetime"], rows["panel_id"])
-    keys = whole(rows["observation_id"])
-    key = keys.take(pa.array(least_of_each(group, keys)[group]))
-    return with_columns(rows, response_key=key)
-
-
 def _rows(source: Source) -> pa.Table:
-    rows = source.once("answers", _answers)
+    rows = answers(source)
     least = least_of_each(grouped(rows["response_key"]), whole(rows["observation_id"]))
     return rows.take(pa.array(least)).combine_chunks()
 
 
 def _others(source: Source) -> Mapping[str, pa.Table]:
-    return {"answers": source.once("answers", _answers)}
+    return {"answers": answers(source)}
 
 
 def _question(code: str, system: str | None, display: str | None) -> str | None:

@@ -16,8 +16,8 @@ ADULT_DAYS = 18 * 365.25
 def _rows(source: Source) -> pa.Table:
     """Patients whose record gives a reason: children at its end (or at death) have a guardian, the married a spouse.
 
-    A guardian shares the child's family name and home as far as the record has them; of a spouse nothing is known but
-    the home. No given name is made up.
+    A guardian shares the child's family name and home as far as the record has them; a spouse the home, and the name
+    where the patient took it (and so has a maiden name). No given name is made up.
     """
     rows = source["patient"]
     until = pc.coalesce(whole(rows["death_datetime"]).cast(pa.date32()), whole(rows["record_end_date"]))
@@ -28,7 +28,11 @@ def _rows(source: Source) -> pa.Table:
     rows = with_columns(
         rows,
         relation=relation,
-        guardian_name=pc.if_else(child, whole(rows["family_name"]).cast(pa.string()), None),
+        shared_name=pc.if_else(
+            pc.or_(child, pc.and_(married, whole(rows["maiden_name"]).is_valid())),
+            whole(rows["family_name"]).cast(pa.string()),
+            None,
+        ),
     )
     return rows.filter(relation.is_valid()).combine_chunks()
 
@@ -44,7 +48,7 @@ RELATED_PERSON = Resource(
         "active": True,
         "patient": Link("patient"),
         "relationship": [concept_of("http://terminology.hl7.org/CodeSystem/v3-RoleCode", "relation")],
-        "name": [needing({"family": Text("guardian_name")}, "family")],
+        "name": [needing({"family": Text("shared_name")}, "family")],
         "telecom": [telecom("phone", "phone", "home")],
         "address": [address("home")],
     },

@@ -45,6 +45,7 @@ LABORATORY_ORDER = Resource(
         "occurrenceDateTime": Time("effective_datetime", "time_precision"),
         "authoredOn": Time("effective_datetime", "time_precision"),
         "requester": REQUESTER,
+        "reasonReference": [Link("condition", "reason_condition_id")],
     },
 )
 

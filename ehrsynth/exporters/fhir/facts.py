@@ -1,0 +1,149 @@
+"""Observations that no table has, derived from what the tables know, in one form; and the visits they come from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ehrsynth import resources
+from ehrsynth.exporters.fhir.identity import derived_ids
+from ehrsynth.exporters.fhir.joins import first_of_each, grouped, hits, joined, whole, with_columns
+from ehrsynth.exporters.fhir.resource import Source
+
+__all__ = ["FACTS", "YEAR", "adult_visits", "facts", "has_code", "mapping", "visits", "with_condition"]
+
+Places = npt.NDArray[np.int64]
+Mask = npt.NDArray[np.bool_]
+
+YEAR = 365.25
+
+FACTS = pa.schema(
+    [
+        ("fact_id", pa.string()),
+        ("patient_id", pa.string()),
+        ("encounter_id", pa.string()),
+        ("practitioner_id", pa.string()),
+        ("profile", pa.string()),
+        ("category", pa.string()),
+        ("topic", pa.string()),
+        ("code_system", pa.string()),
+        ("code", pa.string()),
+        ("display", pa.string()),
+        ("effective_datetime", pa.timestamp("s")),
+        ("time_precision", pa.string()),
+        ("lasting", pa.bool_()),
+        ("value_number", pa.float64()),
+        ("value_unit", pa.string()),
+        ("value_system", pa.string()),
+        ("value_code", pa.string()),
+        ("value_display", pa.string()),
+        ("value_text", pa.string()),
+        ("value_boolean", pa.bool_()),
+        ("industry_code", pa.string()),
+        ("industry", pa.string()),
+        ("panel_id", pa.string()),
+        ("from_fact_id", pa.string()),
+        ("from_observation_id", pa.string()),
+        ("from_response", pa.string()),
+    ]
+)
+"""A derived observation. `topic` is US Core's category, `lasting` says that it holds from its time on, `panel_id` is of
+the fact that it is a member of; the last three say what it was derived from (`from_response`: a screening's visit).
+"""
+
+
+@lru_cache(maxsize=8)
+def mapping(name: str) -> dict[str, Any]:
+    """Return a document of the FHIR mapping."""
+    found: dict[str, Any] = resources.read_json(f"output_schemas/fhir_r4/mapping/{name}.json")
+    return found
+
+
+def facts(key: pa.Array, what: str, table: str, length: int, **columns: Any) -> pa.Table:
+    """Return derived observations; what is given as one value holds for all, what is not given is empty.
+
+    Parameters
+    ----------
+    key : pyarrow.Array
+        Keys of `table`; ids are made of them and of `what`.
+    length : int
+        How many there are.
+    """
+    columns["fact_id"] = derived_ids(key, f"{table}/{what}")
+    made = []
+    for field in FACTS:
+        value = columns.get(field.name)
+        if isinstance(value, pa.Array | pa.ChunkedArray):
+            array = whole(value) if isinstance(value, pa.ChunkedArray) else value
+            made.append(array.cast(field.type))
+        elif value is None:
+            made.append(pa.nulls(length, field.type))
+        else:
+            made.append(pa.repeat(pa.scalar(value, field.type), length))
+    return pa.table(made, schema=FACTS)
+
+
+def visits(source: Source) -> pa.Table:
+    """Return the finished encounters of a known date, ordered by patient and time, with age (years) and sex."""
+    return source.once("visits", _visits)
+
+
+def _visits(source: Source) -> pa.Table:
+    rows, patients = source["encounter"], source["patient"]
+    there = hits(rows["status"], ["finished"]) & rows["start_datetime"].is_valid().to_numpy()
+    rows = rows.filter(pa.array(there)).combine_chunks()
+    birth = joined(rows["patient_id"], patients, "patient_id", "birth_date").cast(pa.int32())
+    days = pc.subtract(whole(rows["start_datetime"]).cast(pa.date32()).cast(pa.int32()), birth)
+    rows = with_columns(
+        rows,
+        age=pc.divide(pc.fill_null(days, -1).cast(pa.float64()), YEAR),
+        sex=joined(rows["patient_id"], patients, "patient_id", "sex").cast(pa.string()),
+    )
+    owner = pc.index_in(whole(rows["patient_id"]), value_set=whole(patients["patient_id"])).to_numpy()
+    start = whole(rows["start_datetime"]).cast(pa.timestamp("s")).cast(pa.int64()).to_numpy()
+    return rows.take(pa.array(np.lexsort((start, owner)))).combine_chunks()
+
+
+def adult_visits(source: Source) -> pa.Table:
+    """Return the first visit of each patient from 18 years of age on."""
+    return source.once("adult_visits", _adult_visits)
+
+
+def _adult_visits(source: Source) -> pa.Table:
+    rows = visits(source)
+    rows = rows.filter(pc.greater_equal(rows["age"], 18.0)).combine_chunks()
+    return rows.take(pa.array(first_of_each(grouped(rows["patient_id"])))).combine_chunks()
+
+
+def has_code(rows: pa.Table, codes: dict[str, Iterable[str]]) -> Mask:
+    """Return which rows have a code that begins with one of `codes`, by code system, shape (n,)."""
+    found = np.zeros(len(rows), dtype=bool)
+    array = whole(rows["code"])
+    texts = array.dictionary.to_pylist()
+    for system, begins in codes.items():
+        among = np.array([*(text.startswith(tuple(begins)) for text in texts), False], dtype=bool)
+        if among.any():
+            found |= among[pc.fill_null(array.indices, -1).to_numpy()] & hits(rows["code_system"], [system])
+    return found
+
+
+def with_condition(source: Source, rows: pa.Table, codes: dict[str, Iterable[str]]) -> Mask:
+    """Return of which encounters `rows` the patient has a condition of some codes that began by then, shape (n,)."""
+    found = source["condition"]
+    found = found.filter(pa.array(has_code(found, codes))).combine_chunks()
+    if len(found) == 0:
+        return np.zeros(len(rows), dtype=bool)
+    own = joined(found["encounter_id"], source["encounter"], "encounter_id", "start_datetime").cast(pa.date32())
+    begun = pc.coalesce(whole(found["onset_date"]), whole(found["recorded_date"]), own).cast(pa.int32())
+    found = with_columns(found.select(["patient_id"]), begun=pc.fill_null(begun, 0))
+    first = found.group_by("patient_id").aggregate([("begun", "min")])
+    since = joined(rows["patient_id"], first, "patient_id", "begun_min")
+    then = whole(rows["start_datetime"]).cast(pa.date32()).cast(pa.int32())
+    mask: Mask = pc.fill_null(pc.less_equal(since, then), False).to_numpy(zero_copy_only=False)
+    return mask

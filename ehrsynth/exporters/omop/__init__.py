@@ -1,0 +1,1 @@
+"""Records as the OMOP Common Data Model 5.4."""

@@ -1,0 +1,94 @@
+"""The codes of all tables of a visit, drawn together: one forest through all families."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from ehrsynth.errors import ModelError
+from ehrsynth.generation.codes import CodeSampler, Present, VisitContext
+from ehrsynth.generation.rows import followers, without_followers
+from ehrsynth.generation.slots import SlotSampler
+from ehrsynth.model import EVERY_TABLE, CodeFamily, Measurements, Strata
+
+__all__ = ["JointSampler"]
+
+
+class JointSampler:
+    """Families whose parents are numbered through all of them, made ready for drawing many blocks.
+
+    Parameters
+    ----------
+    families : sequence of CodeFamily
+        All families of the model, in its order.
+    strata : Strata
+    measurements : Measurements, optional
+        Codes that follow another of their panel are not drawn by themselves.
+
+    Raises
+    ------
+    ModelError
+        Some families are numbered through all and others are not.
+    """
+
+    def __init__(
+        self, families: tuple[CodeFamily, ...], strata: Strata, measurements: Measurements | None = None
+    ) -> None:
+        if any(family.parent_table != EVERY_TABLE for family in families):
+            raise ModelError(f"Of the families, either all or none have the parent table {EVERY_TABLE!r}.")
+        self._names = [family.table for family in families]
+        self._start = np.cumsum([0, *(len(family.codings) for family in families)])
+        union = _union(families)
+        led = {}
+        for family, start in zip(families, self._start.tolist(), strict=False):
+            for leader, others in followers(family, measurements).items():
+                led[start + leader] = [start + code for code in others]
+        self._slots = None
+        if families[0].sizes is not None:
+            self._slots = SlotSampler(families[0])
+            # What is given to the forest is not drawn again.
+            union = _never(union, int(self._start[1]))
+            marked = [np.zeros(len(union.codings), dtype=bool)]
+        else:
+            marked = [np.full(len(family.codings), family.zero_truncated) for family in families]
+        self._codes = CodeSampler(without_followers(union, led), strata, np.concatenate(marked))
+
+    def draw(self, visits: VisitContext, rng: np.random.Generator) -> dict[str, Present]:
+        """Return the codes of `visits` by table; of each table as `CodeSampler.draw`."""
+        given = None if self._slots is None else self._slots.draw(visits, rng)
+        every = self._codes.draw(visits, rng, given=given)
+        found = {}
+        for name, low, high in zip(self._names, self._start[:-1], self._start[1:], strict=True):
+            mine = (every.code >= low) & (every.code < high)
+            found[name] = Present(visit=every.visit[mine], code=every.code[mine] - low, recurs=every.recurs[mine])
+        return found
+
+
+def _never(family: CodeFamily, n_codes: int) -> CodeFamily:
+    """Return the family with its first codes never drawn."""
+    tables: dict[str, Any] = {}
+    for name in ("never", "never_with_parent", "previous", "earlier"):
+        tables[name] = np.array(getattr(family, name))
+        tables[name][:, :n_codes] = 0
+    return replace(family, **tables)
+
+
+def _union(families: tuple[CodeFamily, ...]) -> CodeFamily:
+    """Return one family of all codes; of its columns only those are meant that say whether a visit has a code."""
+
+    def joined(name: str) -> Any:
+        return np.concatenate([np.asarray(getattr(family, name)) for family in families], axis=-1)
+
+    names = ("never", "never_with_parent", "previous", "earlier", "parent", "lift", "sex_limit", "age_min", "age_max")
+    tables: dict[str, Any] = {name: joined(name) for name in names}
+    return replace(
+        families[0],
+        table=EVERY_TABLE,
+        codings=tuple(coding for family in families for coding in family.codings),
+        attributes=None,
+        sizes=None,
+        reason=None,
+        **tables,
+    )
