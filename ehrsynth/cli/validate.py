@@ -24,6 +24,7 @@ def validate(
     fail_on: Annotated[
         str, typer.Option("--fail-on", help="error, warning or never: what makes the exit code 7.")
     ] = "error",
+    vocabularies: options.Vocabularies = None,
     json: options.Json = False,
 ) -> None:
     """Check records: types, keys, references, required elements and codes, R4 structure, and what cannot be.
@@ -36,6 +37,7 @@ def validate(
     from ehrsynth.api import validate as run
     from ehrsynth.cli.console import out, print_json, progress_bar, table
 
+    options.use_vocabularies(vocabularies)
     if fail_on not in _LEVELS:
         raise UsageError(f"--fail-on {fail_on} is unknown.", hint=f"One of {', '.join(_LEVELS)}.")
     if sample is not None and sample < 1:
