@@ -1,8 +1,8 @@
 """The social needs screening of synthetic patients: answers that follow from the record, and what was concluded.
 
 Questions that the tables answer are answered as there. Housing, work, insurance, language and stress follow from the
-diagnoses, the coverage and the patient's row; what the record cannot know is decided by the patient's id. Nothing is made
-up about real patients.
+diagnoses, the coverage and the row of the patient; what the record cannot know is decided by the patient's id. Nothing
+is made up about real patients.
 """
 
 from __future__ import annotations

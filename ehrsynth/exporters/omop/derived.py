@@ -1,4 +1,4 @@
-"""What the FHIR formats derive of synthetic records, as OMOP has it: specimens of laboratory results, costs of visits."""
+"""What the FHIR formats derive of synthetic records, as OMOP has it: specimens of results, costs of visits."""
 
 from __future__ import annotations
 
