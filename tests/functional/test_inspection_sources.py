@@ -248,9 +248,9 @@ def test_the_proposed_mapping_is_read_and_learned_from(shared: Path, tmp_path: P
         aside = sum(entry.count for entry in report.set_aside if entry.table == table)
         assert read == report.rows_taken.get(table, 0) + aside, table
     settings = LearningSettings(states=2, classes=1, name=name, min_patients=2)
-    model = ehrsynth.learn(records.head(150), seed=1, settings=settings)
-    made = ehrsynth.generate(model, population=60, seed=1)
-    assert made["encounter"].num_rows > 60
+    model = ehrsynth.learn(records.head(25), seed=1, settings=settings)
+    made = ehrsynth.generate(model, population=30, seed=1)
+    assert made["encounter"].num_rows > 30
     assert set(pc.unique(made["condition"]["code"].cast("string")).to_pylist()) <= set(
         pc.unique(records["condition"]["code"].cast("string")).to_pylist()
     )
