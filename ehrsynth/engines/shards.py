@@ -151,7 +151,13 @@ def generate_shards(
         raise UsageError(f"There must be at least 1 worker, not {workers}.")
     started = time.perf_counter()
     planned = cut(population, shards)
-    make_exporters(job.formats, job.options)
+    for name, exporter in make_exporters(job.formats, job.options).items():
+        if getattr(exporter, "enforces_keys", False):
+            # The keys of all but the first shard lead to rows that are not in them.
+            raise UsageError(
+                f"The format {name} cannot be written in shards: a database wants every key to lead somewhere.",
+                hint="Write parquet in shards, or a database without.",
+            )
     run = run or partial(_locally, workers=min(workers, len(planned)))
     url = storage.as_url(output)
     if url is None:

@@ -90,7 +90,15 @@ def test_how_a_population_is_cut(population: int, shards: int | None, sizes: lis
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"shards": 0}, {"population": 0}, {"workers": 0}, {"resume": True}, {"engine": "flink"}, {"master": "local"}],
+    [
+        {"shards": 0},
+        {"population": 0},
+        {"workers": 0},
+        {"resume": True},
+        {"engine": "flink"},
+        {"master": "local"},
+        {"formats": ["sqlite"]},
+    ],
 )
 def test_settings_that_cannot_be(model: PatientModel, tmp_path: Path, wrong: dict[str, object]) -> None:
     settings = {"formats": ["csv"], "population": 10, "shards": 2} | wrong
