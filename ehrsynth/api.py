@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ehrsynth.inspection import Inspection
     from ehrsynth.learning import LearningSettings
     from ehrsynth.model import PatientModel
+    from ehrsynth.model.life_course import LifeCourseModel
     from ehrsynth.readers import ReadReport
     from ehrsynth.validation import ValidationReport
 
@@ -193,7 +194,7 @@ def learn(
     return learn_model(records, settings=settings or LearningSettings(), seed=seed, progress=progress, spread=spread)
 
 
-def load_model(name_or_path: str | Path | None = None) -> PatientModel:
+def load_model(name_or_path: str | Path | None = None) -> PatientModel | LifeCourseModel:
     """Return a model from a package file or folder, or a shipped one by name; None is the shipped default."""
     from ehrsynth.model.catalogue import open_model
 
@@ -203,7 +204,7 @@ def load_model(name_or_path: str | Path | None = None) -> PatientModel:
         return open_model(path)
 
 
-def save_model(model: PatientModel, path: str | Path) -> None:
+def save_model(model: PatientModel | LifeCourseModel, path: str | Path) -> None:
     """Write `model` to a package file, also at a URL; it appears only when whole."""
     from ehrsynth.model.package import save
 
@@ -217,7 +218,7 @@ def save_model(model: PatientModel, path: str | Path) -> None:
 
 
 def generate(
-    model: PatientModel | None = None,
+    model: PatientModel | LifeCourseModel | None = None,
     *,
     population: int = 1000,
     seed: int = 0,
@@ -229,7 +230,7 @@ def generate(
 
     Parameters
     ----------
-    model : PatientModel, optional
+    model : PatientModel or LifeCourseModel, optional
         Default: the shipped default model.
     population : int
         How many patients, at least 1.
@@ -268,7 +269,7 @@ def generate(
 
 
 def generate_files(
-    model: PatientModel | None,
+    model: PatientModel | LifeCourseModel | None,
     output: str | Path,
     *,
     formats: Sequence[str],
@@ -333,7 +334,7 @@ def export(
     """Write `records` to ``output/<format>/`` in every format and ``output/manifest.json``.
 
     `options` are those of the formats: ``{"compress": "gzip"}`` (csv, fhir-ndjson), ``{"split_mb": 200}``
-    (fhir-ndjson), ``{"shared": "inline"}`` (fhir-bundle).
+    (fhir-ndjson), ``{"shared": "inline"}`` (fhir-bundle), ``{"athena": "folder"}`` (omop: the user's own vocabularies).
 
     Raises
     ------

@@ -16,8 +16,8 @@ _LEVELS = ("error", "warning", "never")
 
 
 def validate(
-    source: Annotated[Path, typer.Argument(help="A folder or file of FHIR or tables.")],
-    format: Annotated[str | None, typer.Option("--format", help="fhir or tables; guessed if left out.")] = None,  # noqa: A002
+    source: Annotated[Path, typer.Argument(help="A folder or file of FHIR, tables or OMOP.")],
+    format: Annotated[str | None, typer.Option("--format", help="fhir, tables or omop; guessed if left out.")] = None,  # noqa: A002
     sample: Annotated[
         int | None, typer.Option("--sample", help="Check the R4 structure of N resources a type only. Default: all.")
     ] = None,
@@ -31,6 +31,7 @@ def validate(
 
     Example: `ehrsynth validate out/fhir-ndjson --sample 200 --fail-on warning`
 
+    OMOP is held against the list of the OHDSI Data Quality Dashboard, by its names and thresholds.
     Plausible means: birth <= start <= end <= death, and no code that is impossible for the person's sex or age.
     """
     from ehrsynth.api import validate as run

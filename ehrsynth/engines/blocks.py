@@ -10,6 +10,7 @@ from typing import Any
 from ehrsynth.exporters import Exporter, Part, make_exporters
 from ehrsynth.generation import Generator
 from ehrsynth.model import PatientModel
+from ehrsynth.model.life_course import LifeCourseModel
 from ehrsynth.model.package import model_hash
 from ehrsynth.records import Records
 
@@ -20,7 +21,7 @@ __all__ = ["Job", "Maker", "Shard", "count_rows", "encode", "without_rows"]
 class Job:
     """What is to be made, all that a worker needs to know."""
 
-    model: PatientModel
+    model: PatientModel | LifeCourseModel
     seed: int
     reference_date: date | None
     formats: tuple[str, ...]
@@ -33,7 +34,7 @@ class Job:
 
     def manifest(self, population: int) -> dict[str, Any]:
         """Return what decides the bytes of a run, but for formats and versions."""
-        reference = self.reference_date or date.fromisoformat(self.model.calendar.reference_date)
+        reference = self.reference_date or date.fromisoformat(self.model.latest_date)
         return {
             "model": {"name": self.model.name, "title": self.model.title, "sha256": model_hash(self.model)},
             "seed": self.seed,

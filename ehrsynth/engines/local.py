@@ -18,6 +18,7 @@ from ehrsynth.engines.workers import Done, Workers
 from ehrsynth.errors import UsageError
 from ehrsynth.exporters import STAGED, Exporter, ExportSummary, Note, Part, make_exporters
 from ehrsynth.model import PatientModel
+from ehrsynth.model.life_course import LifeCourseModel
 from ehrsynth.provenance import versions
 from ehrsynth.randomness import BLOCK_SIZE
 from ehrsynth.records import Records
@@ -46,7 +47,7 @@ class RunSummary:
 
 
 def generate_files(
-    model: PatientModel,
+    model: PatientModel | LifeCourseModel,
     output: Path,
     *,
     population: int,

@@ -16,6 +16,7 @@ from ehrsynth.engines.local import RunSummary, export_records, generate_files
 from ehrsynth.engines.shards import generate_shards
 from ehrsynth.errors import UsageError
 from ehrsynth.model import PatientModel
+from ehrsynth.model.life_course import LifeCourseModel
 from ehrsynth.records import Records
 
 __all__ = ["ENGINES", "export_to", "generate_to", "spread_of"]
@@ -27,7 +28,7 @@ Progress = Callable[[int, int], None]
 
 def generate_to(
     output: str | Path,
-    model: PatientModel,
+    model: PatientModel | LifeCourseModel,
     *,
     population: int,
     seed: int,

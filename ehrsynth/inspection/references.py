@@ -16,6 +16,7 @@ __all__ = ["find_references"]
 _NOTHING = pa.array(["0", "-1", "NA", "UNK"])
 _LEAST_SHARE = 0.9
 _MANY = 20
+_UUID = 36
 
 Values = Mapping[tuple[str, str], pa.Array]
 
@@ -64,7 +65,11 @@ def _candidate(
     owner = table.key.columns if table.key is not None else ()
     if column.name in owner and len(owner) == 1 and not _rather(parent, table, column.name):
         return None
-    share, orphans, unguessable, seen = _inclusion(values.get((table.name, column.name)), values[parent.name, key])
+    child = values.get((table.name, column.name))
+    if not named and not _are_uuids(child):
+        # Inclusion alone would prove nothing, and costs a table of hashes.
+        return None
+    share, orphans, unguessable, seen = _inclusion(child, values[parent.name, key])
     if not seen:
         # Without a value only the name can speak, and only if it is the name of that table's key.
         if not named or not is_key_name(column.name):
@@ -119,18 +124,22 @@ def _rather(parent: TableFound, table: TableFound, column: str) -> bool:
     return (theirs, parent.rows) > (mine, table.rows)
 
 
+def _are_uuids(values: pa.Array | None) -> bool:
+    """Whether most of the values are UUIDs; a word that stands for none may be among them."""
+    if values is None or not len(values) or not pa.types.is_string(values.type):
+        return False
+    return bool(pc.sum(pc.equal(pc.utf8_length(values), _UUID)).as_py() * 2 > len(values))
+
+
 def _inclusion(child: pa.Array | None, parent: pa.Array) -> tuple[float, int, bool, int]:
     """Return the share of distinct values that are there, how many are not, whether they are UUIDs, and how many."""
     if child is None or not len(child):
         return 0.0, 0, False, 0
     if child.type != parent.type:
         child, parent = child.cast(pa.string()), parent.cast(pa.string())
-    unguessable = False
-    if pa.types.is_string(child.type):
-        uuids = pc.equal(pc.utf8_length(child), 36)
-        unguessable = pc.sum(uuids).as_py() * 2 > len(child)
-        if unguessable:
-            # 0 beside UUIDs stands for none.
-            child = child.filter(pc.invert(pc.is_in(child, value_set=_NOTHING)))
+    unguessable = _are_uuids(child)
+    if unguessable:
+        # 0 beside UUIDs stands for none.
+        child = child.filter(pc.invert(pc.is_in(child, value_set=_NOTHING)))
     there = int(pc.sum(pc.is_in(child, value_set=parent)).as_py() or 0)
     return there / len(child), len(child) - there, unguessable, len(child)

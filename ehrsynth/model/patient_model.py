@@ -362,6 +362,11 @@ class PatientModel:
     measurements: Measurements | None = None
     disclosure: Disclosure
 
+    @property
+    def latest_date(self) -> str:
+        """ISO date at which generated records end by default."""
+        return self.calendar.reference_date
+
     def family(self, table: str) -> CodeFamily | None:
         """Return the code family of `table`, or None."""
         return next((family for family in self.families if family.table == table), None)

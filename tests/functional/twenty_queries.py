@@ -46,13 +46,16 @@ QUERIES = {
         JOIN condition c ON c.condition_id = m.reason_condition_id GROUP BY 1, 2""",
     "procedures and vaccines": """
         SELECT 'procedure', code, count(*) FROM procedure GROUP BY 2
-        UNION ALL SELECT 'vaccine', code, count(*) FROM immunization WHERE primary_source GROUP BY 2""",
+        UNION ALL SELECT 'vaccine', code, count(*) FROM immunization
+        WHERE primary_source AND status = 'completed' GROUP BY 2""",
     "seen by whom": """
         SELECT w.specialty_code, count(DISTINCT e.encounter_id) FROM encounter e
         JOIN practitioner w ON w.practitioner_id = e.practitioner_id GROUP BY 1""",
 }
-"""By name; what FHIR alone derives of the records is not asked for. `procedure` and other words of SQL elsewhere are
-words of none of these databases."""
+"""By name. What FHIR alone derives of the records is not asked for.
+
+`procedure` and others that are words of SQL somewhere are words of none of these databases.
+"""
 
 VIEWS = {
     "patient": """
@@ -81,7 +84,8 @@ VIEWS = {
         SELECT medicationCodeableConcept.coding[1].code AS code, status,
             reasonReference[1].reference[11:] AS reason_condition_id FROM {MedicationRequest}""",
     "procedure": "SELECT code.coding[1].code AS code FROM {Procedure}",
-    "immunization": "SELECT vaccineCode.coding[1].code AS code, primarySource AS primary_source FROM {Immunization}",
+    "immunization": """
+        SELECT vaccineCode.coding[1].code AS code, primarySource AS primary_source, status FROM {Immunization}""",
     "practitioner": """
         SELECT w.id AS practitioner_id, r.specialty[1].coding[1].code AS specialty_code FROM {Practitioner} w
         JOIN {PractitionerRole} r ON r.practitioner.reference[14:] = w.id""",
@@ -106,7 +110,7 @@ ELEMENTS: dict[str, dict[str, str]] = {
     "MedicationRequest": {"medicationCodeableConcept": _CONCEPT, "status": "VARCHAR"}
     | {"reasonReference": f"{_REFERENCE}[]"},
     "Procedure": {"code": _CONCEPT},
-    "Immunization": {"vaccineCode": _CONCEPT, "primarySource": "BOOLEAN"},
+    "Immunization": {"vaccineCode": _CONCEPT, "primarySource": "BOOLEAN", "status": "VARCHAR"},
     "Practitioner": {"id": "VARCHAR"},
     "PractitionerRole": {"practitioner": _REFERENCE, "specialty": f"{_CONCEPT}[]"},
 }
