@@ -18,10 +18,8 @@ Int = npt.NDArray[np.int64]
 Float = npt.NDArray[np.float64]
 Bool = npt.NDArray[np.bool_]
 
-# Visits drawn at a time where none may be empty.
-_AHEAD = 4
-# Cells of any array that is made while drawing.
-_WORK_CELLS = 2_000_000
+_AHEAD = 4  # visits drawn at a time where none may be empty
+_WORK_CELLS = 2_000_000  # of any array that is made while drawing
 
 
 @dataclass(frozen=True, kw_only=True)
