@@ -41,6 +41,12 @@ def models() -> ModuleType:
 
 
 @pytest.fixture(scope="session")
+def learning_records() -> ModuleType:
+    """The module ``tests/unit/learning_records.py``: cohorts to learn from."""
+    return load_test_module("unit/learning_records.py")
+
+
+@pytest.fixture(scope="session")
 def evaluated() -> ModuleType:
     """The module ``tests/unit/evaluation_records.py``: records in a few words, cohorts of a written-down process."""
     return load_test_module("unit/evaluation_records.py")

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ehrsynth.cli import options
-from ehrsynth.errors import OutputError
+from ehrsynth.errors import OutputError, UsageError
 
 if TYPE_CHECKING:
+    from ehrsynth.model.life_course import LifeCourseModel
+    from ehrsynth.model.life_course_summary import LifeCourseSummary
     from ehrsynth.model.summary import ModelSummary
 
 __all__ = ["app"]
@@ -53,6 +55,10 @@ def show(
     svg: Annotated[
         Path | None, typer.Option("--svg", help="Also draw the Bayesian network of the person into this SVG file.")
     ] = None,
+    expectations: Annotated[
+        bool,
+        typer.Option("--expectations", help="Instead: what patients of a shipped model must show, line by line."),
+    ] = False,
     json: options.Json = False,
 ) -> None:
     """Show what a model holds, so that a custodian can decide whether it may leave the building.
@@ -61,9 +67,17 @@ def show(
     """
     from ehrsynth.cli.console import print_json
     from ehrsynth.model.catalogue import open_model
+    from ehrsynth.model.life_course import LifeCourseModel
     from ehrsynth.model.summary import summarise
 
-    summary = summarise(open_model(model))
+    if expectations:
+        _show_expectations(model, json=json)
+        return
+    opened = open_model(model)
+    if isinstance(opened, LifeCourseModel):
+        _show_life_course(opened, svg, json=json)
+        return
+    summary = summarise(opened)
     if svg is not None:
         from ehrsynth.model.picture import network_svg
 
@@ -77,11 +91,53 @@ def show(
         _print(summary, states)
 
 
+def _show_expectations(model: str | None, *, json: bool) -> None:
+    """Print what patients of a shipped model must show; the tests hold them to it."""
+    from ehrsynth import resources
+    from ehrsynth.cli.console import out, print_json, table
+    from ehrsynth.errors import ModelError
+    from ehrsynth.evaluation.expectations import describe_expectation
+    from ehrsynth.model.catalogue import DEFAULT_MODEL, shipped
+    from ehrsynth.plugins import nearest
+
+    name = model or DEFAULT_MODEL
+    if name not in shipped():
+        raise ModelError(f"Only shipped models have expectations; {name!r} is none.", hint=nearest(name, shipped()))
+    whole = resources.read_json(f"domain_models/{name}/expectations.json")
+    if json:
+        print_json(whole)
+        return
+    general = whole.get("source", "")
+    rows = [(*describe_expectation(row), str(row.get("source", general))) for row in whole["expectations"]]
+    out.print(table(f"What patients of {name} must show", ("statistic", "value", "source"), rows))
+
+
+def _show_life_course(model: LifeCourseModel, svg: Path | None, *, json: bool) -> None:
+    from ehrsynth.cli.console import out, print_json, table
+    from ehrsynth.model.life_course_summary import summarise_life_course
+
+    if svg is not None:
+        raise UsageError("The network of a life-course model is too large to draw.", hint="Leave --svg out.")
+    summary = summarise_life_course(model)
+    if json:
+        print_json(summary.to_dict())
+        return
+    _print_heading(summary)
+    _print_variables(summary)
+    rows = [(label, _percent(share), ", ".join(parents)) for label, share, parents in summary.conditions]
+    title = "Chronic conditions of the living, the commonest (each is a variable of the network)"
+    out.print(table(title, ("condition", "has it", "depends on"), rows, numbers=[1]))
+    episodes = [(label, f"{rate:.1f}") for label, rate in summary.illnesses]
+    out.print(table("Acute illnesses, the commonest", ("illness", "per 1,000 person-years"), episodes, numbers=[1]))
+    content = [(listing.name, listing.rows, listing.codes or "-") for listing in summary.listings]
+    out.print(table("Content", ("listing", "rows", "distinct codes"), content, numbers=[1, 2]))
+
+
 def _percent(share: float) -> str:
     return f"{100 * share:.1f} %"
 
 
-def _print(summary: ModelSummary, n_states: int) -> None:
+def _print_heading(summary: ModelSummary | LifeCourseSummary) -> None:
     from ehrsynth.cli.console import out, table
 
     heading = [
@@ -101,6 +157,11 @@ def _print(summary: ModelSummary, n_states: int) -> None:
     ]
     out.print(table("What leaves the building", ("", ""), guard))
     out.print(table("Sizes", ("what", "number"), list(summary.sizes.items()), numbers=[1]))
+
+
+def _print_variables(summary: ModelSummary | LifeCourseSummary) -> None:
+    from ehrsynth.cli.console import out, table
+
     variables = [
         (v.name, v.levels, ", ".join(v.parents) or "-", ", ".join(f"{name} {_percent(p)}" for name, p in v.commonest))
         for v in summary.variables
@@ -108,6 +169,13 @@ def _print(summary: ModelSummary, n_states: int) -> None:
     out.print(
         table("The person: a Bayesian network", ("variable", "levels", "parents", "commonest"), variables, numbers=[1])
     )
+
+
+def _print(summary: ModelSummary, n_states: int) -> None:
+    from ehrsynth.cli.console import out, table
+
+    _print_heading(summary)
+    _print_variables(summary)
     classes = [(index, _percent(share), text) for index, (text, share) in enumerate(summary.classes)]
     out.print(table("Trajectory classes", ("class", "people", "in one sentence"), classes, numbers=[1]))
     shown = sorted(summary.states, key=lambda state: -state.share)[:n_states]

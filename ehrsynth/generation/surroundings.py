@@ -16,6 +16,7 @@ from ehrsynth.generation.identity import identities
 from ehrsynth.generation.places import places
 from ehrsynth.generation.population import People
 from ehrsynth.model import PatientModel
+from ehrsynth.model.life_course import LifeCourseModel
 from ehrsynth.randomness import BLOCK_SIZE
 from ehrsynth.records import Records
 
@@ -58,12 +59,12 @@ class Surroundings:
 
     Parameters
     ----------
-    model : PatientModel
+    model : PatientModel or LifeCourseModel
         Care is in the states that its network knows, or else anywhere in the country.
     seed : int
     """
 
-    def __init__(self, model: PatientModel, seed: int) -> None:
+    def __init__(self, model: PatientModel | LifeCourseModel, seed: int) -> None:
         self._seed = seed
         known = set(places().state.unique().to_pylist())
         variable = next((variable for variable in model.person.variables if variable.name == "state"), None)
@@ -71,7 +72,7 @@ class Surroundings:
         payer = next((variable for variable in model.person.variables if variable.name == "payer"), None)
         paying = [label for label in (payer.states if payer else ()) if not label.startswith(_NO_PAYER)]
         self._facilities = facilities(seed, states=self._states or None, payer_types=paying)
-        self._assignment = Assignment(self._facilities)
+        self.assignment = Assignment(self._facilities)
         self.ids = {
             name: self._facilities.records[name][f"{name}_id"].to_numpy().astype("S36")
             for name in ("organization", "practitioner", "location", "payer")
@@ -98,10 +99,10 @@ class Surroundings:
         )
         gender = labels(np.zeros(n, dtype=np.int64), ["unknown"]) if sex is None else sex
         age = completed_years(encounters.birth_day, encounters.record_end_day)
-        care = self._assignment.patients(homes, sex=gender, age_years=age.astype(np.float64), seed=seed, block=block)
+        care = self.assignment.patients(homes, sex=gender, age_years=age.astype(np.float64), seed=seed, block=block)
         patient = encounters.visits.patient
         age = completed_years(encounters.birth_day[patient], encounters.start // DAY)
-        sites = self._assignment.encounters(
+        sites = self.assignment.encounters(
             care,
             patient=patient,
             encounter_class=labels(encounters.kind, encounter_classes),
@@ -125,7 +126,7 @@ class Surroundings:
         payers = np.full(n, -1, dtype=np.int64)
         if payer is not None:
             paying = [None if code.startswith(_NO_PAYER) else code for code in people.labels["payer"]]
-            payers = self._assignment.payers(labels(people.states["payer"], paying), n, seed=seed, block=block)
+            payers = self.assignment.payers(labels(people.states["payer"], paying), n, seed=seed, block=block)
         return SurroundingsOfBlock(
             identity=identity,
             home_organization=care.organization,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -23,13 +25,22 @@ from ehrsynth.generation.surroundings import marital_status
 from ehrsynth.model import Coding, Trajectory
 from ehrsynth.randomness import BLOCK_SIZE, stream
 
-__all__ = ["coverage_columns", "encounter_columns", "patient_columns"]
+__all__ = ["EncounterLabels", "coverage_columns", "encounter_columns", "patient_columns"]
 
 Int = npt.NDArray[np.int64]
 
 _SEXES = ("male", "female", "other", "unknown")
 _MEMBERS = 10_000_000_000
 _BIRTH_SEX = {"male": "M", "female": "F", "other": "OTH"}
+
+
+class EncounterLabels(Protocol):
+    """What the numbers of encounters mean: the part of a trajectory that their table needs."""
+
+    encounter_classes: tuple[str, ...]
+    encounter_types: tuple[Coding, ...]
+    admit_sources: tuple[str, ...]
+    dispositions: tuple[str, ...]
 
 
 def patient_columns(people: People, context: BlockContext) -> Columns:
@@ -104,7 +115,7 @@ def _member_ids(context: BlockContext, who: Int) -> pa.Array:
 
 def encounter_columns(
     context: BlockContext,
-    trajectory: Trajectory,
+    trajectory: Trajectory | EncounterLabels,
     coverage: tuple[npt.NDArray[np.bytes_], Int],
     reason: tuple[Int, tuple[Coding, ...]],
 ) -> Columns:
@@ -113,7 +124,8 @@ def encounter_columns(
     Parameters
     ----------
     context : BlockContext
-    trajectory : Trajectory
+    trajectory : Trajectory or EncounterLabels
+        What the numbers of the encounters mean.
     coverage : (ids, int64[n])
         Identifiers of the coverages and each person's row among them; -1 for none.
     reason : (int64[v], codings)

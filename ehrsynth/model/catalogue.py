@@ -7,13 +7,14 @@ from typing import Any
 
 from ehrsynth import resources
 from ehrsynth.errors import ModelError
+from ehrsynth.model.life_course import LifeCourseModel
 from ehrsynth.model.package import load
 from ehrsynth.model.patient_model import PatientModel
 from ehrsynth.plugins import nearest
 
 __all__ = ["DEFAULT_MODEL", "describe", "open_model", "shipped"]
 
-DEFAULT_MODEL = "cardiometabolic_cohort"
+DEFAULT_MODEL = "us_ambulatory"
 
 
 def shipped() -> list[str]:
@@ -30,7 +31,7 @@ def describe(name: str) -> dict[str, Any]:
     return dict(resources.read_json(f"domain_models/{name}/datapackage.json"))
 
 
-def open_model(name_or_path: str | Path | None = None) -> PatientModel:
+def open_model(name_or_path: str | Path | None = None) -> PatientModel | LifeCourseModel:
     """Return a model: a file or folder if there is one at that path, else a shipped model of that name.
 
     None is the default model.

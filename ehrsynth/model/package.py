@@ -7,6 +7,8 @@
     person.json       the Bayesian network      trajectory.json    the hidden Markov model
     calendar.json     families.json             measurements.json
     arrays/*.npy      numpy arrays, named as the documents refer to them
+
+A life-course model has ``life_course.json`` in the place of trajectory, calendar, families and measurements.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ import numpy as np
 
 from ehrsynth.errors import ModelError, OutputError
 from ehrsynth.model.documents import Arrays, from_document, to_document
+from ehrsynth.model.life_course import LifeCourseModel
 from ehrsynth.model.patient_model import PatientModel
 from ehrsynth.provenance import versions
 
@@ -40,18 +43,25 @@ _DOCUMENTS = {
     "families.json": ("families",),
     "measurements.json": ("measurements",),
 }
+_LIFE_COURSE = "life_course.json"
+_LIFE_COURSE_DOCUMENTS = {
+    "model.json": ("name", "title", "description", "licence", "provenance", "disclosure"),
+    "person.json": ("person",),
+    _LIFE_COURSE: ("reference_date", "deceased_years", "listings", "arrays"),
+}
 _LIMIT_BYTES = 4 << 30
 # Zip members carry a fixed time: the same model gives the same bytes.
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
-def _members(model: PatientModel) -> dict[str, bytes]:
+def _members(model: PatientModel | LifeCourseModel) -> dict[str, bytes]:
     """Return the members of the package in order, ``package.json`` first."""
     arrays: Arrays = {}
     whole = to_document(model, arrays, "model")
+    listed = _LIFE_COURSE_DOCUMENTS if isinstance(model, LifeCourseModel) else _DOCUMENTS
     members = {
         name: (json.dumps({key: whole[key] for key in keys}, indent=1, ensure_ascii=False) + "\n").encode()
-        for name, keys in _DOCUMENTS.items()
+        for name, keys in listed.items()
     }
     for name, array in arrays.items():
         buffer = io.BytesIO()
@@ -67,7 +77,7 @@ def _members(model: PatientModel) -> dict[str, bytes]:
     return {"package.json": (json.dumps(index, indent=1) + "\n").encode(), **members}
 
 
-def model_hash(model: PatientModel) -> str:
+def model_hash(model: PatientModel | LifeCourseModel) -> str:
     """Return the SHA-256 of the model's content: documents and arrays, whatever file or version wrote them."""
     digest = hashlib.sha256()
     for name, data in _members(model).items():
@@ -77,7 +87,7 @@ def model_hash(model: PatientModel) -> str:
     return digest.hexdigest()
 
 
-def save(model: PatientModel, path: Path) -> None:
+def save(model: PatientModel | LifeCourseModel, path: Path) -> None:
     """Write `model` to `path`: into it if it is a folder, else to a zip file, which appears only when whole.
 
     Raises
@@ -117,7 +127,7 @@ def _write_zip(members: Mapping[str, bytes], path: Path) -> None:
         part.unlink(missing_ok=True)
 
 
-def load(source: Path | Traversable) -> PatientModel:
+def load(source: Path | Traversable) -> PatientModel | LifeCourseModel:
     """Read a model package from a zip file or a folder and check every hash.
 
     Raises
@@ -136,16 +146,17 @@ def load(source: Path | Traversable) -> PatientModel:
             raise ModelError(f"{name} was altered or damaged: its hash is not the stated one.", file=source)
         if name.startswith("arrays/"):
             arrays["model." + name.removeprefix("arrays/").removesuffix(".npy")] = _array(members[name], name, source)
-    for name, keys in _DOCUMENTS.items():
+    kind, listed = (LifeCourseModel, _LIFE_COURSE_DOCUMENTS) if _LIFE_COURSE in members else (PatientModel, _DOCUMENTS)
+    for name, keys in listed.items():
         if name not in index["members"]:
             raise ModelError(f"The package lacks {name}.", file=source)
         content = json.loads(members[name])
         documents |= {key: content[key] for key in keys if key in content}
     try:
-        model = from_document(PatientModel, documents, arrays)
+        model = from_document(kind, documents, arrays)
     except ModelError as error:
         raise ModelError(error.message, file=source) from None
-    assert isinstance(model, PatientModel)
+    assert isinstance(model, PatientModel | LifeCourseModel)
     return model
 
 

@@ -414,6 +414,17 @@ class PatientModel:
     measurements: Measurements | None = None
     disclosure: Disclosure
 
+    @property
+    def latest_date(self) -> str:
+        """ISO date at which generated records end by default."""
+        return self.calendar.reference_date
+
     def family(self, table: str) -> CodeFamily | None:
         """Return the code family of `table`, or None."""
         return next((family for family in self.families if family.table == table), None)
+
+    def as_pomegranate(self, stratum: int = 0) -> Any:
+        """Return the network and the chain of visits as pomegranate's objects; see `ehrsynth.model.pomegranate`."""
+        from ehrsynth.model.pomegranate import as_pomegranate
+
+        return as_pomegranate(self, stratum)

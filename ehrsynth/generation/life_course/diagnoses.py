@@ -1,0 +1,249 @@
+"""What is written down as diagnosis in each encounter, and which code an illness of a person has."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from ehrsynth.generation.life_course.courses import Episodes
+from ehrsynth.generation.life_course.demands import (
+    BIRTH,
+    CHECK_UP,
+    DEATH,
+    DELIVERY,
+    FIRST_PRENATAL,
+    FOLLOW_UP,
+    POSTNATAL,
+    PRENATAL,
+    WELL_CHILD,
+    Demands,
+)
+from ehrsynth.generation.life_course.people import NEVER, Lives
+from ehrsynth.generation.life_course.schedule import Schedule
+from ehrsynth.generation.life_course.segments import RowIndex, first_in_each, number_within
+from ehrsynth.generation.places import Ragged
+from ehrsynth.model.life_course import AGES, LifeCourseModel
+from ehrsynth.randomness import BLOCK_SIZE
+
+__all__ = ["CodeSampler", "Diagnoses", "diagnose", "first_after"]
+
+Int = npt.NDArray[np.int64]
+Float = npt.NDArray[np.float64]
+
+# Reasons for an encounter that are no illness: code and text of ICD-10-CM.
+REASONS = {
+    CHECK_UP: ("Z00.00", "Encounter for general adult medical examination without abnormal findings"),
+    WELL_CHILD: ("Z00.129", "Encounter for routine child health examination without abnormal findings"),
+    FIRST_PRENATAL: ("Z34.91", "Encounter for supervision of normal pregnancy, unspecified, first trimester"),
+    PRENATAL: ("Z34.92", "Encounter for supervision of normal pregnancy, unspecified, second trimester"),
+    DELIVERY: ("O80", "Encounter for full-term uncomplicated delivery"),
+    POSTNATAL: ("Z39.2", "Encounter for routine postpartum follow-up"),
+    BIRTH: ("Z38.00", "Single liveborn infant, delivered vaginally"),
+}
+_CESAREAN = 0.32
+EXTRA_CODES = (
+    *REASONS.values(),
+    ("O82", "Encounter for cesarean delivery without indication"),
+    ("Z37.0", "Single live birth"),
+    ("Z38.01", "Single liveborn infant, delivered by cesarean"),
+    ("Z34.93", "Encounter for supervision of normal pregnancy, unspecified, third trimester"),
+)
+_SEEN_TO = 1.25
+
+
+class CodeSampler:
+    """The codes of each problem for a sex and age."""
+
+    def __init__(self, model: LifeCourseModel, prefixes: Mapping[int, tuple[str, ...]]) -> None:
+        codes = model.listing("codes")
+        self.n_problems = len(model.listing("chronic")) + len(model.listing("acute"))
+        low, high = codes.number["age_min"], codes.number["age_max"]
+        edges = np.unique(np.concatenate([np.ceil(low), np.ceil(high)]))
+        self._edges = edges[(edges > 0) & (edges < AGES)]
+        n_bands = len(self._edges) + 1
+        first = np.concatenate([[0.0], self._edges])
+        owner, sex, weight = codes.integers("owner"), codes.integers("sex_limit"), codes.number["weight"].copy()
+        for problem, beginnings in prefixes.items():
+            for at in np.flatnonzero(owner == problem):
+                code = codes.text["code"][at]
+                if not code.startswith(beginnings) and not code.replace(".", "").startswith(beginnings):
+                    weight[at] = 0.0
+        fits_age = (low[:, None] <= first) & (first <= high[:, None])
+        fits_sex = np.stack([sex != 2, sex != 1], axis=1)
+        row, s, band = np.nonzero(fits_sex[:, :, None] & fits_age[:, None, :] & (weight > 0)[:, None, None])
+        keys = (owner[row] * 2 + s) * n_bands + band
+        order = np.argsort(keys, kind="stable")
+        self._n_bands = n_bands
+        self._table = Ragged.build(keys[order], row[order], weight[row[order]], self.n_problems * 2 * n_bands)
+
+    def draw(self, problem: Int, sex: Int, age: Int, u: Float) -> Int:
+        """Return a row of the codes for each; -1 where the problem has none for that sex and age."""
+        band = np.searchsorted(self._edges, age, side="right")
+        return self._table.draw((problem * 2 + sex) * self._n_bands + band, u)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Diagnoses:
+    """The condition rows of a block, sorted by encounter.
+
+    Attributes
+    ----------
+    visit : int64[r]
+    code : int64[r]
+        Row of the codes; from their number on, of `EXTRA_CODES`.
+    problem : int64[r]
+        -1 for what is no problem of the content.
+    onset, end : int64[r]
+        Days; end is `NEVER` where it goes on.
+    listed : bool[r]
+        On the problem list (else a diagnosis of the encounter).
+    rank : int64[r]
+    reason : int64[v]
+        Why each encounter took place: like `code`, -1 for nothing known.
+    """
+
+    visit: Int
+    code: Int
+    problem: Int
+    onset: Int
+    end: Int
+    listed: npt.NDArray[np.bool_]
+    rank: Int
+    reason: Int
+
+    def __len__(self) -> int:
+        return len(self.visit)
+
+
+def first_after(schedule: Schedule, lives: Lives, patient: Int, day: Int, among: Int | None = None) -> Int:
+    """Return each person's first encounter on or after a day, of those `among` (ascending); -1 where there is none."""
+    rows = np.arange(len(schedule)) if among is None else among
+    if not len(rows):
+        return np.full(len(patient), -1, dtype=np.int64)
+    whose = schedule.patient[rows]
+    key = whose * (1 << 22) + schedule.day[rows] - lives.birth_day[whose]
+    at = np.searchsorted(key, patient * (1 << 22) + np.maximum(day - lives.birth_day[patient], 0))
+    here = np.minimum(at, len(rows) - 1)
+    return np.where((at < len(rows)) & (whose[here] == patient), rows[here], -1)
+
+
+def diagnose(
+    lives: Lives,
+    episodes: Episodes,
+    demands: Demands,
+    schedule: Schedule,
+    codes: Int,
+    model: LifeCourseModel,
+    rng: np.random.Generator,
+) -> tuple[Diagnoses, Int]:
+    """Return the diagnoses, and the encounter in which each episode is first seen (-1: in none).
+
+    `codes` is the code of each episode.
+    """
+    n_codes = len(model.listing("codes"))
+    chronic = episodes.problem < len(model.listing("chronic"))
+    seen = np.full(len(episodes), -1, dtype=np.int64)
+    asked = np.flatnonzero(demands.episode >= 0)
+    seen[demands.episode[asked]] = schedule.of_demand[asked]
+    seen[codes < 0] = -1
+    new = np.flatnonzero(seen >= 0)
+    visit, row = [seen[new]], [new]
+    again = _follow_up(lives, episodes, schedule, seen, chronic, model, rng)
+    visit.append(again[0])
+    row.append(again[1])
+    at, of = np.concatenate(visit), np.concatenate(row)
+    extra_visit, extra_code = _of_pregnancy(schedule, rng)
+    all_visit = np.concatenate([at, extra_visit])
+    all_code = np.concatenate([codes[of], n_codes + extra_code])
+    first = np.concatenate([np.arange(len(at)) < len(new), np.ones(len(extra_visit), dtype=bool)])
+    episode = np.concatenate([of, np.full(len(extra_visit), -1)])
+    listing = model.listing("codes")
+    own = np.minimum(all_code, n_codes - 1)
+    age = schedule.age[all_visit]
+    # A code of newborns is not written down again in a grown child.
+    possible = (all_code >= n_codes) | (
+        (listing.number["age_min"][own] <= age) & (age <= listing.number["age_max"][own])
+    )
+    possible = np.flatnonzero(possible)
+    all_visit, all_code, first, episode = all_visit[possible], all_code[possible], first[possible], episode[possible]
+    kept = first_in_each(all_visit, all_code)
+    all_visit, all_code, first, episode = all_visit[kept], all_code[kept], first[kept], episode[kept]
+    # New illnesses first: they are why the person came; then by how the row came about.
+    order = np.lexsort((np.arange(len(kept)), ~first, all_visit))
+    all_visit, all_code, first, episode = all_visit[order], all_code[order], first[order], episode[order]
+    known = episode >= 0
+    day = schedule.day[all_visit]
+    onset, end = day.copy(), np.full(len(day), NEVER)
+    onset[known] = np.minimum(episodes.day[episode[known]], day[known])
+    end[known] = episodes.end[episode[known]]
+    end[~known] = day[~known]
+    rank = number_within(all_visit) + 1
+    reason = _reasons(schedule, all_visit, all_code, rank, n_codes)
+    return (
+        Diagnoses(
+            visit=all_visit,
+            code=all_code,
+            problem=np.where(known, episodes.problem[np.maximum(episode, 0)], -1),
+            onset=onset,
+            end=end,
+            listed=known & chronic[np.maximum(episode, 0)] & first,
+            rank=rank,
+            reason=reason,
+        ),
+        seen,
+    )
+
+
+def _follow_up(
+    lives: Lives,
+    episodes: Episodes,
+    schedule: Schedule,
+    seen: Int,
+    chronic: npt.NDArray[np.bool_],
+    model: LifeCourseModel,
+    rng: np.random.Generator,
+) -> tuple[Int, Int]:
+    """Return encounter and episode of each chronic condition that is seen to again."""
+    wanted = model.listing("chronic").number["visits_per_year"]
+    lasting = np.flatnonzero(chronic & (seen >= 0))
+    index = RowIndex(episodes.patient[lasting], BLOCK_SIZE)
+    visits = np.flatnonzero(np.isin(schedule.kind, (FOLLOW_UP, CHECK_UP, DEATH)) | (schedule.setting == 3))
+    item, at = index.pairs(schedule.patient[visits])
+    episode = lasting[at]
+    visit = visits[item]
+    day = schedule.day[visit]
+    active = (episodes.day[episode] <= day) & (day <= episodes.end[episode]) & (seen[episode] < visit)
+    visit, episode = visit[active], episode[active]
+    weight = wanted[episodes.problem[episode]]
+    total = np.bincount(visit, weight, minlength=len(schedule))
+    # A condition is seen to in proportion to the visits that it needs.
+    share = np.minimum(_SEEN_TO * weight / np.maximum(total[visit], 1e-9), 0.9)
+    share = np.where(schedule.setting[visit] == 3, 0.45, np.where(schedule.kind[visit] == CHECK_UP, 0.3 * share, share))
+    taken = rng.random(len(visit)) < share
+    return visit[taken], episode[taken]
+
+
+def _of_pregnancy(schedule: Schedule, rng: np.random.Generator) -> tuple[Int, Int]:
+    """Return encounter and extra code of deliveries and births, and of the first visit of each pregnancy."""
+    extra = {code: at for at, (code, _) in enumerate(EXTRA_CODES)}
+    born = np.flatnonzero(schedule.kind == BIRTH)
+    birth = np.flatnonzero(schedule.kind == DELIVERY)
+    first = np.flatnonzero(schedule.kind == FIRST_PRENATAL)
+    delivery = np.where(rng.random(len(birth)) < _CESAREAN, extra["O82"], extra["O80"])
+    alive = np.where(rng.random(len(born)) < _CESAREAN, extra["Z38.01"], extra["Z38.00"])
+    visit = np.concatenate([birth, birth, born, first])
+    code = np.concatenate([delivery, np.full(len(birth), extra["Z37.0"]), alive, np.full(len(first), extra["Z34.91"])])
+    return visit, code
+
+
+def _reasons(schedule: Schedule, visit: Int, code: Int, rank: Int, n_codes: int) -> Int:
+    reason = np.full(len(schedule), -1, dtype=np.int64)
+    first = np.flatnonzero(rank == 1)
+    reason[visit[first]] = code[first]
+    for at, kind in enumerate(REASONS):
+        if kind not in (DELIVERY, BIRTH):
+            reason[(schedule.kind == kind) & (schedule.setting < 2)] = n_codes + at
+    return reason

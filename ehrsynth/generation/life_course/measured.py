@@ -1,0 +1,128 @@
+"""What is measured when: panels asked for by situation and by illness, once in each encounter."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from ehrsynth.generation.life_course.courses import Episodes
+from ehrsynth.generation.life_course.demands import BIRTH, FIRST_PRENATAL, PRENATAL, WELL_CHILD
+from ehrsynth.generation.life_course.diagnoses import first_after
+from ehrsynth.generation.life_course.people import Lives
+from ehrsynth.generation.life_course.schedule import EMERGENCY, STAY, Schedule
+from ehrsynth.generation.life_course.segments import RowIndex, expand, starts
+from ehrsynth.model.life_course import LifeCourseModel
+
+__all__ = ["Measured", "PanelSampler"]
+
+Int = npt.NDArray[np.int64]
+
+_ADULT, _CHILD, _PREGNANCY, _INPATIENT, _EMERGENCY, _SCREENING = -2, -3, -4, -5, -6, -7
+_GROWN = 18
+_MOST_DUE = 400
+
+Measured = tuple[Int, Int, Int]
+"""Encounter, row of the labs, and number of the panel's report of each observation, sorted by encounter."""
+
+
+class PanelSampler:
+    """The monitoring of a model made ready for drawing many blocks."""
+
+    def __init__(self, model: LifeCourseModel) -> None:
+        rows, labs = model.listing("monitoring"), model.listing("labs")
+        owner = rows.integers("owner")
+        n_problems = len(model.listing("chronic")) + len(model.listing("acute"))
+        self._panel, self._share = rows.integers("panel_number"), rows.number["share"] / 100.0
+        self._interval = rows.integers("interval_days")
+        self._low, self._high = rows.number["age_min"], rows.number["age_max"]
+        self._sex = rows.integers("sex_limit")
+        known = self._panel >= 0
+        self._situations = [
+            (situation, np.flatnonzero((owner == situation) & known)) for situation in range(_ADULT, _SCREENING - 1, -1)
+        ]
+        self._by_problem = RowIndex(np.where(known, owner, -1), n_problems)
+        self._n_panels = int(max(self._panel.max(initial=-1), labs.integers("panel_number").max(initial=-1))) + 1
+        self._labs = RowIndex(labs.integers("panel_number"), self._n_panels)
+        self._lab_sex, self._lab_low, self._lab_high = (
+            labs.integers("sex_limit"),
+            labs.number["age_min"],
+            labs.number["age_max"],
+        )
+        self._missing = labs.number["missing"]
+
+    def draw(
+        self, lives: Lives, episodes: Episodes, schedule: Schedule, seen: Int, rng: np.random.Generator
+    ) -> Measured:
+        """Return what is measured in each encounter."""
+        parts = [self._by_situation(schedule, rng), self._by_illness(lives, episodes, schedule, seen, rng)]
+        visit = np.concatenate([part[0] for part in parts])
+        panel = np.concatenate([part[1] for part in parts])
+        key = np.unique(visit * self._n_panels + panel)
+        visit, panel = key // self._n_panels, key % self._n_panels
+        report, row = self._labs.pairs(panel)
+        at = visit[report]
+        age, sex = schedule.age[at], lives.sex[schedule.patient[at]]
+        fits = (self._lab_low[row] <= age) & (age <= self._lab_high[row])
+        fits &= (self._lab_sex[row] == 0) | (self._lab_sex[row] == sex + 1)
+        fits &= rng.random(len(row)) >= self._missing[row]
+        return at[fits], row[fits], report[fits]
+
+    def _by_situation(self, schedule: Schedule, rng: np.random.Generator) -> tuple[Int, Int]:
+        age, kind, setting = schedule.age, schedule.kind, schedule.setting
+        practice = setting < EMERGENCY
+        pregnant = (kind == FIRST_PRENATAL) | (kind == PRENATAL)
+        where = {
+            _ADULT: practice & (age >= _GROWN),
+            _CHILD: practice & (age < _GROWN),
+            _PREGNANCY: pregnant & practice,
+            _INPATIENT: (setting == STAY) & (kind != BIRTH),
+            _EMERGENCY: setting == EMERGENCY,
+            _SCREENING: practice & (kind != WELL_CHILD),
+        }
+        visits, panels = [], []
+        for situation, rows in self._situations:
+            here = np.flatnonzero(where[situation])
+            for row in rows:
+                fits = here[(self._low[row] <= age[here]) & (age[here] <= self._high[row])]
+                if self._interval[row] > 0 and len(fits):
+                    patient = schedule.patient[fits]
+                    # Each person's years begin on another day.
+                    turn = (patient * 7919 + row * 104729) % self._interval[row]
+                    period = (schedule.encounters.visits.age_days[fits] + turn) // self._interval[row]
+                    fits = fits[starts(patient * (1 << 16) + period)]
+                taken = fits[rng.random(len(fits)) < self._share[row]]
+                visits.append(taken)
+                panels.append(np.full(len(taken), self._panel[row]))
+        if not visits:
+            return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
+        return np.concatenate(visits), np.concatenate(panels)
+
+    def _by_illness(
+        self, lives: Lives, episodes: Episodes, schedule: Schedule, seen: Int, rng: np.random.Generator
+    ) -> tuple[Int, Int]:
+        known = np.flatnonzero(seen >= 0)
+        item, row = self._by_problem.pairs(episodes.problem[known])
+        episode = known[item]
+        first = schedule.day[seen[episode]]
+        patient = episodes.patient[episode]
+        age = schedule.age[seen[episode]]
+        interval = self._interval[row]
+        once = interval <= 0
+        fits = once & (self._low[row] <= age) & (age <= self._high[row]) & (rng.random(len(row)) < self._share[row])
+        visit, panel = [seen[episode[fits]]], [self._panel[row[fits]]]
+        again = np.flatnonzero(~once)
+        until = np.minimum(episodes.end[episode[again]], lives.last_day[patient[again]])
+        count = np.clip((until - first[again]) // np.maximum(interval[again], 1) + 1, 0, _MOST_DUE)
+        copy, number = expand(count)
+        # Whether it is done is drawn before the encounter is looked for: most cost is saved.
+        done = rng.random(len(copy)) < self._share[row[again[copy]]]
+        copy, number = copy[done], number[done]
+        at = again[copy]
+        due = first[at] + number * interval[at]
+        found = first_after(schedule, lives, patient[at], due, np.flatnonzero(schedule.setting < EMERGENCY))
+        day = schedule.day[np.maximum(found, 0)]
+        age = schedule.age[np.maximum(found, 0)]
+        fits = (found >= 0) & (day < due + interval[at]) & (self._low[row[at]] <= age) & (age <= self._high[row[at]])
+        visit.append(found[fits])
+        panel.append(self._panel[row[at[fits]]])
+        return np.concatenate(visit), np.concatenate(panel)

@@ -1,0 +1,67 @@
+"""Working on many short runs at once: expanding, searching and numbering within groups, without loops."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["RowIndex", "expand", "first_in_each", "number_within", "starts"]
+
+Int = npt.NDArray[np.int64]
+Float = npt.NDArray[np.float64]
+
+
+def expand(counts: Int) -> tuple[Int, Int]:
+    """Return, for `counts` copies of each item, the item and the number of the copy."""
+    counts = np.asarray(counts, dtype=np.int64)
+    item = np.repeat(np.arange(len(counts)), counts)
+    number = np.arange(len(item)) - np.repeat(np.cumsum(counts) - counts, counts)
+    return item, number
+
+
+def starts(keys: Int) -> npt.NDArray[np.bool_]:
+    """Return whether each of the sorted `keys` is the first of its value."""
+    first = np.ones(len(keys), dtype=bool)
+    first[1:] = keys[1:] != keys[:-1]
+    return first
+
+
+def number_within(keys: Int) -> Int:
+    """Return the number of each of the sorted `keys` among its equals, from 0."""
+    first = np.flatnonzero(starts(keys))
+    return np.arange(len(keys)) - np.repeat(first, np.diff(np.append(first, len(keys))))
+
+
+def first_in_each(*keys: Int) -> Int:
+    """Return the rows that are the first of each distinct combination of `keys`, ascending."""
+    if not len(keys[0]):
+        return np.zeros(0, dtype=np.int64)
+    order = np.lexsort(keys[::-1])
+    new = np.zeros(len(order), dtype=bool)
+    new[0] = True
+    for key in keys:
+        ordered = key[order]
+        new[1:] |= ordered[1:] != ordered[:-1]
+    return np.sort(order[new])
+
+
+class RowIndex:
+    """The rows of a listing by an owner number 0..n-1.
+
+    Parameters
+    ----------
+    owner : int64[rows]
+        Negative owners are left out.
+    n : int
+    """
+
+    def __init__(self, owner: Int, n: int) -> None:
+        order = np.argsort(owner, kind="stable")
+        self.rows = order[np.searchsorted(owner[order], 0) :]
+        self.offsets = np.searchsorted(owner[self.rows], np.arange(n + 1))
+
+    def pairs(self, owners: Int) -> tuple[Int, Int]:
+        """Return every (position in `owners`, row of its owner)."""
+        first = self.offsets[owners]
+        item, number = expand(self.offsets[owners + 1] - first)
+        return item, self.rows[first[item] + number]

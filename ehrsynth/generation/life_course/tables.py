@@ -1,0 +1,274 @@
+"""The canonical tables of a block, from arrays."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ehrsynth.generation.columns import (
+    Columns,
+    constant,
+    date_column,
+    datetime_column,
+    id_column,
+    labels,
+    number_column,
+)
+from ehrsynth.generation.details import BlockContext
+from ehrsynth.generation.life_course.diagnoses import EXTRA_CODES, Diagnoses
+from ehrsynth.generation.life_course.orders import Orders
+from ehrsynth.generation.life_course.people import NEVER, Lives
+from ehrsynth.generation.life_course.segments import number_within
+from ehrsynth.model.life_course import LifeCourseModel, Listing
+from ehrsynth.randomness import identifier_bytes
+
+__all__ = ["Writer"]
+
+Int = npt.NDArray[np.int64]
+Float = npt.NDArray[np.float64]
+
+ICD10CM = "http://hl7.org/fhir/sid/icd-10-cm"
+RXNORM = "http://www.nlm.nih.gov/research/umls/rxnorm"
+LOINC = "http://loinc.org"
+SNOMED = "http://snomed.info/sct"
+CVX = "http://hl7.org/fhir/sid/cvx"
+_SYSTEMS = {
+    "SNOMED": SNOMED,
+    "ICD10PCS": "http://www.cms.gov/Medicare/Coding/ICD10",
+    "HCPCS": "http://www.cms.gov/Medicare/Coding/HCPCSReleaseCodeSets",
+    "LOINC": LOINC,
+    "RXNORM": RXNORM,
+    "ICD10CM": ICD10CM,
+    "CVX": CVX,
+}
+
+
+def system(name: str) -> str:
+    """Return the URI of a code system that the content names shortly."""
+    return _SYSTEMS.get(name.upper().replace("-", "").replace("_", "").replace(" CT", ""), name)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Writer:
+    """Makes the detail tables of one block."""
+
+    model: LifeCourseModel
+    lives: Lives
+    context: BlockContext
+
+    def _base(self, table: str, visit: Int) -> tuple[Columns, npt.NDArray[np.bytes_]]:
+        ids = identifier_bytes(self.context.seed, table, self.context.block, len(visit))
+        patient = self.context.encounters.visits.patient[visit]
+        columns: Columns = {
+            f"{table}_id": id_column(ids),
+            "patient_id": id_column(self.context.patient_ids, patient),
+            "encounter_id": id_column(self.context.encounter_ids, visit),
+            "practitioner_id": id_column(
+                self.context.shared_ids["practitioner"], self.context.surroundings.practitioner[visit]
+            ),
+        }
+        return columns, ids
+
+    def _within(self, visit: Int, share: Float) -> Int:
+        """Return a time within each encounter, on its first day, in whole minutes."""
+        encounters = self.context.encounters
+        start, end = encounters.start[visit], encounters.end[visit]
+        length = np.minimum(end - start, 6 * 3600)
+        same_day = (start // 86_400 + 1) * 86_400 - 60
+        return np.asarray(np.minimum(start + (share * length).astype(np.int64) // 60 * 60, same_day))
+
+    def conditions(self, found: Diagnoses) -> tuple[pa.Table, npt.NDArray[np.bytes_]]:
+        """Return the condition table and its identifiers."""
+        codes = self.model.listing("codes")
+        columns, ids = self._base("condition", found.visit)
+        encounters = self.context.encounters
+        patient = encounters.visits.patient[found.visit]
+        last = self.lives.last_day[patient]
+        recorded = encounters.start[found.visit] // 86_400
+        over = found.end <= last
+        # What a dead person still had ended with the person, unrecorded.
+        columns |= {
+            "category": labels(np.where(found.listed, 1, 0), ["encounter-diagnosis", "problem-list-item"]),
+            "code_system": constant(ICD10CM, len(found)),
+            "code": labels(found.code, [*codes.text["code"], *(code for code, _ in EXTRA_CODES)]),
+            "display": labels(found.code, [*codes.text["display"], *(text for _, text in EXTRA_CODES)]),
+            "clinical_status": labels(np.where(over, 1, 0), ["active", "resolved"]),
+            "verification_status": constant("confirmed", len(found)),
+            "onset_date": date_column(found.onset),
+            "abatement_date": date_column(np.where(over, np.maximum(found.end, found.onset), 0), over),
+            "recorded_date": date_column(recorded),
+            "rank": number_column(found.rank),
+        }
+        return pa.table(columns), ids
+
+    def medications(self, orders: Orders, reason: Int, condition_ids: npt.NDArray[np.bytes_]) -> pa.Table:
+        """Return the medication table; `reason` is the row of the condition that each is for."""
+        rows = self.model.listing("treatments")
+        columns, _ = self._base("medication_request", orders.visit)
+        row, open_ended = orders.treatment, orders.end >= NEVER
+        dead = self.lives.dead[orders.patient]
+        ended = np.minimum(orders.end, self.lives.last_day[orders.patient])
+        status = np.where(open_ended, np.where(dead, 2, 0), 1)
+        known = ~open_ended | dead
+        time = self._within(orders.visit, np.full(len(orders), 0.8))
+        columns |= {
+            "code_system": constant(RXNORM, len(orders)),
+            "code": labels(row, rows.text["rxnorm"]),
+            "display": labels(row, rows.text["display"]),
+            "status": labels(status, ["active", "completed", "stopped"]),
+            "intent": constant("order", len(orders)),
+            "authored_datetime": datetime_column(time),
+            "time_precision": constant("minute", len(orders)),
+            "start_date": date_column(orders.start),
+            "end_date": date_column(np.where(known, np.maximum(ended, orders.start), 0), known),
+            "sig": labels(row, rows.text["sig"]),
+            "route_system": labels(row, [SNOMED if code else "" for code in rows.text["route_code"]]),
+            "route_code": labels(row, rows.text["route_code"]),
+            "route_display": labels(row, rows.text["route_display"]),
+            "dose_unit": labels(row, rows.text["dose_unit"]),
+            "reason_condition_id": id_column(condition_ids, reason),
+        }
+        for name in ("dose_value", "frequency_per_day", "days_supply", "quantity", "refills"):
+            columns[name] = _number(rows, name, row, whole=name in ("days_supply", "refills"))
+        return pa.table(columns)
+
+    def observations(
+        self, visit: Int, row: Int, report: Int, value: Float, answers: tuple[Int, Int]
+    ) -> tuple[pa.Table, Int]:
+        """Return the observation table, sorted by encounter, and the encounter of each row."""
+        labs, social = self.model.listing("labs"), self.model.listing("social")
+        n_labs = len(labs)
+        all_visit = np.concatenate([visit, answers[0]])
+        code = np.concatenate([row, n_labs + answers[1]])
+        group = np.concatenate([report, np.full(len(answers[0]), -1)])
+        number = np.concatenate([value, np.full(len(answers[0]), np.nan)])
+        order = np.argsort(all_visit, kind="stable")
+        all_visit, code, group, number = all_visit[order], code[order], group[order], number[order]
+        columns, _ = self._base("observation", all_visit)
+        known = ~np.isnan(number)
+        answer = code - n_labs
+        low, high = (np.append(labs.number[name], np.nan)[np.minimum(code, n_labs)] for name in ("low", "high"))
+        side = np.where(number < low, 0, np.where(number > high, 2, np.where(np.isnan(low) & np.isnan(high), -1, 1)))
+        panel = labs.text["panel_loinc"]
+        size = np.bincount(group[group >= 0], minlength=1)
+        together = (group >= 0) & (size[np.maximum(group, 0)] > 1)
+        together &= np.append(np.array([bool(text) for text in panel], dtype=bool), False)[np.minimum(code, n_labs)]
+        panels = identifier_bytes(self.context.seed, "panel", self.context.block, len(size))
+        vital = np.append(np.array([name == "vital-signs" for name in labs.text["category"]]), True)
+        share = np.where(vital[np.minimum(code, n_labs)], 0.15, 0.55)
+        columns |= {
+            "panel_id": id_column(panels, np.where(together, group, -1)),
+            "category": labels(code, [*labs.text["category"], *["social-history"] * len(social)]),
+            "status": constant("final", len(code)),
+            "code_system": constant(LOINC, len(code)),
+            "code": labels(code, [*labs.text["loinc"], *social.text["question_code"]]),
+            "display": labels(code, [*labs.text["display"], *social.text["question_display"]]),
+            "effective_datetime": datetime_column(self._within(all_visit, share)),
+            "time_precision": constant("minute", len(code)),
+            "value_number": number_column(np.where(known, number, 0.0), known),
+            "value_unit": labels(np.where(known, code, -1), [*labs.text["unit"], *[None] * len(social)]),
+            "value_system": labels(answer, [system(name) for name in social.text["answer_system"]]),
+            "value_code": labels(answer, social.text["answer_code"]),
+            "value_display": labels(answer, social.text["answer_display"]),
+            "reference_low": number_column(np.nan_to_num(low), known & ~np.isnan(low)),
+            "reference_high": number_column(np.nan_to_num(high), known & ~np.isnan(high)),
+            "interpretation_code": labels(np.where(known, side, -1), ["L", "N", "H"]),
+            "absent_reason_code": labels(np.where(known | (answer >= 0), -1, 0), ["unknown"]),
+        }
+        return pa.table(columns), all_visit
+
+    def procedures(self, visit: Int, row: Int, reason: Int, condition_ids: npt.NDArray[np.bytes_]) -> pa.Table:
+        """Return the procedure table."""
+        rows = self.model.listing("procedures")
+        columns, _ = self._base("procedure", visit)
+        start = self._within(visit, np.full(len(visit), 0.3))
+        end = np.minimum(start + 1200, self.context.encounters.end[visit])
+        columns |= {
+            "code_system": labels(row, [system(name) for name in rows.text["system"]]),
+            "code": labels(row, rows.text["code"]),
+            "display": labels(row, rows.text["display"]),
+            "status": constant("completed", len(visit)),
+            "start_datetime": datetime_column(start),
+            "end_datetime": datetime_column(np.maximum(end, start)),
+            "time_precision": constant("minute", len(visit)),
+            "reason_condition_id": id_column(condition_ids, reason),
+        }
+        return pa.table(columns)
+
+    def immunizations(self, visit: Int, row: Int) -> pa.Table:
+        """Return the immunization table; doses of one vaccine are numbered as given."""
+        rows = self.model.listing("immunizations")
+        columns, _ = self._base("immunization", visit)
+        patient = self.context.encounters.visits.patient[visit]
+        code = rows.integers("code_number")[row]
+        order = np.lexsort((np.arange(len(visit)), code, patient))
+        dose = np.empty(len(visit), dtype=np.int64)
+        dose[order] = number_within(patient[order] * 4096 + code[order]) + 1
+        columns |= {
+            "code_system": constant(CVX, len(visit)),
+            "code": labels(row, rows.text["cvx"]),
+            "display": labels(row, rows.text["display"]),
+            "status": constant("completed", len(visit)),
+            "occurrence_datetime": datetime_column(self._within(visit, np.full(len(visit), 0.7))),
+            "time_precision": constant("minute", len(visit)),
+            "dose_number": number_column(dose),
+            "primary_source": number_column(np.ones(len(visit), dtype=bool)),
+        }
+        return pa.table(columns)
+
+    def allergies(self, visit: Int, row: Int, onset: Int) -> pa.Table:
+        """Return the allergy table."""
+        rows = self.model.listing("allergies")
+        columns, _ = self._base("allergy_intolerance", visit)
+        severe = [text if text in ("mild", "moderate", "severe") else "" for text in rows.text["severity"]]
+        columns |= {
+            "code_system": labels(row, [system(name) for name in rows.text["system"]]),
+            "code": labels(row, rows.text["code"]),
+            "display": labels(row, rows.text["display"]),
+            "allergy_type": labels(row, rows.text["type"]),
+            "category": labels(row, rows.text["category"]),
+            "criticality": labels(row, ["high" if text == "severe" else "low" for text in severe]),
+            "clinical_status": constant("active", len(visit)),
+            "verification_status": constant("confirmed", len(visit)),
+            "onset_date": date_column(np.minimum(onset, self.context.encounters.start[visit] // 86_400)),
+            "recorded_date": date_column(self.context.encounters.start[visit] // 86_400),
+            "reaction_system": labels(
+                row,
+                [
+                    system(name) if code else ""
+                    for name, code in zip(rows.text["reaction_system"], rows.text["reaction_code"], strict=True)
+                ],
+            ),
+            "reaction_code": labels(row, rows.text["reaction_code"]),
+            "reaction_display": labels(row, rows.text["reaction_display"]),
+            "reaction_severity": labels(
+                row, [s if c else "" for s, c in zip(severe, rows.text["reaction_code"], strict=True)]
+            ),
+        }
+        return pa.table(columns)
+
+    def devices(self, visit: Int, row: Int) -> pa.Table:
+        """Return the device table."""
+        rows = self.model.listing("devices")
+        columns, _ = self._base("device", visit)
+        columns |= {
+            "code_system": labels(row, [system(name) for name in rows.text["system"]]),
+            "code": labels(row, rows.text["code"]),
+            "display": labels(row, rows.text["display"]),
+            "status": constant("active", len(visit)),
+            "start_datetime": datetime_column(self._within(visit, np.full(len(visit), 0.4))),
+            "time_precision": constant("minute", len(visit)),
+        }
+        return pa.table(columns)
+
+
+def _number(rows: Listing, name: str, row: Int, *, whole: bool) -> pa.Array:
+    value = rows.number[name][row]
+    known = ~np.isnan(value)
+    plain = np.nan_to_num(value)
+    column = number_column(plain.astype(np.int64) if whole else plain, known)
+    return column if whole else pc.cast(column, pa.float64())

@@ -1,0 +1,196 @@
+"""Life-course models: the shipped one generates what evidence asks for, nothing impossible, the same every time."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from ehrsynth import resources
+from ehrsynth.errors import UsageError
+from ehrsynth.evaluation.expectations import describe_expectation
+from ehrsynth.generation import Generator
+from ehrsynth.generation.life_course.evidence import Scenario
+from ehrsynth.model import catalogue
+from ehrsynth.model.life_course import LifeCourseModel
+from ehrsynth.model.life_course_summary import summarise_life_course
+from ehrsynth.model.package import load, model_hash, save
+from ehrsynth.probability.bayesnet import posterior
+from ehrsynth.records import Records
+
+NAME = "us_ambulatory"
+
+
+@pytest.fixture(scope="module")
+def model() -> LifeCourseModel:
+    found = catalogue.open_model(NAME)
+    assert isinstance(found, LifeCourseModel)
+    return found
+
+
+@pytest.fixture(scope="module")
+def block(model: LifeCourseModel) -> Records:
+    return Generator(model, seed=3).block(0)
+
+
+def _evident(model: LifeCourseModel, **evidence: Any) -> Records:
+    return Generator(model, seed=3, evidence=evidence).block(0, 200)
+
+
+def test_the_first_are_the_same_for_every_number(model: LifeCourseModel, block: Records) -> None:
+    few = Generator(model, seed=3).block(0, 40)
+    for name in block:
+        if "patient_id" in block.schema[name]:
+            part = block.select_patients(few["patient"]["patient_id"].combine_chunks())[name]
+            assert part.num_rows == few[name].num_rows
+            assert part.to_pylist()[:200] == few[name].to_pylist()[:200], name
+
+
+def test_other_seeds_and_blocks_are_other_people(model: LifeCourseModel, block: Records) -> None:
+    others = Generator(model, seed=4).block(0, 5), Generator(model, seed=3).block(1, 5)
+    births = {tuple(records["patient"]["birth_date"].to_pylist()[:5]) for records in (block, *others)}
+    assert len(births) == 3
+
+
+def test_keys_hold_and_nothing_is_outside_a_life(block: Records, model: LifeCourseModel) -> None:
+    shared = Generator(model, seed=3).shared()
+    whole = {name: shared[name] if shared[name].num_rows else block[name] for name in block}
+    assert Records(tables=whole, provenance=block.provenance).check_keys() == []
+    people = block["patient"].to_pandas().set_index("patient_id")
+    birth = pd.to_datetime(people["birth_date"])
+    last = people["death_datetime"].fillna(pd.Timestamp(model.reference_date) + pd.Timedelta(days=1))
+    for table, column in (
+        ("encounter", "start_datetime"),
+        ("encounter", "end_datetime"),
+        ("observation", "effective_datetime"),
+        ("medication_request", "authored_datetime"),
+        ("procedure", "start_datetime"),
+        ("immunization", "occurrence_datetime"),
+    ):
+        rows = block[table].to_pandas()
+        when = rows[column].to_numpy()
+        assert (when >= birth.loc[rows["patient_id"]].to_numpy()).all(), (table, column)
+        assert (when <= last.loc[rows["patient_id"]].to_numpy()).all(), (table, column)
+
+
+def test_nobody_is_in_two_places(block: Records) -> None:
+    rows = block["encounter"].to_pandas()
+    stays = rows[rows["encounter_class"] == "IMP"]
+    both = stays.merge(rows[rows["encounter_class"] != "IMP"], on="patient_id", suffixes=("", "_other"))
+    inside = (both["start_datetime_other"] > both["start_datetime"]) & (
+        both["start_datetime_other"].dt.date < both["end_datetime"].dt.date
+    )
+    assert not inside.any()
+    day = rows["start_datetime"].dt.date
+    assert not pd.DataFrame({"patient": rows["patient_id"], "day": day}).duplicated().any()
+
+
+def test_practices_are_closed_at_the_weekend(block: Records) -> None:
+    rows = block["encounter"].to_pandas()
+    planned = rows[rows["type_display"].isin(["Follow-up encounter", "Encounter for check up", "Prenatal visit"])]
+    weekend = planned["start_datetime"].dt.dayofweek >= 5
+    # Only where a life or the record is too short to move the visit.
+    assert weekend.mean() < 0.01
+
+
+def test_drugs_follow_conditions(block: Records) -> None:
+    orders = block["medication_request"].to_pandas()
+    reasons = block["condition"].to_pandas().set_index("condition_id")
+    known = orders.dropna(subset=["reason_condition_id"])
+    assert len(known) > 0.95 * len(orders)
+    recorded = reasons.loc[known["reason_condition_id"]]
+    assert (recorded["patient_id"].to_numpy() == known["patient_id"].to_numpy()).all()
+    assert (
+        pd.to_datetime(recorded["recorded_date"]).to_numpy() <= pd.to_datetime(known["start_date"]).to_numpy()
+    ).all()
+
+
+def test_evidence_is_answered_exactly(model: LifeCourseModel) -> None:
+    records = _evident(model, age=(40, 65), sex="female", race="black", state=["MA", "NY"], deceased=False)
+    people = records["patient"].to_pandas()
+    age = (pd.Timestamp(model.reference_date) - pd.to_datetime(people["birth_date"])).dt.days / 365.2425
+    assert ((age >= 40) & (age < 66)).all()
+    assert set(people["sex"]) == {"female"}
+    assert set(people["race_code"]) == {"2054-5"}
+    assert set(people["state"]) == {"MA", "NY"}
+    assert people["death_datetime"].isna().all()
+
+
+def test_a_condition_by_its_code(model: LifeCourseModel) -> None:
+    records = _evident(model, condition="E11")
+    rows = records["condition"].to_pandas()
+    with_it = rows[rows["code"].astype(str).str.startswith("E11")]["patient_id"].nunique()
+    assert with_it == 200
+    scenario = Scenario(model, {"condition": ["E11"]})
+    network = model.person
+    query = [network.index("band")]
+    direct = posterior(network, query, {network.index("has:diabetes_type2"): 1})
+    np.testing.assert_allclose(posterior(scenario.network, query), direct, atol=1e-9)
+
+
+def test_years_and_visits(model: LifeCourseModel) -> None:
+    short = _evident(model, history_years=5)
+    start = pd.to_datetime(short["encounter"]["start_datetime"].to_pandas())
+    last = short["patient"].to_pandas().set_index("patient_id")["record_end_date"]
+    ends = pd.to_datetime(last.loc[short["encounter"]["patient_id"].to_pandas()]).to_numpy()
+    assert ((ends - start.to_numpy()) / np.timedelta64(1, "D") <= 5 * 365.2425 + 1).all()
+    many = _evident(model, min_visits=30, age=(30, 50))
+    counts = many["encounter"].to_pandas().groupby("patient_id").size()
+    assert counts.min() >= 30
+    assert len(counts) == 200
+
+
+@pytest.mark.parametrize(
+    "evidence",
+    [
+        {"shoe_size": 42},
+        {"age": (200, 300)},
+        {"age": 7},
+        {"sex": "neither"},
+        {"condition": "no-such-thing"},
+        {"condition": "J06.9"},
+        {"history_years": -1},
+        {"sex": "male", "condition": "endometriosis"},
+    ],
+)
+def test_what_cannot_be_is_refused(model: LifeCourseModel, evidence: dict[str, Any]) -> None:
+    with pytest.raises(UsageError):
+        Generator(model, seed=1, evidence=evidence)
+
+
+def test_a_package_comes_back_the_same(model: LifeCourseModel, tmp_path: Path) -> None:
+    save(model, tmp_path / "copy.ehrsynth")
+    again = load(tmp_path / "copy.ehrsynth")
+    assert isinstance(again, LifeCourseModel)
+    assert model_hash(again) == model_hash(model)
+
+
+def test_the_summary_says_what_is_in_it(model: LifeCourseModel) -> None:
+    summary = summarise_life_course(model)
+    names = [variable.name for variable in summary.variables]
+    assert {"age", "sex", "race", "state", "payer"} <= set(names)
+    shares = [share for _, share, _ in summary.conditions]
+    assert shares == sorted(shares, reverse=True)
+    assert summary.sizes["chronic conditions"] == len(model.listing("chronic"))
+    assert summary.to_dict()["name"] == NAME
+
+
+def test_expectations_are_lines_in_words() -> None:
+    for name in catalogue.shipped():
+        for row in resources.read_json(f"domain_models/{name}/expectations.json")["expectations"]:
+            what, near = describe_expectation(row)
+            assert what.startswith(row["statistic"])
+            assert " within " in near
+
+
+def test_a_code_has_the_stage_that_the_numbers_show(block: Records) -> None:
+    rows = block["condition"].to_pandas()
+    low = set(rows[rows["code"].isin(["N18.30", "N18.31", "N18.32", "N18.4"])]["patient_id"])
+    high = set(rows[rows["code"].isin(["N18.1", "N18.2"])]["patient_id"]) - low
+    values = block["observation"].to_pandas()
+    rate = values[values["code"] == "98979-8"].groupby("patient_id")["value_number"].last()
+    assert rate.reindex(sorted(low)).dropna().median() < 62
+    assert rate.reindex(sorted(high)).dropna().median() > 75
