@@ -160,8 +160,8 @@ def test_duckdb_reads_all_three(out: Path, records: Records, table: str) -> None
     columns = {column.name: kinds.get(column.type, "TIMESTAMP") for column in clinical()[table].columns}
     csv_file = f"read_csv('{out}/csv/{table}.csv', columns = {columns}, header = true, quote = '\"', escape = '\"')"
     for source in (f"'{out}/parquet/{table}.parquet'", csv_file):
-        found = duckdb.sql(f"SELECT * FROM {source}").to_arrow_table().to_pylist()
-        check(found, records, table)
+        with duckdb.connect() as connection:
+            check(connection.sql(f"SELECT * FROM {source}").to_arrow_table().to_pylist(), records, table)
     with duckdb.connect(str(out / "duckdb/records.duckdb"), read_only=True) as connection:
         check(connection.sql(f"SELECT * FROM {table}").to_arrow_table().to_pylist(), records, table)
 
