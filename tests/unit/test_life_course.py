@@ -91,7 +91,7 @@ def test_nobody_is_in_two_places(block: Records) -> None:
 def test_practices_are_closed_at_the_weekend(block: Records) -> None:
     rows = block["encounter"].to_pandas()
     planned = rows[rows["type_display"].isin(["Follow-up encounter", "Encounter for check up", "Prenatal visit"])]
-    weekend = planned["start_datetime"].dt.dayofweek >= 5
+    weekend = planned["start_datetime"].dt.day_of_week >= 5
     # Only where a life or the record is too short to move the visit.
     assert weekend.mean() < 0.01
 
