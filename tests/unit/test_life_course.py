@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from ehrsynth.errors import UsageError
 from ehrsynth.evaluation.expectations import describe_expectation
 from ehrsynth.generation import Generator
 from ehrsynth.generation.life_course.evidence import Scenario
+from ehrsynth.generation.life_course.people import Lives, LivesSampler
 from ehrsynth.model import catalogue
 from ehrsynth.model.life_course import LifeCourseModel
 from ehrsynth.model.life_course_summary import summarise_life_course
@@ -36,8 +38,8 @@ def block(model: LifeCourseModel) -> Records:
     return Generator(model, seed=3).block(0)
 
 
-def _evident(model: LifeCourseModel, **evidence: Any) -> Records:
-    return Generator(model, seed=3, evidence=evidence).block(0, 200)
+def _people(model: LifeCourseModel, seed: int = 3, block: int = 0, **evidence: Any) -> Lives:
+    return LivesSampler(model, date.fromisoformat(model.reference_date), evidence).draw(seed, block)
 
 
 def test_the_first_are_the_same_for_every_number(model: LifeCourseModel, block: Records) -> None:
@@ -49,9 +51,8 @@ def test_the_first_are_the_same_for_every_number(model: LifeCourseModel, block: 
             assert part.to_pylist()[:200] == few[name].to_pylist()[:200], name
 
 
-def test_other_seeds_and_blocks_are_other_people(model: LifeCourseModel, block: Records) -> None:
-    others = Generator(model, seed=4).block(0, 5), Generator(model, seed=3).block(1, 5)
-    births = {tuple(records["patient"]["birth_date"].to_pylist()[:5]) for records in (block, *others)}
+def test_other_seeds_and_blocks_are_other_people(model: LifeCourseModel) -> None:
+    births = {tuple(_people(model, seed, block).birth_day[:5]) for seed, block in ((3, 0), (4, 0), (3, 1))}
     assert len(births) == 3
 
 
@@ -91,7 +92,7 @@ def test_nobody_is_in_two_places(block: Records) -> None:
 def test_practices_are_closed_at_the_weekend(block: Records) -> None:
     rows = block["encounter"].to_pandas()
     planned = rows[rows["type_display"].isin(["Follow-up encounter", "Encounter for check up", "Prenatal visit"])]
-    weekend = planned["start_datetime"].dt.dayofweek >= 5
+    weekend = planned["start_datetime"].dt.day_of_week >= 5
     # Only where a life or the record is too short to move the visit.
     assert weekend.mean() < 0.01
 
@@ -108,39 +109,38 @@ def test_drugs_follow_conditions(block: Records) -> None:
     ).all()
 
 
-def test_evidence_is_answered_exactly(model: LifeCourseModel) -> None:
-    records = _evident(model, age=(40, 65), sex="female", race="black", state=["MA", "NY"], deceased=False)
-    people = records["patient"].to_pandas()
-    age = (pd.Timestamp(model.reference_date) - pd.to_datetime(people["birth_date"])).dt.days / 365.2425
-    assert ((age >= 40) & (age < 66)).all()
-    assert set(people["sex"]) == {"female"}
-    assert set(people["race_code"]) == {"2054-5"}
-    assert set(people["state"]) == {"MA", "NY"}
-    assert people["death_datetime"].isna().all()
+def test_evidence_is_answered(model: LifeCourseModel) -> None:
+    lives = _people(model, age=(40, 65), sex="female", race="black", state=["MA", "NY"], deceased=False)
+    known = {name: {lives.people.labels[name][at] for at in states} for name, states in lives.people.states.items()}
+    assert known["sex"] == {"female"}
+    assert known["race"] == {"2054-5"}
+    assert known["state"] == {"MA", "NY"}
+    assert lives.age.min() >= 40
+    assert lives.age.max() <= 65
+    assert not lives.dead.any()
 
 
-def test_a_condition_by_its_code(model: LifeCourseModel) -> None:
-    records = _evident(model, condition="E11")
-    rows = records["condition"].to_pandas()
-    with_it = rows[rows["code"].astype(str).str.startswith("E11")]["patient_id"].nunique()
-    assert with_it == 200
-    scenario = Scenario(model, {"condition": ["E11"]})
-    network = model.person
+def test_a_condition_by_its_code_is_exact(model: LifeCourseModel) -> None:
+    at = model.listing("chronic").text["key"].index("diabetes_type2")
+    assert _people(model, condition="E11").has[:, at].all()
+    scenario, network = Scenario(model, {"condition": ["E11"]}), model.person
     query = [network.index("band")]
     direct = posterior(network, query, {network.index("has:diabetes_type2"): 1})
     np.testing.assert_allclose(posterior(scenario.network, query), direct, atol=1e-9)
 
 
 def test_years_and_visits(model: LifeCourseModel) -> None:
-    short = _evident(model, history_years=5)
-    start = pd.to_datetime(short["encounter"]["start_datetime"].to_pandas())
-    last = short["patient"].to_pandas().set_index("patient_id")["record_end_date"]
-    ends = pd.to_datetime(last.loc[short["encounter"]["patient_id"].to_pandas()]).to_numpy()
-    assert ((ends - start.to_numpy()) / np.timedelta64(1, "D") <= 5 * 365.2425 + 1).all()
-    many = _evident(model, min_visits=30, age=(30, 50))
-    counts = many["encounter"].to_pandas().groupby("patient_id").size()
-    assert counts.min() >= 30
+    evidence = {"history_years": 6, "min_visits": 20, "age": (30, 50), "condition": "I10"}
+    records = Generator(model, seed=3, evidence=evidence).block(0, 200)
+    start = records["encounter"]["start_datetime"].to_pandas()
+    last = records["patient"].to_pandas().set_index("patient_id")["record_end_date"]
+    ends = pd.to_datetime(last.loc[records["encounter"]["patient_id"].to_pandas()])
+    assert ((ends.to_numpy() - start.to_numpy()) / np.timedelta64(1, "D") <= 6 * 365.2425 + 1).all()
+    counts = records["encounter"].to_pandas().groupby("patient_id").size()
+    assert counts.min() >= 20
     assert len(counts) == 200
+    rows = records["condition"].to_pandas()
+    assert rows[rows["code"].astype(str).str.startswith("I10")]["patient_id"].nunique() == 200
 
 
 @pytest.mark.parametrize(
@@ -158,7 +158,7 @@ def test_years_and_visits(model: LifeCourseModel) -> None:
 )
 def test_what_cannot_be_is_refused(model: LifeCourseModel, evidence: dict[str, Any]) -> None:
     with pytest.raises(UsageError):
-        Generator(model, seed=1, evidence=evidence)
+        Scenario(model, evidence)
 
 
 def test_a_package_comes_back_the_same(model: LifeCourseModel, tmp_path: Path) -> None:

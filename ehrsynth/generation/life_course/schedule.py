@@ -51,6 +51,7 @@ _MINUTES = {
     EMERGENCY: (172.0, 0.62, 15, 1380),
 }
 _LONGER = {CHECK_UP: 1.35, FIRST_PRENATAL: 1.6}
+_LONG_AGO = -(1 << 40)
 _TELEHEALTH = 0.07
 _TELEHEALTH_SINCE = int(np.datetime64("2020-03-20", "D").astype(np.int64))
 
@@ -124,7 +125,7 @@ def settle(lives: Lives, demands: Demands, rng: np.random.Generator) -> Schedule
     kind_of = kind[at].copy()
     np.maximum.at(kind_of, number, np.where(kind == DEATH, DEATH, 0))
     until_of = until[at].copy()
-    np.maximum.at(until_of, number, np.where((kind == DEATH) | (setting == STAY), until, 0))
+    np.maximum.at(until_of, number, np.where((kind == DEATH) | (setting == STAY), until, _LONG_AGO))
     encounters = _times(lives, patient[at], day[at], until_of, setting[at], kind_of, rng)
     age = completed_years(lives.birth_day[patient[at]], day[at])
     return Schedule(encounters=encounters, kind=kind_of, setting=setting[at], of_demand=of_demand, age=age)

@@ -111,8 +111,8 @@ _APPROVED = {
 _SERIES = {"dtp": "dtap", "dtp ": "dtap"}
 _MISSING_ELSEWHERE = 0.015
 # Not all that is measured reaches the record as a value. Assumption; it also keeps a life's record to a readable size.
-_RECORDED = {"vital_signs": 0.4, "blood_pressure": 0.62, "growth": 0.6}
-_RECORDED_ELSEWHERE = 0.5
+_RECORDED = {"vital_signs": 0.22, "blood_pressure": 0.5, "growth": 0.4}
+_RECORDED_ELSEWHERE = 0.3
 _RECORDED_WHOLE = ("hba1c", "lipid", "acr", "fasting_glucose", "growth_infant", "phq2", "phq9", "gad7")
 _SIZES = {"8302-2": 0.0, "29463-7": 0.0, "39156-5": 2.0}
 """Sizes that children have from growth charts, and from which age."""
@@ -155,7 +155,7 @@ def link(content: Content) -> dict[str, Listing]:
         for panel in monitoring.text["panel"]
     ]
     child = monitoring.number["owner"] == -3
-    monitoring.number["share"] = monitoring.number["share"] * np.where(child, np.maximum(recorded, 0.6), recorded)
+    monitoring.number["share"] = monitoring.number["share"] * np.where(child, np.maximum(recorded, 0.45), recorded)
     found["monitoring"].number["panel_number"] = _numbers(found["monitoring"].text["panel"], panels)
     codes = list(dict.fromkeys(labs.text["loinc"]))
     labs.number["code_number"] = _numbers(labs.text["loinc"], codes)
