@@ -18,7 +18,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ehrsynth.api import evaluate, export, generate, generate_files, learn, load_model, read, save_model, validate
+    from ehrsynth.api import (
+        evaluate,
+        export,
+        generate,
+        generate_files,
+        inspect,
+        learn,
+        load_model,
+        read,
+        save_model,
+        validate,
+    )
     from ehrsynth.errors import EhrsynthError
     from ehrsynth.records import Records
 
@@ -30,6 +41,7 @@ __all__ = [
     "export",
     "generate",
     "generate_files",
+    "inspect",
     "learn",
     "load_model",
     "read",

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ehrsynth import plugins
+from ehrsynth import plugins, storage
 from ehrsynth.errors import SourceError, UsageError
 from ehrsynth.records import Records
 
 if TYPE_CHECKING:
     from ehrsynth.engines import RunSummary
     from ehrsynth.evaluation import EvaluationReport
+    from ehrsynth.inspection import Inspection
     from ehrsynth.learning import LearningSettings
     from ehrsynth.model import PatientModel
     from ehrsynth.model.life_course import LifeCourseModel
@@ -25,6 +28,7 @@ __all__ = [
     "export",
     "generate",
     "generate_files",
+    "inspect",
     "learn",
     "load_model",
     "read",
@@ -47,10 +51,11 @@ def read(
 
     Parameters
     ----------
-    source : path
-        A folder of tables, or a folder or file of FHIR.
+    source : path or URL
+        A folder of tables, or a folder or file of FHIR; also at a URL that fsspec knows (``s3://bucket/folder``); or a
+        database: ``sqlite:///file.db``, ``duckdb:///file.duckdb``, ``postgresql://user@host/database``.
     format : str, optional
-        Name of a reader (``omop``, ``tables``, ``fhir``, ``mapping``); guessed from the file names if left out.
+        Name of a reader (``omop``, ``mimic-iv``, ``meds``, ``tables``...); guessed from the file names if left out.
     strict : bool
         Whether a broken key, an orphan or an unreadable value is an error; if not, such rows are set aside and counted.
     mapping : path or str, optional
@@ -74,26 +79,97 @@ def read_with_report(
     mapping: str | Path | None = None,
 ) -> tuple[Records, ReadReport]:
     """Read records and the account of what was set aside and why; parameters as `read`."""
-    path = Path(source)
+    from ehrsynth.readers.database import is_database
+
+    if is_database(source):
+        return _read(source, format, strict, mapping)
+    with storage.fetched(source) as path:
+        return _read(path, format, strict, mapping)
+
+
+def _read(
+    source: str | Path,
+    format: str | None,  # noqa: A002
+    strict: bool,
+    mapping: str | Path | None,
+) -> tuple[Records, ReadReport]:
+    from ehrsynth.readers.database import is_database, recognise
+
+    database = is_database(source)
     if mapping is not None:
         if format not in (None, "mapping"):
             raise UsageError(f"The format {format} takes no mapping.", hint="Leave one of the two out.")
         reader = plugins.load("ehrsynth.readers", "mapping")(mapping)
     elif format is not None:
+        if database and format not in ("omop", "tables", "mapping"):
+            raise UsageError(f"The format {format} is not read from a database.", hint="Leave --format out.")
         reader = plugins.load("ehrsynth.readers", format)()
+    elif database:
+        known = recognise(str(source))
+        if known is None:
+            raise UsageError(
+                "The tables of the database are of no layout that ehrsynth knows.",
+                hint="Have a mapping proposed: ehrsynth inspect URL -o mapping.toml; then add --mapping mapping.toml.",
+            )
+        reader = plugins.load("ehrsynth.readers", known)()
     else:
-        if not path.exists():
-            raise SourceError("There is no such folder.", file=path, hint="Name the folder that holds the records.")
+        source = Path(source)
+        if not source.exists():
+            raise SourceError("There is no such folder.", file=source, hint="Name the folder that holds the records.")
         readers = (plugins.load("ehrsynth.readers", name)() for name in plugins.names("ehrsynth.readers"))
-        reader = next((reader for reader in readers if reader.recognises(path)), None)
+        reader = next((reader for reader in readers if reader.recognises(source)), None)
         if reader is None:
             raise SourceError(
                 "This is no format that ehrsynth recognises.",
-                file=path,
-                hint=f"Name it: one of {', '.join(plugins.names('ehrsynth.readers'))}.",
+                file=source,
+                hint=f"Name it: one of {', '.join(plugins.names('ehrsynth.readers'))}; or have a mapping proposed: "
+                "ehrsynth inspect SOURCE -o mapping.toml.",
             )
-    records, report = reader.read(path, strict=strict)
+    records, report = reader.read(source, strict=strict)
     return records, report
+
+
+def inspect(source: str | Path, *, progress: Callable[[int, int, str], None] | None = None) -> tuple[Inspection, str]:
+    """Look at a source that nobody described: its tables, keys, references, dates, code systems.
+
+    Parameters
+    ----------
+    source : path or str
+        A folder of CSV, TSV or Parquet files, or a database as in `read`.
+    progress : callable, optional
+        Called with (tables done, tables in all, name).
+
+    Returns
+    -------
+    Inspection
+        What was found, each with its evidence and a confidence.
+    str
+        A mapping file that `read` takes once it was looked through.
+
+    Raises
+    ------
+    SourceError
+        There is no table, or one cannot be read.
+    """
+    from ehrsynth.inspection import inspect as run
+    from ehrsynth.inspection import propose
+
+    found = run(source, progress=progress)
+    known = _recognised(source)
+    if known:
+        note = f"ehrsynth knows this layout: --format {known} reads it without a mapping, and more of it."
+        found = replace(found, notes=(*found.notes, note))
+    return found, propose(found)
+
+
+def _recognised(source: str | Path) -> str:
+    """Return the name of the reader whose layout a source has, empty for none."""
+    from ehrsynth.readers.database import is_database, recognise
+
+    if is_database(source):
+        return recognise(str(source)) or ""
+    readers = (plugins.load("ehrsynth.readers", name)() for name in plugins.names("ehrsynth.readers"))
+    return next((reader.name for reader in readers if reader.name != "mapping" and reader.recognises(Path(source))), "")
 
 
 def learn(
@@ -101,27 +177,44 @@ def learn(
     *,
     seed: int = 0,
     settings: LearningSettings | None = None,
+    engine: str = "local",
+    master: str | None = None,
     progress: Callable[[Any], None] | None = None,
 ) -> PatientModel:
-    """Learn a model from `records`; see `ehrsynth.learning.learn`. Needs the ``learn`` extra."""
+    """Learn a model from `records`; see `ehrsynth.learning.learn`. Needs the ``learn`` extra.
+
+    With the engine ``spark`` the expectations of EM, nearly all of the time, are taken on a cluster; the model is the
+    same.
+    """
+    from ehrsynth.engines.places import spread_of
     from ehrsynth.learning import LearningSettings
     from ehrsynth.learning import learn as learn_model
 
-    return learn_model(records, settings=settings or LearningSettings(), seed=seed, progress=progress)
+    spread = spread_of(engine, master)
+    return learn_model(records, settings=settings or LearningSettings(), seed=seed, progress=progress, spread=spread)
 
 
 def load_model(name_or_path: str | Path | None = None) -> PatientModel | LifeCourseModel:
     """Return a model from a package file or folder, or a shipped one by name; None is the shipped default."""
     from ehrsynth.model.catalogue import open_model
 
-    return open_model(name_or_path)
+    if name_or_path is None or storage.as_url(name_or_path) is None:
+        return open_model(name_or_path)
+    with storage.fetched(name_or_path) as path:
+        return open_model(path)
 
 
 def save_model(model: PatientModel | LifeCourseModel, path: str | Path) -> None:
-    """Write `model` to a package file; it appears only when whole."""
+    """Write `model` to a package file, also at a URL; it appears only when whole."""
     from ehrsynth.model.package import save
 
-    save(model, Path(path))
+    url = storage.as_url(path)
+    if url is None:
+        save(model, storage.local_path(path))
+        return
+    with tempfile.TemporaryDirectory(prefix="ehrsynth-") as folder:
+        save(model, Path(folder) / "model.ehrsynth")
+        storage.send(Path(folder) / "model.ehrsynth", url)
 
 
 def generate(
@@ -187,14 +280,34 @@ def generate_files(
     resume: bool = False,
     options: Mapping[str, Any] | None = None,
     scenario: Mapping[str, Any] | None = None,
+    shards: int | None = None,
+    engine: str = "local",
+    master: str | None = None,
     progress: Progress | None = None,
 ) -> RunSummary:
-    """Generate patients straight to files, block by block in flat memory; see `ehrsynth.engines.generate_files`."""
-    from ehrsynth.engines import generate_files as run
+    """Generate patients straight to files, block by block in flat memory; see `ehrsynth.engines.generate_files`.
 
-    return run(
+    Parameters
+    ----------
+    output : path or URL
+        At a URL (``s3://bucket/folder``) the manifest comes last; until then the output is not whole.
+    shards : int, optional
+        Write so many folders of consecutive patients, each whole by itself: see `ehrsynth.engines.shards`.
+    engine : str
+        ``local``, or ``spark``: always in shards, the same as the local ones, byte for byte.
+    master : str, optional
+        Spark's; default: the session that is active, else what the environment says.
+
+    Raises
+    ------
+    UsageError
+        An engine that there is not; `resume` with shards or a URL.
+    """
+    from ehrsynth.engines.places import generate_to
+
+    return generate_to(
+        output,
         model or load_model(),
-        Path(output),
         population=population,
         seed=seed,
         formats=formats,
@@ -203,6 +316,9 @@ def generate_files(
         resume=resume,
         options=options,
         scenario=scenario,
+        shards=shards,
+        engine=engine,
+        master=master,
         progress=progress,
     )
 
@@ -218,7 +334,7 @@ def export(
     """Write `records` to ``output/<format>/`` in every format and ``output/manifest.json``.
 
     `options` are those of the formats: ``{"compress": "gzip"}`` (csv, fhir-ndjson), ``{"split_mb": 200}``
-    (fhir-ndjson), ``{"shared": "inline"}`` (fhir-bundle).
+    (fhir-ndjson), ``{"shared": "inline"}`` (fhir-bundle), ``{"athena": "folder"}`` (omop: the user's own vocabularies).
 
     Raises
     ------
@@ -227,9 +343,9 @@ def export(
     OutputError
         The folder exists and is not empty, the disk is full...; nothing is left behind.
     """
-    from ehrsynth.engines import export_records
+    from ehrsynth.engines.places import export_to
 
-    return export_records(records, Path(output), formats=formats, options=options, progress=progress)
+    return export_to(output, records, formats=formats, options=options, progress=progress)
 
 
 def evaluate(
@@ -257,4 +373,5 @@ def validate(
     """Check records in files, our own or anyone's; see `ehrsynth.validation.validate`."""
     from ehrsynth.validation import validate as run
 
-    return run(Path(source), format=format, sample=sample, progress=progress)
+    with storage.fetched(source) as path:
+        return run(path, format=format, sample=sample, progress=progress)

@@ -8,8 +8,13 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from ehrsynth.records import Records
+
+# How fast a machine draws examples is no property of the code: a busy one must not fail.
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
 
 SHARED = Path(__file__).resolve().parents[1].parent / "shared"
 
@@ -38,6 +43,12 @@ def small_records() -> Records:
 def models() -> ModuleType:
     """The module ``tests/unit/models.py``: `tiny_model`, a hand-written patient model, and its parts."""
     return load_test_module("unit/models.py")
+
+
+@pytest.fixture(scope="session")
+def learning_records() -> ModuleType:
+    """The module ``tests/unit/learning_records.py``: cohorts to learn from."""
+    return load_test_module("unit/learning_records.py")
 
 
 @pytest.fixture(scope="session")

@@ -335,7 +335,7 @@ def build(sources: Path) -> PatientModel:
     """Return the model learned from the sources."""
     settings = LearningSettings(
         min_patients=10,
-        states=12,
+        states=16,
         classes=4,
         reference_date="2025-01-01",
         name="cardiometabolic_cohort",

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from ehrsynth.cli import evaluate, export, generate, learn, load, models, show, validate, vocabularies
+from ehrsynth.cli import evaluate, export, generate, inspect, learn, load, models, show, validate, vocabularies
 from ehrsynth.errors import EhrsynthError, OutputError, exit_code
 
 __all__ = ["app", "main"]
@@ -28,6 +28,7 @@ look at it with `ehrsynth models show mine.ehrsynth`, then `ehrsynth generate mi
 Exit codes: 0 fine, 2 usage, 3 source, 4 model, 5 learning, 6 output, 7 findings, 8 installation, 9 missing extra, 130
 interrupted.""",
 )
+app.command("inspect")(inspect.inspect)
 app.command("learn")(learn.learn)
 app.command("generate")(generate.generate)
 app.command("export")(export.export)

@@ -16,8 +16,8 @@ __all__ = ["evaluate"]
 
 
 def evaluate(
-    real: Annotated[Path, typer.Argument(help="Folder of the real records that were learned from.")],
-    synthetic: Annotated[Path, typer.Argument(help="Folder of the synthetic records.")],
+    real: Annotated[str, typer.Argument(help="Folder of the real records that were learned from.")],
+    synthetic: Annotated[str, typer.Argument(help="Folder of the synthetic records.")],
     control: Annotated[
         Path | None,
         typer.Option("--control", help="Folder of real records of other patients, not learned from: the judge."),

@@ -14,7 +14,7 @@ __all__ = ["export"]
 
 
 def export(
-    source: Annotated[Path, typer.Argument(help="Folder of records: canonical tables, OMOP, FHIR...")],
+    source: Annotated[str, typer.Argument(help="Folder of records: canonical tables, OMOP, FHIR...")],
     output: options.Output = Path("out"),
     formats: options.Formats = ["fhir-ndjson"],  # noqa: B006
     source_format: Annotated[
@@ -25,6 +25,7 @@ def export(
     shared: options.Shared = None,
     compress: options.Compress = None,
     split_mb: options.SplitMb = None,
+    vocabularies: options.Vocabularies = None,
     athena: options.Athena = None,
     json: options.Json = False,
 ) -> None:
@@ -38,6 +39,7 @@ def export(
     from ehrsynth.api import read
     from ehrsynth.cli.console import progress_bar
 
+    options.use_vocabularies(vocabularies)
     chosen = options.of_formats(
         shared=shared, compress=compress, split_mb=split_mb, athena=None if athena is None else str(athena)
     )

@@ -25,9 +25,13 @@ def generate(
     workers: options.Workers = 1,
     reference_date: options.ReferenceDate = None,
     resume: options.Resume = False,
+    shards: options.Shards = None,
+    engine: options.Engine = "local",
+    master: options.Master = None,
     shared: options.Shared = None,
     compress: options.Compress = None,
     split_mb: options.SplitMb = None,
+    vocabularies: options.Vocabularies = None,
     age: wanted.Age = None,
     sex: wanted.Sex = None,
     state: wanted.State = None,
@@ -55,6 +59,7 @@ def generate(
     from ehrsynth.cli.console import error_console, progress_bar
     from ehrsynth.engines.start import leave_pandas_out
 
+    options.use_vocabularies(vocabularies)
     when = options.parse_date(reference_date)
     chosen = options.of_formats(
         shared=shared, compress=compress, split_mb=split_mb, athena=None if athena is None else str(athena)
@@ -84,6 +89,9 @@ def generate(
                 resume=resume,
                 options=chosen,
                 scenario=scenario,
+                shards=shards,
+                engine=engine,
+                master=master,
                 progress=progress,
             )
     except KeyboardInterrupt:

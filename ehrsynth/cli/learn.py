@@ -18,9 +18,9 @@ __all__ = ["learn"]
 
 
 def learn(
-    source: Annotated[Path, typer.Argument(help="Folder of records.")],
+    source: Annotated[str, typer.Argument(help="Folder of records; or sqlite:///, duckdb:///, postgresql://.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Model file to write, e.g. mine.ehrsynth.")],
-    format: Annotated[str | None, typer.Option("--format", help="omop, tables, fhir, mapping; or guessed.")] = None,  # noqa: A002
+    format: Annotated[str | None, typer.Option("--format", help="omop, mimic-iv, meds, fhir...; or guessed.")] = None,  # noqa: A002
     mapping: options.Mapping = None,
     seed: options.Seed = 0,
     min_patients: Annotated[
@@ -33,6 +33,9 @@ def learn(
     name: Annotated[str | None, typer.Option("--name", help="Name of the model. Default: the file's.")] = None,
     title: Annotated[str, typer.Option("--title", help="What it is, in one line.")] = "",
     licence: Annotated[str, typer.Option("--licence", help="Licence of the model package.")] = "",
+    vocabularies: options.Vocabularies = None,
+    engine: options.Engine = "local",
+    master: options.Master = None,
     lenient: Annotated[bool, typer.Option("--lenient", help="Set broken rows aside and count them.")] = False,
     json: options.Json = False,
 ) -> None:
@@ -44,12 +47,16 @@ def learn(
     Read it with `ehrsynth models show mine.ehrsynth` before it leaves the building. Needs `pip install
     'ehrsynth[learn]'`.
     """
-    from ehrsynth import api
+    from ehrsynth import api, storage
     from ehrsynth.cli.console import progress_bar
     from ehrsynth.errors import OutputError, UsageError
 
+    options.use_vocabularies(vocabularies)
     if output.exists():
         raise OutputError("The model file exists.", file=output, hint="Name another or remove it first.")
+    if (url := storage.as_url(output)) is not None:
+        # Before the work, not after it.
+        storage.must_be_empty(url)
     if min_patients < 1:
         raise UsageError(f"--min-patients is {min_patients}; it must be at least 1.")
     when = options.parse_date(reference_date)
@@ -71,6 +78,8 @@ def learn(
             records,
             seed=seed,
             settings=settings,
+            engine=engine,
+            master=master,
             progress=lambda step: progress(step.step, step.steps, _note(step)),
         )
     api.save_model(model, output)

@@ -13,24 +13,31 @@ from ehrsynth.errors import UsageError
 __all__ = [
     "Athena",
     "Compress",
+    "Engine",
     "Formats",
     "Json",
     "Mapping",
+    "Master",
     "Output",
     "Population",
     "ReferenceDate",
     "Resume",
     "Seed",
+    "Shards",
     "Shared",
     "SplitMb",
+    "Vocabularies",
     "Workers",
     "of_formats",
     "parse_date",
+    "use_vocabularies",
 ]
 
 Population = Annotated[int, typer.Option("-p", "--population", help="How many patients.")]
 Seed = Annotated[int, typer.Option("-s", "--seed", help="Same seed, same bytes.")]
-Output = Annotated[Path, typer.Option("-o", "--output", help="Folder to make; it must not exist or be empty.")]
+Output = Annotated[
+    Path, typer.Option("-o", "--output", help="Folder to make, or a URL (s3://...); it must not exist or be empty.")
+]
 Formats = Annotated[
     list[str],
     typer.Option(
@@ -47,6 +54,16 @@ ReferenceDate = Annotated[
 Resume = Annotated[
     bool,
     typer.Option("--resume", help="Go on where an interrupted run ended; keep whole blocks if interrupted again."),
+]
+Shards = Annotated[
+    int | None,
+    typer.Option("--shards", metavar="N", help="Write N folders of consecutive patients, each whole by itself."),
+]
+Engine = Annotated[
+    str, typer.Option("--engine", metavar="local|spark", help="Where the work is done; the bytes do not depend on it.")
+]
+Master = Annotated[
+    str | None, typer.Option("--master", metavar="URL", help="Spark's master, e.g. local[4], yarn, spark://host:7077.")
 ]
 Mapping = Annotated[
     str | None,
@@ -79,6 +96,10 @@ Athena = Annotated[
         help="omop: your own download of the OHDSI vocabularies (CONCEPT.csv...), for the concept ids.",
     ),
 ]
+Vocabularies = Annotated[
+    list[Path] | None,
+    typer.Option("--vocabularies", metavar="DIR", help="Folder of your own code systems; may be given several times."),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON for machines.")]
 
 
@@ -95,3 +116,11 @@ def parse_date(text: str | None) -> date | None:
 def of_formats(**options: Any) -> dict[str, Any]:
     """Return those of `options` that were given."""
     return {name: value for name, value in options.items() if value is not None}
+
+
+def use_vocabularies(folders: list[Path] | None) -> None:
+    """Take the user's folders of vocabularies in; UsageError for one that is none."""
+    if folders:
+        from ehrsynth.terminology import library
+
+        library.use_folders(folders)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -27,7 +26,7 @@ _EVENTS = {
 
 
 def show(
-    source: Annotated[Path, typer.Argument(help="Folder of records: OUT/csv, OMOP...")],
+    source: Annotated[str, typer.Argument(help="Folder of records: OUT/csv, OMOP...")],
     patient: Annotated[str, typer.Option("--patient", help="Number of the patient (from 1), or patient_id.")] = "1",
     limit: Annotated[int, typer.Option("--limit", help="At most so many encounters.")] = 12,
     mapping: options.Mapping = None,

@@ -16,25 +16,28 @@ _LEVELS = ("error", "warning", "never")
 
 
 def validate(
-    source: Annotated[Path, typer.Argument(help="A folder or file of FHIR or tables.")],
-    format: Annotated[str | None, typer.Option("--format", help="fhir or tables; guessed if left out.")] = None,  # noqa: A002
+    source: Annotated[Path, typer.Argument(help="A folder or file of FHIR, tables or OMOP.")],
+    format: Annotated[str | None, typer.Option("--format", help="fhir, tables or omop; guessed if left out.")] = None,  # noqa: A002
     sample: Annotated[
         int | None, typer.Option("--sample", help="Check the R4 structure of N resources a type only. Default: all.")
     ] = None,
     fail_on: Annotated[
         str, typer.Option("--fail-on", help="error, warning or never: what makes the exit code 7.")
     ] = "error",
+    vocabularies: options.Vocabularies = None,
     json: options.Json = False,
 ) -> None:
     """Check records: types, keys, references, required elements and codes, R4 structure, and what cannot be.
 
     Example: `ehrsynth validate out/fhir-ndjson --sample 200 --fail-on warning`
 
+    OMOP is held against the list of the OHDSI Data Quality Dashboard, by its names and thresholds.
     Plausible means: birth <= start <= end <= death, and no code that is impossible for the person's sex or age.
     """
     from ehrsynth.api import validate as run
     from ehrsynth.cli.console import out, print_json, progress_bar, table
 
+    options.use_vocabularies(vocabularies)
     if fail_on not in _LEVELS:
         raise UsageError(f"--fail-on {fail_on} is unknown.", hint=f"One of {', '.join(_LEVELS)}.")
     if sample is not None and sample < 1:

@@ -1,8 +1,9 @@
-"""DuckDB: Arrow batches streamed into tables whose keys are checked as they come."""
+"""DuckDB: Arrow batches into tables whose keys are checked as they come."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -11,13 +12,11 @@ from ehrsynth.databases import ddl
 from ehrsynth.databases.address import Address
 from ehrsynth.databases.dialect import DIALECTS, quoted
 from ehrsynth.databases.files import metadata_rows, refuse_existing, whole_or_nothing
-from ehrsynth.databases.target import Loaded, Rows, plain_schema
-from ehrsynth.errors import EhrsynthError, OutputError
+from ehrsynth.databases.target import Loaded, Rows
+from ehrsynth.errors import OutputError
 from ehrsynth.schema import DatasetSchema, TableSchema
 
 __all__ = ["load"]
-
-_MOST_MEMORY = "1GB"
 
 
 def load(
@@ -28,17 +27,9 @@ def load(
 
     assert target.path is not None
     with whole_or_nothing(target.path, target.shown) as path:
-        try:
-            connection = duckdb.connect(str(path))
-        except duckdb.Error as error:
-            raise OutputError(
-                f"The database cannot be opened: {_first_line(error)}",
-                file=target.path,
-                hint="Is it a DuckDB file, and does no other process hold it?",
-            ) from None
+        connection = _connect(path, target)
         table = ""
         try:
-            connection.execute(f"SET memory_limit = '{_MOST_MEMORY}'")
             # Of a new file nobody knows before it is whole: a table at a time takes less memory than one transaction.
             together = path == target.path
             if together:
@@ -48,16 +39,16 @@ def load(
             counts = {}
             for each in schema.tables:
                 table = each.name
-                connection.execute(ddl.create_table(each, DIALECTS["duckdb"]))
+                connection.execute(ddl.create_table(each, _DIALECT))
                 counts[table] = _insert(connection, each, rows, progress)
-                if not together:
-                    connection.execute("CHECKPOINT")
-            for each in schema.tables:
-                table = each.name
-                for statement in (*ddl.indexes(each, DIALECTS["duckdb"]), *ddl.comments(each, DIALECTS["duckdb"])):
+                for statement in (*ddl.indexes(each, _DIALECT), *ddl.comments(each, _DIALECT)):
                     connection.execute(statement)
+                if not together and counts[table] > _CHUNK_ROWS:
+                    # DuckDB keeps an index in memory from its first use until the file is closed.
+                    connection.close()
+                    connection = _connect(path, target)
             table = ddl.METADATA
-            connection.execute(ddl.metadata_table(DIALECTS["duckdb"]))
+            connection.execute(ddl.metadata_table(_DIALECT))
             for row in metadata_rows(metadata):
                 connection.execute(f"INSERT INTO {quoted(ddl.METADATA)} VALUES (?, ?)", row)
             if together:
@@ -76,34 +67,46 @@ def load(
     return counts
 
 
-def _insert(connection: Any, table: TableSchema, rows: Rows, progress: Loaded) -> int:
+_DIALECT = DIALECTS["duckdb"]
+_CHUNK_ROWS = 122_880
+"""Rows of one of DuckDB's row groups. What is inserted at once has its indexes in memory twice."""
+
+
+def _connect(path: Path, target: Address) -> Any:
     import duckdb
 
-    count = 0
-    failed: list[EhrsynthError] = []
-
-    def counted() -> Iterator[pa.RecordBatch]:
-        nonlocal count
-        try:
-            for batch in rows(table):
-                count += batch.num_rows
-                progress(table.name, count)
-                yield batch
-        except EhrsynthError as error:
-            failed.append(error)
-            raise
-
-    reader = pa.RecordBatchReader.from_batches(plain_schema(table), counted())
-    connection.register("ehrsynth_incoming", reader)
     try:
+        return duckdb.connect(str(path))
+    except duckdb.Error as error:
+        raise OutputError(
+            f"The database cannot be opened: {_first_line(error)}",
+            file=target.path,
+            hint="Is it a DuckDB file, and does no other process hold it?",
+        ) from None
+
+
+def _insert(connection: Any, table: TableSchema, rows: Rows, progress: Loaded) -> int:
+    count = 0
+    for chunk in _chunks(rows(table)):
+        connection.register("ehrsynth_incoming", chunk)
         connection.execute(f"INSERT INTO {quoted(table.name)} SELECT * FROM ehrsynth_incoming")
-    except duckdb.Error:
-        # What was wrong with the source passes through DuckDB and comes out as a text of its own.
-        if failed:
-            raise failed[0] from None
-        raise
-    connection.unregister("ehrsynth_incoming")
+        connection.unregister("ehrsynth_incoming")
+        count += chunk.num_rows
+        progress(table.name, count)
     return count
+
+
+def _chunks(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
+    held: list[pa.RecordBatch] = []
+    size = 0
+    for batch in batches:
+        held.append(batch)
+        size += batch.num_rows
+        if size >= _CHUNK_ROWS:
+            yield pa.Table.from_batches(held)
+            held, size = [], 0
+    if held:
+        yield pa.Table.from_batches(held)
 
 
 def _first_line(error: Exception) -> str:

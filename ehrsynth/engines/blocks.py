@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from typing import Any
 
@@ -11,9 +11,10 @@ from ehrsynth.exporters import Exporter, Part, make_exporters
 from ehrsynth.generation import Generator
 from ehrsynth.model import PatientModel
 from ehrsynth.model.life_course import LifeCourseModel
+from ehrsynth.model.package import model_hash
 from ehrsynth.records import Records
 
-__all__ = ["Job", "Maker", "count_rows", "encode"]
+__all__ = ["Job", "Maker", "Shard", "count_rows", "encode", "without_rows"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +31,37 @@ class Job:
     def generator(self) -> Generator:
         """Return the generator of the patients."""
         return Generator(self.model, seed=self.seed, reference_date=self.reference_date, evidence=self.scenario)
+
+    def manifest(self, population: int) -> dict[str, Any]:
+        """Return what decides the bytes of a run, but for formats and versions."""
+        reference = self.reference_date or date.fromisoformat(self.model.latest_date)
+        return {
+            "model": {"name": self.model.name, "title": self.model.title, "sha256": model_hash(self.model)},
+            "seed": self.seed,
+            "population": population,
+            "reference_date": reference.isoformat(),
+            **({"options": dict(self.options)} if self.options else {}),
+            **({"scenario": dict(self.scenario)} if self.scenario else {}),
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shard:
+    """Shard `number` of `of`: consecutive blocks, each with how many of its patients."""
+
+    number: int
+    of: int
+    tasks: tuple[tuple[int, int], ...]
+
+    @property
+    def name(self) -> str:
+        """The name of its folder."""
+        return f"shard-{self.number:05d}"
+
+    @property
+    def patients(self) -> int:
+        """How many patients it holds."""
+        return sum(n for _, n in self.tasks)
 
 
 class Maker:
@@ -54,6 +86,11 @@ def encode(block: Records, shared: Records, exporters: Mapping[str, Exporter]) -
     for name, exporter in exporters.items():
         for part in exporter.encode(block, shared):
             yield name, part
+
+
+def without_rows(records: Records) -> Records:
+    """Return the tables of `records` without their rows: what all but the first shard begin with."""
+    return replace(records, tables={name: rows.slice(0, 0) for name, rows in records.tables.items()})
 
 
 def count_rows(block: Records) -> dict[str, int]:

@@ -12,14 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from ehrsynth import plugins
-from ehrsynth.engines.blocks import Job, Maker, count_rows, encode
+from ehrsynth.engines.blocks import Job, Maker, Shard, count_rows, encode, without_rows
 from ehrsynth.engines.output import FormatWriter, Output
 from ehrsynth.engines.workers import Done, Workers
 from ehrsynth.errors import UsageError
 from ehrsynth.exporters import STAGED, Exporter, ExportSummary, Note, Part, make_exporters
 from ehrsynth.model import PatientModel
 from ehrsynth.model.life_course import LifeCourseModel
-from ehrsynth.model.package import model_hash
 from ehrsynth.provenance import versions
 from ehrsynth.randomness import BLOCK_SIZE
 from ehrsynth.records import Records
@@ -38,7 +37,7 @@ class RunSummary:
     how many rows have a standard concept).
     """
 
-    output: Path
+    output: Path | str
     patients: int
     synthetic: bool
     row_counts: dict[str, int]
@@ -59,6 +58,7 @@ def generate_files(
     resume: bool = False,
     options: Mapping[str, Any] | None = None,
     scenario: Mapping[str, Any] | None = None,
+    shard: Shard | None = None,
     progress: Progress | None = None,
 ) -> RunSummary:
     """Generate `population` patients and write them to `output` in every one of `formats`.
@@ -72,6 +72,8 @@ def generate_files(
         blocks if this run is interrupted too. The end is the same as of a run without interruption.
     scenario : mapping, optional
         Who is wanted, by the words of `ehrsynth.generation.scenario.SCENARIO`; it stands in the manifest.
+    shard : Shard, optional
+        Only these blocks of the population; see `ehrsynth.engines.shards`.
 
     Raises
     ------
@@ -98,14 +100,10 @@ def generate_files(
     )
     exporters = make_exporters(job.formats, options)
     tasks = [(start // BLOCK_SIZE, min(BLOCK_SIZE, population - start)) for start in range(0, population, BLOCK_SIZE)]
-    manifest = {
-        "model": {"name": model.name, "title": model.title, "sha256": model_hash(model)},
-        "seed": seed,
-        "population": population,
-        "reference_date": (reference_date or date.fromisoformat(model.latest_date)).isoformat(),
-        **_chosen(options),
-        **({"scenario": dict(scenario)} if scenario else {}),
-    }
+    manifest = job.manifest(population)
+    if shard is not None:
+        tasks = list(shard.tasks)
+        manifest |= {"shard": {"number": shard.number, "of": shard.of, "patients": shard.patients}}
     run = {**manifest, "formats": job.formats, "versions": versions("numpy", "pyarrow", "faker")}
     with Output(output, run=run, resume=resume) as target, ExitStack() as stack:
         tasks = tasks[max(target.progress.blocks, 0) :]
@@ -113,11 +111,13 @@ def generate_files(
         # They start while this process makes what patients share.
         pool = stack.enter_context(Workers(job, count)) if count > 1 else None
         maker = Maker(job)
-        _begin(target, exporters, maker.shared)
+        shared = maker.shared if shard is None or shard.number == 0 else without_rows(maker.shared)
+        _begin(target, exporters, shared)
         blocks = _here(target, maker, tasks) if pool is None else _elsewhere(target, pool, tasks)
         # If it breaks off, hashing ends before the workers are ended and the folder is removed.
         stack.enter_context(closing(blocks))
-        return _write(target, exporters, maker.shared, blocks, population, manifest, started, progress)
+        total = population if shard is None else shard.patients
+        return _write(target, exporters, shared, blocks, total, manifest, started, progress)
 
 
 def _chosen(options: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -25,6 +25,7 @@ class _DatabaseExporter:
     The rows stand in the file in the order of the blocks, with every constraint of the schema checked by the database.
     """
 
+    enforces_keys = True
     name = ""
 
     def begin(self, shared: Records) -> Iterator[Part]:
@@ -71,6 +72,7 @@ class SqliteExporter(_DatabaseExporter):
 class SqlExporter:
     """Writes the schema as SQL, for databases that are filled from CSV: ``schema.<dialect>.sql``."""
 
+    enforces_keys = True
     name = "sql"
 
     def begin(self, shared: Records) -> Iterator[Part]:

@@ -18,8 +18,8 @@ Int = npt.NDArray[np.int64]
 Float = npt.NDArray[np.float64]
 Bool = npt.NDArray[np.bool_]
 
-# Cells of any array that is made while drawing.
-_WORK_CELLS = 2_000_000
+_AHEAD = 4  # visits drawn at a time where none may be empty
+_WORK_CELLS = 2_000_000  # of any array that is made while drawing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,41 +131,41 @@ class CodeSampler:
         draw = _Draw(self._tables, visits, rng, parents)
         if given is not None:
             draw.give(given)
-        keys = draw.codes(visits.offsets[:-1], np.zeros(0, dtype=np.int64))
         if self._zero_truncated:
-            keys = self._without_empty(draw, keys)
+            keys = self._without_empty(draw)
+        else:
+            keys = draw.codes(visits.offsets[:-1], visits.offsets[1:], np.zeros(0, dtype=np.int64))
         visit, rank = np.divmod(keys >> 1, self._tables.n_codes)
         return Present(visit=visit, code=self._tables.code[rank], recurs=(keys & 1).astype(bool))
 
-    def _without_empty(self, draw: _Draw, keys: Int) -> Int:
+    def _without_empty(self, draw: _Draw) -> Int:
         """Return codes drawn given that no visit is without.
 
         Up to its first empty visit a record is a draw from the law already. There, the first code (parents first) is
         drawn given that there is one, and that visit's later codes and all later visits are drawn anew; and so on. A
-        visit in which no code is possible at all stays empty.
+        visit in which no code is possible at all stays empty. Few visits are drawn ahead: most would be drawn anew.
         """
-        visits = draw.visits
+        visits, t = draw.visits, self._tables
         hopeless = np.zeros(len(visits), dtype=bool)
-        while True:
-            visit, rank = np.divmod(keys >> 1, self._tables.n_codes)
-            filled = np.bincount(visit[self._tables.truncated[rank]], minlength=len(visits))
-            empty = np.flatnonzero((filled == 0) & ~hopeless)
-            if not len(empty):
-                return keys
+        start, end = visits.offsets[:-1].copy(), visits.offsets[1:]
+        kept = np.zeros(0, dtype=np.int64)
+        while (start < end).any():
+            stop = np.minimum(start + _AHEAD, end)
+            keys = draw.codes(start, stop, kept)
+            visit, rank = np.divmod(keys >> 1, t.n_codes)
+            filled = np.zeros(len(visits), dtype=bool)
+            filled[visit[t.truncated[rank]]] = True
+            ahead = ranges(start, stop)
+            empty = ahead[~filled[ahead] & ~hopeless[ahead]]
             first = empty[first_of_each(visits.patient[empty])]
-            start = visits.offsets[1:].copy()
+            start = stop
             start[visits.patient[first]] = first
-            kept = keys[
-                (keys >> 1) // self._tables.n_codes < start[visits.patient[(keys >> 1) // self._tables.n_codes]]
-            ]
-            chosen = draw.first_code(first, kept)
-            hopeless[first[chosen < 0]] = True
-            start[visits.patient[first[chosen < 0]]] = visits.offsets[1:][visits.patient[first[chosen < 0]]]
-            kept = keys[
-                (keys >> 1) // self._tables.n_codes < start[visits.patient[(keys >> 1) // self._tables.n_codes]]
-            ]
-            draw.first_rank[first] = chosen
-            keys = np.sort(np.concatenate([kept, draw.codes(start, kept)]))
+            kept = np.sort(np.concatenate([kept, keys[visit < start[visits.patient[visit]]]]))
+            if len(first):
+                chosen = draw.first_code(first, kept)
+                hopeless[first[chosen < 0]] = True
+                draw.first_rank[first] = chosen
+        return kept
 
 
 class _Draw:
@@ -191,8 +191,8 @@ class _Draw:
         rank[self._t.code] = np.arange(self._t.n_codes)
         self._given = np.sort(((given.visit * self._t.n_codes + rank[given.code]) << 1) + given.recurs)
 
-    def codes(self, start: Int, before: Int) -> Int:
-        """Draw the codes of each person's visits from `start` on, given the codes `before` (sorted) of earlier ones.
+    def codes(self, start: Int, stop: Int, before: Int) -> Int:
+        """Draw the codes of each person's visits from `start` to `stop`, given those (sorted) of all `before`.
 
         Returns
         -------
@@ -200,17 +200,18 @@ class _Draw:
             Sorted; 2 * (visit * n_codes + rank), plus 1 if the person had the code before.
         """
         t = self._t
-        visits = ranges(start, self.visits.offsets[1:])
+        visits = ranges(start, stop)
         parents = self._outer
         if len(parents):
             v = parents // t.n_parents
-            parents = parents[v >= start[self.visits.patient[v]]]
+            patient = self.visits.patient[v]
+            parents = parents[(v >= start[patient]) & (v < stop[patient])]
         first = visits[self.first_rank[visits] >= 0]
         first = first * t.n_codes + self.first_rank[first]
         levels = zip(
             self._by_level(self._arrivals(visits)),
             self._by_level(first),
-            self._by_level(self._histories(start, before)),
+            self._by_level(self._histories(start, stop, before)),
             strict=True,
         )
         found: list[Int] = []
@@ -218,11 +219,12 @@ class _Draw:
             parents = parents[t.child_count[parents % max(t.n_parents, 1)] > 0]
             if len(parents):
                 new = np.concatenate([self._without_parent(new, parents), self._of_parents(parents)])
-            present = self._with_recurrences(np.concatenate([new, forced]), history, start, before)
+            present = self._with_recurrences(np.concatenate([new, forced]), history, start, stop, before)
             if not found and len(self._given):
                 given = self._given
                 at = (given >> 1) // t.n_codes
-                present = np.concatenate([present, given[at >= start[self.visits.patient[at]]]])
+                patient = self.visits.patient[at]
+                present = np.concatenate([present, given[(at >= start[patient]) & (at < stop[patient])]])
             found.append(present)
             if t.own_tree:
                 parents = np.sort(present >> 1)
@@ -289,17 +291,17 @@ class _Draw:
         lift = t.lift[self.visits.stratum[visit] * c + rank]
         return lifted(table[self.visits.state[visit] * c + rank], lift)
 
-    def _histories(self, start: Int, before: Int) -> Int:
+    def _histories(self, start: Int, stop: Int, before: Int) -> Int:
         """Return the codes each person has had, as keys of the visit before the first to draw."""
         t = self._t
         visit, rank = np.divmod(before >> 1, t.n_codes)
         patient = self.visits.patient[visit]
-        more = start[patient] < self.visits.offsets[1:][patient]
+        more = start[patient] < stop[patient]
         pair = np.sort(patient[more] * t.n_codes + rank[more])
         pair = pair[first_of_each(pair)]
         return np.asarray((start[pair // t.n_codes] - 1) * t.n_codes + pair % t.n_codes)
 
-    def _with_recurrences(self, new: Int, history: Int, start: Int, before: Int) -> Int:
+    def _with_recurrences(self, new: Int, history: Int, start: Int, stop: Int, before: Int) -> Int:
         """Keep the first of each person's new codes that have no history, and draw what recurs of all."""
         t = self._t
         if not len(new) and not len(history):
@@ -314,7 +316,7 @@ class _Draw:
         present = is_new | contains(before >> 1, visit * t.n_codes + rank)
         found = [(visit[is_new] * t.n_codes + rank[is_new]) << 1]
         # In pieces: a record of many visits and many codes has many pairs of them.
-        later = self.visits.offsets[1:][patient] - visit - 1
+        later = stop[patient] - visit - 1
         piece = np.cumsum(later) // _WORK_CELLS
         edges = np.searchsorted(piece, np.arange(piece[-1] + 2)) if len(piece) else np.zeros(0, dtype=np.int64)
         for low, high in pairwise(edges):

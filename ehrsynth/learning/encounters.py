@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ehrsynth.encoding import Timelines
-from ehrsynth.learning.evidence import SparseRows
+from ehrsynth.learning.evidence import SparseRows, sum_by
 from ehrsynth.learning.families import StatePosterior
 from ehrsynth.learning.parameters import TrajectoryTables
 from ehrsynth.learning.times import gap_days_or_assumed, learn_histogram, split_by_class, stay_minutes_or_none
@@ -68,11 +68,10 @@ def _count(chunk: StatePosterior, n_classes: int, n_strata: int, start_minutes: 
         rows = encounter_class[known] * n_levels + level[known]
         columns[name] = SparseRows(known, rows, timelines.n_visits, n_classes * n_levels).scatter(gamma)
     last = timelines.offsets[1:] - 1
-    ends, deaths = (np.zeros((n_strata, gamma.shape[1])) for _ in range(2))
     ended = last[~timelines.cut]
     died = last[~timelines.cut & timelines.died]
-    np.add.at(ends, chunk.stratum[ended], gamma[ended])
-    np.add.at(deaths, chunk.stratum[died], gamma[died])
+    ends = sum_by(chunk.stratum[ended], gamma[ended], n_strata)
+    deaths = sum_by(chunk.stratum[died], gamma[died], n_strata)
     return _EncounterCounts(columns=columns, ends=ends, deaths=deaths)
 
 

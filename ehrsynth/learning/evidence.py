@@ -12,7 +12,7 @@ from ehrsynth.encoding import FamilyTimeline, Timelines
 from ehrsynth.encoding.selection import ranges
 from ehrsynth.learning.layout import RowLayout
 
-__all__ = ["CodeEvidence", "SparseRows", "code_evidence"]
+__all__ = ["CodeEvidence", "SparseRows", "code_evidence", "sum_by"]
 
 Ints = npt.NDArray[np.integer[Any]]
 Singles = npt.NDArray[np.float32]
@@ -20,6 +20,21 @@ Doubles = npt.NDArray[np.float64]
 
 _BLOCK = 8192
 """Entries summed at a time: their weights in all states fit the cache."""
+
+
+def sum_by(group: Ints, values: npt.NDArray[np.floating[Any]], n_groups: int) -> Doubles:
+    """Return the sums of the rows of values[n, Q] by group: float64[n_groups, Q].
+
+    A sort and sums of segments: numpy's ``add.at`` takes ten times as long for rows.
+    """
+    total = np.zeros((n_groups, values.shape[1]))
+    order = np.argsort(group, kind="stable")
+    for start in range(0, len(order), _BLOCK):
+        at = order[start : start + _BLOCK]
+        mine = group[at]
+        first = np.flatnonzero(np.concatenate(([True], mine[1:] != mine[:-1])))
+        total[mine[first]] += np.add.reduceat(values[at], first, axis=0)
+    return total
 
 
 class SparseRows:

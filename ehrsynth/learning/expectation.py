@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ehrsynth.learning.binned import BinnedVisits
+from ehrsynth.learning.evidence import sum_by
 from ehrsynth.learning.layout import RowLayout
 from ehrsynth.learning.parameters import TrajectoryTables, code_weights, visit_weights
 from ehrsynth.learning.slots import SlotPowers, ratio_sums, slot_ratios
@@ -143,10 +144,9 @@ def expectation(binned: BinnedVisits, weights: Weights) -> TrajectoryStatistics:
     emission = emit(binned, weights)
     posterior = infer(binned, weights, emission.log)
     gamma = posterior.gamma * binned.visit_weight[:, None]
-    n_strata, n_states = weights.tables.initial.shape
-    initial = np.zeros((n_strata, n_states))
+    n_strata = len(weights.tables.initial)
     first = binned.offsets[:-1]
-    np.add.at(initial, binned.stratum[first], gamma[first])
+    initial = sum_by(binned.stratum[first], gamma[first], n_strata)
     rows = binned.present.scatter(gamma)
     rows[: binned.history.n_rows] = binned.history.scatter(gamma)
     history = [binned.truncated_history.scatter(gamma * ratio) for ratio in emission.ratios]

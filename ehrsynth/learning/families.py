@@ -13,7 +13,7 @@ import numpy.typing as npt
 from ehrsynth.encoding import Timelines
 from ehrsynth.encoding.discretise import distinct_patients
 from ehrsynth.encoding.union import UNION
-from ehrsynth.learning.evidence import SparseRows, code_evidence
+from ehrsynth.learning.evidence import SparseRows, code_evidence, sum_by
 from ehrsynth.learning.expectation import Weights, unseen_trials
 from ehrsynth.learning.layout import RowLayout
 from ehrsynth.learning.lift import expected_visits, odds_lift, shrunk_targets
@@ -152,15 +152,12 @@ def count_codes(
     )
     rows = present.scatter(occupancy).reshape(shape)
     rows[:, : layout.n_history] = history.scatter(occupancy).reshape(n_strata, layout.n_history, n_states)
-    visits = np.zeros((n_strata, n_states))
-    np.add.at(visits, stratum, occupancy)
+    visits = sum_by(stratum, occupancy, n_strata)
     unseen = np.zeros((n_strata, 3, layout.n_codes, n_states))
     if layout.n_truncated:
         weighted = [occupancy * ratio for ratio in chunk.ratios]
         sums = [history.scatter(one).reshape(n_strata, layout.n_history, n_states) for one in weighted]
-        of_visits = np.zeros((len(weighted), n_strata, n_states))
-        for total, one in zip(of_visits, weighted, strict=True):
-            np.add.at(total, stratum, one)
+        of_visits = np.stack([sum_by(stratum, one, n_strata) for one in weighted])
         for r in range(n_strata):
             unseen[r] = unseen_trials(
                 rows[r],
@@ -191,8 +188,7 @@ def slot_sizes(posteriors: Iterable[StatePosterior], n_slots: int) -> Doubles:
     total: Doubles | None = None
     for chunk in posteriors:
         size = np.minimum(chunk.timelines.families["condition"].visit_codes, n_slots)
-        part = np.zeros((n_slots + 1, chunk.gamma.shape[1]))
-        np.add.at(part, size, chunk.gamma)
+        part = sum_by(size, chunk.gamma, n_slots + 1)
         total = part if total is None else total + part
     assert total is not None
     total[0] = 0.0

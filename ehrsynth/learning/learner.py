@@ -19,7 +19,7 @@ from ehrsynth.learning.posterior import Posteriors
 from ehrsynth.learning.settings import LearningProgress, LearningSettings
 from ehrsynth.learning.sizes import Sizes, choose_sizes
 from ehrsynth.learning.times import learn_bins, learn_calendar
-from ehrsynth.learning.trajectory import Fitted, Problem, em, held_out, start_statistics
+from ehrsynth.learning.trajectory import Fitted, Problem, Spread, em, held_out, start_statistics
 from ehrsynth.learning.tree import within_visit_forest
 from ehrsynth.model import PatientModel
 from ehrsynth.probability.extra import learn_library
@@ -45,6 +45,7 @@ def learn(
     settings: LearningSettings | None = None,
     seed: int = 0,
     progress: Progress | None = None,
+    spread: Spread | None = None,
 ) -> PatientModel:
     """Learn a patient model from records.
 
@@ -60,6 +61,8 @@ def learn(
         Of the start of EM and of the validation fold. The same records, settings and seed make the same model.
     progress : callable, optional
         Called with a `LearningProgress` now and then.
+    spread : callable, optional
+        Where the expectations of EM are taken, nearly all of the time: see `ehrsynth.engines.spark.spread`.
 
     Raises
     ------
@@ -77,8 +80,8 @@ def learn(
     encoded = encode(records, min_patients=settings.min_patients, max_visits=settings.max_visits)
     notes = list(encoded.notes)
     timelines = unite(encoded)
-    problem, sizes = _choose_problem(timelines, settings, seed, tell, notes)
-    fitted = _fit(problem, timelines, settings, stream(seed, "learning/start"), tell)
+    problem, sizes = _choose_problem(timelines, settings, seed, tell, notes, spread)
+    fitted = _fit(problem, timelines, settings, stream(seed, "learning/start"), tell, spread)
     posteriors = Posteriors(problem, fitted.tables, timelines, settings.chunk_visits)
     trajectory = learn_trajectory(
         timelines, problem, fitted.tables, posteriors, min_patients=settings.min_patients, notes=notes
@@ -162,7 +165,12 @@ def learn(
 
 
 def _choose_problem(
-    timelines: Timelines, settings: LearningSettings, seed: int, tell: Progress, notes: list[str]
+    timelines: Timelines,
+    settings: LearningSettings,
+    seed: int,
+    tell: Progress,
+    notes: list[str],
+    spread: Spread | None,
 ) -> tuple[Problem, Sizes]:
     bins = learn_bins(timelines, settings.min_patients, notes)
     union, conditions = timelines.families.get(UNION), timelines.families.get("condition")
@@ -192,7 +200,7 @@ def _choose_problem(
             transition_stratum=np.zeros(n_strata, dtype=np.int64),
         )
         quiet = replace(settings, iterations=min(settings.iterations, 12))
-        fitted = _fit(sized, rest, quiet, stream(seed, "learning/sizes"), _silent)
+        fitted = _fit(sized, rest, quiet, stream(seed, "learning/sizes"), _silent, spread)
         return held_out(sized, sized.chunks(held, settings.chunk_visits), fitted.tables)
 
     def report(step: int, steps: int, message: str, value: float | None) -> None:
@@ -208,6 +216,7 @@ def _fit(
     settings: LearningSettings,
     generator: np.random.Generator,
     tell: Progress,
+    spread: Spread | None,
 ) -> Fitted:
     chunks = problem.chunks(timelines, settings.chunk_visits)
     start = start_statistics(problem, timelines, chunks, generator)
@@ -215,7 +224,15 @@ def _fit(
     def report(iteration: int, likelihood: float) -> None:
         tell(LearningProgress(stage="trajectory", step=iteration, steps=settings.iterations, log_likelihood=likelihood))
 
-    return em(problem, chunks, start, iterations=settings.iterations, tolerance=settings.tolerance, report=report)
+    return em(
+        problem,
+        chunks,
+        start,
+        iterations=settings.iterations,
+        tolerance=settings.tolerance,
+        report=report,
+        spread=spread,
+    )
 
 
 def _provenance(

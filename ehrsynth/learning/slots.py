@@ -77,14 +77,20 @@ class SlotPowers:
 
     def polynomials(self, history: SparseRows) -> Doubles:
         """Return e_0..e_N of the odds in each visit and state, float64[N + 1, V, Q]."""
-        sums = [history.gather(rows).astype(np.float64) + base for rows, base in zip(self.rows, self.base, strict=True)]
-        e = [np.ones_like(sums[0])]
+        sums = [history.gather(rows).astype(np.float64) for rows in self.rows]
+        for one, base in zip(sums, self.base, strict=True):
+            one += base
+        e = np.empty((len(sums) + 1, *sums[0].shape))
+        e[0] = 1.0
+        part = np.empty_like(sums[0])
         for n in range(1, len(sums) + 1):
-            total = np.zeros_like(sums[0])
-            for i in range(1, n + 1):
-                total += (-1.0) ** (i - 1) * e[n - i] * sums[i - 1]
-            e.append(np.maximum(total / n, 1e-30))
-        return np.stack(e)
+            np.multiply(e[n - 1], sums[0], out=e[n])
+            for i in range(2, n + 1):
+                np.multiply(e[n - i], sums[i - 1], out=part)
+                (np.subtract if i % 2 == 0 else np.add)(e[n], part, out=e[n])
+            e[n] /= n
+            np.maximum(e[n], 1e-30, out=e[n])
+        return e
 
 
 def slot_ratios(polynomials: Doubles, size: npt.NDArray[np.int64]) -> tuple[Singles, Singles]:

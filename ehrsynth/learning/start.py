@@ -10,7 +10,7 @@ import numpy.typing as npt
 from ehrsynth.encoding import Timelines
 from ehrsynth.encoding.timeline import FamilyTimeline
 from ehrsynth.encoding.union import UNION
-from ehrsynth.learning.evidence import SparseRows
+from ehrsynth.learning.evidence import SparseRows, sum_by
 
 __all__ = ["kmeans", "start_states", "truncated_svd"]
 
@@ -69,8 +69,7 @@ def kmeans(points: Doubles, k: int, generator: np.random.Generator, iterations: 
     label = nearest(points, centres)
     for _ in range(iterations):
         counts = np.bincount(label, minlength=k)
-        sums = np.zeros_like(centres)
-        np.add.at(sums, label, points)
+        sums = sum_by(label, points, k)
         full = counts > 0
         centres[full] = sums[full] / counts[full, None]
         empty = np.flatnonzero(~full)
@@ -133,8 +132,7 @@ def start_states(
     if family is None or not family.n_codes:
         stay = np.log1p(np.maximum(timelines.stay_minutes, 0))[:, None] / 10.0
         points = np.concatenate([one_hot, stay], axis=1)
-        lives = np.zeros((n, points.shape[1]))
-        np.add.at(lives, timelines.patient_of_visit, points)
+        lives = sum_by(timelines.patient_of_visit, points, n)
         lives /= np.diff(timelines.offsets)[:, None]
         return _cluster(lives, n_classes, generator), _cluster(points, n_states, generator)
     pairs = SparseRows(family.visits, family.codes, n_visits, family.n_codes)

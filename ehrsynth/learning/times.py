@@ -31,6 +31,8 @@ _ORDER_GAP_DAYS = 365
 _BANDS = (1, 2, 3, 4, 6, 10, 16, 30, 60, 120, 240)
 _BANDS_WITH_TIME = (1, 2, 4, 10, 16, 30, 60, 120)
 _ELAPSED_BANDS = 24
+_ENDS_A_BAND = 200
+"""Bands of time are crossed with those of the visit's number: with fewer ends in each the hazards are noise."""
 _TAIL_STRENGTH = 5.0
 
 
@@ -118,7 +120,7 @@ def elapsed_bands(timelines: Timelines, min_patients: int) -> npt.NDArray[np.int
         return np.zeros(1, dtype=np.int64)
     ends = np.sort(timelines.elapsed_days[timelines.offsets[1:] - 1])
     ends = ends[ends > 0]
-    n_bands = min(len(ends) // max(4 * min_patients, 30), _ELAPSED_BANDS)
+    n_bands = min(len(ends) // max(4 * min_patients, _ENDS_A_BAND), _ELAPSED_BANDS)
     cuts = ends[(np.arange(1, n_bands) * len(ends)) // max(n_bands, 1)] if n_bands > 1 else ends[:0]
     return np.unique(np.concatenate(([0], cuts))).astype(np.int64)
 

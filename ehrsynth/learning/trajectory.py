@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from functools import reduce
+from functools import partial, reduce
 from operator import add
 
 import numpy as np
@@ -12,6 +13,7 @@ import numpy.typing as npt
 
 from ehrsynth.encoding import Timelines
 from ehrsynth.learning.binned import BinnedVisits, Bins, bin_visits
+from ehrsynth.learning.evidence import sum_by
 from ehrsynth.learning.expectation import Weights, emit, expectation, infer
 from ehrsynth.learning.layout import RowLayout
 from ehrsynth.learning.maximisation import Strengths, choose_strengths, log_prior, maximise
@@ -19,7 +21,11 @@ from ehrsynth.learning.parameters import TrajectoryTables
 from ehrsynth.learning.start import start_states
 from ehrsynth.learning.statistics import TrajectoryStatistics
 
-__all__ = ["Fitted", "Problem", "em", "held_out", "start_statistics"]
+__all__ = ["Fitted", "Problem", "Spread", "em", "held_out", "start_statistics", "summed_here"]
+
+Total = Callable[[Callable[[BinnedVisits], TrajectoryStatistics]], TrajectoryStatistics]
+Spread = Callable[[Sequence[BinnedVisits]], AbstractContextManager[Total]]
+"""From chunks of patients to what applies a function to each of them, wherever they are, and adds up the results."""
 
 _WARM_UP = 3
 """Iterations after which the strengths of shrinkage are chosen for the last time."""
@@ -96,9 +102,8 @@ def _hard_counts(problem: Problem, chunk: BinnedVisits, flat: npt.NDArray[np.int
     gamma = np.zeros((len(flat), g * k), dtype=np.float32)
     gamma[np.arange(len(flat)), flat] = chunk.visit_weight
     n_strata, n_matrices = len(problem.bins.strata), int(problem.transition_stratum.max()) + 1
-    initial = np.zeros((n_strata, g * k))
     first = chunk.offsets[:-1]
-    np.add.at(initial, chunk.stratum[first], gamma[first])
+    initial = sum_by(chunk.stratum[first], gamma[first], n_strata)
     going = np.ones(len(flat), dtype=bool)
     going[chunk.offsets[1:] - 1] = False
     left = np.flatnonzero(going)
@@ -127,6 +132,7 @@ def em(
     iterations: int,
     tolerance: float,
     report: Callable[[int, float], None] | None = None,
+    spread: Spread | None = None,
 ) -> Fitted:
     """Climb from the tables of `start`.
 
@@ -141,14 +147,34 @@ def em(
     tolerance : float
         Stop when the objective improves by less than this part of the log-likelihood.
     report : callable (iteration from 1, log-likelihood by patient), optional
+    spread : callable, optional
+        Where the expectations are taken; default: in this process.
     """
+    with (spread or summed_here)(chunks) as total:
+        return _climb(problem, total, start, iterations, tolerance, report)
+
+
+@contextmanager
+def summed_here(chunks: Sequence[BinnedVisits]) -> Iterator[Total]:
+    """Give what adds up a function of all `chunks` in this process."""
+    yield lambda function: reduce(add, map(function, chunks))
+
+
+def _climb(
+    problem: Problem,
+    total: Total,
+    start: TrajectoryStatistics,
+    iterations: int,
+    tolerance: float,
+    report: Callable[[int, float], None] | None,
+) -> Fitted:
     strengths = choose_strengths(start, problem.layout, problem.parent, Strengths())
     tables = maximise(start, problem.layout, problem.parent, strengths)
     objective: list[float] = []
     likelihood: list[float] = []
     for iteration in range(1, iterations + 1):
         weights = problem.weights(tables)
-        statistics = total(expectation(chunk, weights) for chunk in chunks)
+        statistics = total(partial(expectation, weights=weights))
         likelihood.append(statistics.log_likelihood / statistics.patients)
         prior = log_prior(tables, statistics, problem.layout, strengths)
         objective.append(likelihood[-1] + prior / statistics.patients)
@@ -160,11 +186,6 @@ def em(
         if iteration > _WARM_UP + 1 and objective[-1] - objective[-2] < tolerance * abs(likelihood[-1]):
             break
     return Fitted(tables=tables, strengths=strengths, log_likelihood=tuple(likelihood), objective=tuple(objective))
-
-
-def total(parts: Iterable[TrajectoryStatistics]) -> TrajectoryStatistics:
-    """Return the sum of the statistics of disjoint sets of patients."""
-    return reduce(add, parts)
 
 
 def held_out(problem: Problem, chunks: Sequence[BinnedVisits], tables: TrajectoryTables) -> float:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -51,13 +50,14 @@ class Account:
 
     Parameters
     ----------
-    source : Path
+    source : Path or DatabaseUrl
+        What it is as text goes into the report.
     source_format : str
     strict : bool
         Whether a row that must be refused raises; else it is set aside and counted.
     """
 
-    def __init__(self, source: Path, source_format: str, *, strict: bool) -> None:
+    def __init__(self, source: object, source_format: str, *, strict: bool) -> None:
         self.report = ReadReport(source=str(source), format=source_format)
         self.strict = strict
 

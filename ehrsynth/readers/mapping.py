@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from ehrsynth.errors import UsageError
 from ehrsynth.provenance import Provenance
 from ehrsynth.readers import assembly
 from ehrsynth.readers.account import Account
+from ehrsynth.readers.database import is_database
 from ehrsynth.readers.mapping_file import packaged_mappings, read_mapping
+from ehrsynth.readers.mapping_grammar import SourceMapping
 from ehrsynth.readers.mapping_records import Building
 from ehrsynth.readers.mapping_source import Sources
 from ehrsynth.readers.report import ReadReport
-from ehrsynth.readers.source import SourceFolder, list_tables
+from ehrsynth.readers.source import SourceFolder, list_tables, open_source
 from ehrsynth.records import Records
 
 __all__ = ["MappingReader"]
@@ -46,8 +49,8 @@ class MappingReader:
         """Whether the folder has tables and a ``mapping.toml``."""
         return (source / MAPPING_FILE).is_file() and bool(list_tables(source))
 
-    def read(self, source: Path, *, strict: bool = True) -> tuple[Records, ReadReport]:
-        """Read a folder through the mapping.
+    def read(self, source: Path | str, *, strict: bool = True) -> tuple[Records, ReadReport]:
+        """Read a folder, or a database by its URL, through the mapping.
 
         Raises
         ------
@@ -56,17 +59,20 @@ class MappingReader:
         SourceError
             Something in the mapping or in the source cannot be; see `Reader.read`.
         """
-        source = Path(source)
-        beside = source / MAPPING_FILE
-        if self.mapping is None and not beside.is_file():
+        beside = None if is_database(source) else Path(source) / MAPPING_FILE
+        if self.mapping is None and (beside is None or not beside.is_file()):
             raise UsageError(
                 "The format mapping needs a mapping.",
                 hint=f"Name a file (--mapping FILE.toml), one of {', '.join(packaged_mappings())}, "
-                f"or put {MAPPING_FILE} into the folder.",
+                f"or have one proposed: ehrsynth inspect SOURCE -o {MAPPING_FILE}.",
             )
-        mapping = read_mapping(self.mapping if self.mapping is not None else beside)
-        folder = SourceFolder(source, null_values=("", *mapping.missing))
-        account = Account(source, self.name, strict=strict)
+        mapping = read_mapping(self.mapping or beside or "")
+        folder = open_source(source, null_values=("", *mapping.missing), within=mapping.folders)
+        return self.read_tables(folder, mapping, Account(folder.path, self.name, strict=strict))
+
+    def read_tables(self, folder: SourceFolder, mapping: SourceMapping, account: Account) -> tuple[Records, ReadReport]:
+        """Read opened tables through a mapping; the account is kept in `account`."""
+        mapping = _of_what_is_there(mapping, folder, account)
         tables = Building(mapping, Sources(folder, mapping, account), account).run()
         basis = mapping.time_basis or assembly.time_basis(tables)
         if basis == "order":
@@ -74,10 +80,32 @@ class MappingReader:
         elif basis == "offset":
             account.note(f"Days are counted from the nominal day {mapping.origin}: only intervals are true.")
         provenance = Provenance(
-            source=mapping.source or f"tables in {source.name}, through the mapping {mapping.name}",
+            source=mapping.source or f"tables in {folder.name}, through the mapping {mapping.name}",
             source_format=self.name,
             licence=mapping.licence,
             time_basis=basis,
             details={"mapping": mapping.name},
         )
         return Records.from_tables(tables, provenance=provenance), account.report
+
+
+def _of_what_is_there(mapping: SourceMapping, folder: SourceFolder, account: Account) -> SourceMapping:
+    """Return the mapping without optional rules whose tables are not there; that, and what no rule reads, is noted."""
+    kept, missing = [], []
+    for rule in mapping.rules:
+        if any(name in folder for name in rule.without):
+            continue
+        if rule.optional and rule.file not in folder:
+            missing.append(rule.file)
+            continue
+        lost = [name for name, recipe in rule.columns.items() if recipe.optional and recipe.file not in folder]
+        missing += [rule.columns[name].file for name in lost]
+        kept.append(replace(rule, columns={name: recipe for name, recipe in rule.columns.items() if name not in lost}))
+    if missing:
+        account.note(f"Not there, and not needed: {', '.join(dict.fromkeys(missing))}.")
+    named = {rule.file for rule in kept}
+    named |= {recipe.file for rule in kept for recipe in rule.columns.values()}
+    unread = [name for name in folder.files if name not in named]
+    if unread and len(folder.files) > 1:
+        account.note(f"No rule reads: {', '.join(unread)}.")
+    return replace(mapping, rules=tuple(kept))

@@ -33,7 +33,7 @@ from ehrsynth.readers.mapping_grammar import (
 )
 from ehrsynth.schema import Column, TableSchema, clinical
 
-__all__ = ["packaged_mappings", "read_mapping"]
+__all__ = ["packaged_mappings", "read_mapping", "read_packaged"]
 
 _PACKAGED = "output_schemas/mappings"
 Place = tuple[str | int, ...]
@@ -68,6 +68,11 @@ def read_mapping(name_or_path: str | Path) -> SourceMapping:
     except (OSError, UnicodeDecodeError) as error:
         raise SourceError(f"The mapping cannot be read: {error}.", file=path, hint="Save it as UTF-8.") from None
     return _Document(str(path), text, path.parent).mapping(path.stem)
+
+
+def read_packaged(path: str) -> SourceMapping:
+    """Return a mapping that is a part of ehrsynth, by the path of its resource."""
+    return _Document(path, resources.read_bytes(path).decode(), None).mapping(Path(path).stem)
 
 
 class _Document:
@@ -116,6 +121,7 @@ class _Document:
             time_basis=basis,
             origin=origin,
             missing=self.words(document, "missing", ()),
+            folders=self.words(document, "folders", ()),
         )
 
     def rules(self, table: TableSchema) -> list[Rule]:
@@ -175,6 +181,8 @@ class _Document:
             order_by=self.word(entry, "order_by", place).lower(),
             lookup=lookup,
             sources=sources,
+            optional=self.truth(entry, "optional", place),
+            without=tuple(name.lower() for name in self.words(entry, "without", place)),
         )
 
     def recipe(self, stated: Any, place: Place, column: Column | None) -> Recipe:
@@ -199,6 +207,11 @@ class _Document:
         pick = self.word(stated, "pick", place)
         if pick and pick not in PICKS:
             self.fail(f"{pick!r} is no way to pick.", (*place, "pick"), nearest(pick, PICKS))
+        if convert == "system" and column is not None and not column.name.endswith("system"):
+            self.fail("Only a code system is found by the shape of codes.", (*place, "as"), "Leave it out.")
+        match = [name.lower() for name in self.words(stated, "match", place)]
+        if len(match) > 2:
+            self.fail("Two columns match each other.", (*place, "match"), 'Write ["own", "other"], or one name.')
         known = stated.get("map")
         other = stated.get("other", OTHER_REFUSED)
         if column is not None and column.name.endswith("system"):
@@ -221,8 +234,10 @@ class _Document:
             when=self.condition(stated["when"], (*place, "when")) if "when" in stated else None,
             file=self.word(stated, "file", place).lower(),
             where=self.condition(stated["where"], (*place, "where")) if "where" in stated else None,
-            match=self.word(stated, "match", place).lower(),
+            match=match[-1] if match else "",
+            match_own=match[0] if match else "",
             pick=pick,
+            optional=self.truth(stated, "optional", place),
         )
 
     def condition(self, stated: Any, place: Place) -> Condition:
@@ -333,6 +348,12 @@ class _Document:
         if not isinstance(value, list) or not all(isinstance(one, (str, int, float)) for one in value):
             self.fail("This must be a list of words.", (*place, key), 'E.g. ["?", "NA"].')
         return tuple(str(one) for one in value)
+
+    def truth(self, stated: Mapping[str, Any], key: str, place: Place) -> bool:
+        value = stated.get(key, False)
+        if not isinstance(value, bool):
+            self.fail("This must be true or false.", (*place, key), "Without quotation marks.")
+        return value
 
     def integer(self, stated: Mapping[str, Any], key: str, place: Place) -> int:
         value = stated.get(key, 0)

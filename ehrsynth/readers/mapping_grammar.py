@@ -25,10 +25,10 @@ __all__ = [
     "SourceMapping",
 ]
 
-TOP_KEYS = ("name", "source", "licence", "time_basis", "origin", "missing", "maps", "lookups")
+TOP_KEYS = ("name", "source", "licence", "time_basis", "origin", "missing", "folders", "maps", "lookups")
 """Keys of the file beside the names of the canonical tables."""
 
-RULE_KEYS = ("file", "each", "keep", "one_per", "order_by", "lookup", "from")
+RULE_KEYS = ("file", "optional", "without", "each", "keep", "one_per", "order_by", "lookup", "from")
 """Keys of a rule beside the names of the table's columns."""
 
 RECIPE_KEYS = (
@@ -49,6 +49,7 @@ RECIPE_KEYS = (
     "where",
     "match",
     "pick",
+    "optional",
 )
 CONDITION_KEYS = ("column", "by", "part", "in", "not_in", "between", "starts", "present")
 LOOKUP_KEYS = ("between", "factor", "encounter_class")
@@ -67,6 +68,7 @@ CONVERSIONS = {
     "age_band": ("date",),
     "age_in_year": ("date",),
     "icd": ("string",),
+    "system": ("string",),
 }
 
 SYSTEMS = {
@@ -126,7 +128,8 @@ class Condition:
 class Recipe:
     """How the values of a canonical column are made; see MAPPING.md for what each key means.
 
-    `place` is where it stands in the file, for errors.
+    `place` is where it stands in the file, for errors; `match_own` is the row's own column where `match`, the other
+    row's, is called otherwise.
     """
 
     place: tuple[str | int, ...]
@@ -146,7 +149,9 @@ class Recipe:
     file: str = ""
     where: Condition | None = None
     match: str = ""
+    match_own: str = ""
     pick: str = ""
+    optional: bool = False
 
     @property
     def picks(self) -> bool:
@@ -194,6 +199,10 @@ class Rule:
     lookup : Lookup or None
     sources : tuple of str
         Tables from the days of which encounters are made (key ``from``).
+    optional : bool
+        Whether the rule is left out if its file is not there.
+    without : tuple of str
+        Files of which none may be there, or the rule is left out.
     """
 
     table: str
@@ -208,6 +217,8 @@ class Rule:
     order_by: str = ""
     lookup: Lookup | None = None
     sources: tuple[str, ...] = ()
+    optional: bool = False
+    without: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -224,6 +235,8 @@ class SourceMapping:
         The nominal day that days are counted from, and that a record without dates begins at.
     missing : tuple of str
         What stands for no value.
+    folders : tuple of str
+        Folders below the source whose tables belong to it.
     """
 
     name: str
@@ -234,6 +247,7 @@ class SourceMapping:
     time_basis: str = ""
     origin: date = date(2000, 1, 1)
     missing: tuple[str, ...] = ()
+    folders: tuple[str, ...] = ()
 
     def of(self, table: str) -> tuple[Rule, ...]:
         """The rules of a canonical table."""

@@ -97,12 +97,13 @@ class Sources:
         """Return for each row the column of the recipe in another row of the same patient; null where there is none."""
         other = self.table(self.stem(recipe.file or rule.file, rule))
         match = recipe.match or rule.columns["patient_id"].column
+        own = recipe.match_own or match
         self.account.require_columns(other, [recipe.column, match])
         if recipe.where is not None:
             self.account.require_columns(other, [recipe.where.column])
             other = other.keep(holds(other, recipe.where))
         keys = pc.unique(text(other[match]).combine_chunks())
-        theirs, mine = positions(text(other[match]), keys), positions(text(rows[match]), keys)
+        theirs, mine = positions(text(other[match]), keys), positions(text(rows[own]), keys)
         if recipe.pick == "next":
             self.account.require_columns(other, [rule.order_by])
             # Both together, so that they are read as one kind.
@@ -154,7 +155,7 @@ def _named(rule: Rule) -> Iterator[tuple[str, str]]:
             match = recipe.match or (rule.columns["patient_id"].column if "patient_id" in rule.columns else "")
             if match:
                 yield recipe.file, match
-                yield "", match
+                yield "", recipe.match_own or match
     for condition in rule.keep:
         yield "", condition.column
     for name in (*rule.one_per, rule.order_by, *(name.lower() for name in rule.each)):

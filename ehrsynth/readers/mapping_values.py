@@ -17,7 +17,7 @@ from ehrsynth.readers.mapping_grammar import OTHER_REFUSED, SYSTEMS, Recipe, Rul
 from ehrsynth.readers.mapping_source import Sources, holds, over_distinct, parts, whole_numbers
 from ehrsynth.readers.mapping_times import OUT, Times, place_of
 from ehrsynth.readers.source import SourceTable
-from ehrsynth.readers.source_codes import tidy
+from ehrsynth.readers.source_codes import condition_code, drug_code, observation_code, procedure_code, tidy
 from ehrsynth.readers.values import EXPECTED, parse, text
 from ehrsynth.schema import Column, TableSchema
 from ehrsynth.terminology import with_dot
@@ -25,6 +25,9 @@ from ehrsynth.terminology import with_dot
 __all__ = ["OUT", "carry_out"]
 
 _ICD = {SYSTEMS["icd-9-cm"]: 9, SYSTEMS["icd-10-cm"]: 10, SYSTEMS["icd-10-pcs"]: 10}
+
+_READERS = {"condition": condition_code, "medication_request": drug_code, "procedure": procedure_code}
+"""What reads codes by their shape; of all other tables it is `observation_code`."""
 
 Mask = npt.NDArray[np.bool_]
 
@@ -164,13 +167,22 @@ class _Work:
         if column.type == "number" and recipe.factor != 1.0:
             values = pc.multiply(values, recipe.factor)
         if column.type == "string":
-            if column.name.endswith("system"):
+            if recipe.convert == "system":
+                values = self._systems(values, recipe)
+            elif column.name.endswith("system"):
                 values = over_distinct(values, lambda word: SYSTEMS.get(word, word))
             elif recipe.convert == "icd":
                 values = self._dotted(rows, column.name, values)
             elif not is_key:
                 values = over_distinct(values, tidy)
         return rows.with_column(OUT + column.name, values)
+
+    def _systems(self, codes: pa.ChunkedArray, recipe: Recipe) -> pa.ChunkedArray:
+        """Return the code system of each code by its shape, `other` of those that no shape fits."""
+        read = _READERS.get(self.table.name, observation_code)
+        rest = recipe.other
+        other = "urn:ehrsynth:source:code" if rest in (None, OTHER_REFUSED) else SYSTEMS.get(str(rest), str(rest))
+        return over_distinct(codes, lambda word: (read(word.strip()) or (other,))[0])
 
     def _dotted(self, rows: SourceTable, name: str, codes: pa.ChunkedArray) -> pa.ChunkedArray:
         """Return ICD codes with their dot, by the system that the row states for them."""

@@ -16,7 +16,7 @@ from ehrsynth.readers.omop_people import People, read_coverage, read_people
 from ehrsynth.readers.omop_places import read_places
 from ehrsynth.readers.omop_visits import read_visits
 from ehrsynth.readers.report import ReadReport
-from ehrsynth.readers.source import SourceFolder, list_tables
+from ehrsynth.readers.source import SourceFolder, list_tables, open_source
 from ehrsynth.records import Records
 from ehrsynth.schema import clinical
 
@@ -55,17 +55,16 @@ class OmopReader:
         found = set(list_tables(source))
         return "person" in found and bool(found & (set(TABLES) - {"person", "death", "location", "provider"}))
 
-    def read(self, source: Path, *, strict: bool = True) -> tuple[Records, ReadReport]:
-        """Read a folder of OMOP tables.
+    def read(self, source: Path | str, *, strict: bool = True) -> tuple[Records, ReadReport]:
+        """Read a folder of OMOP tables, or a database of them by its URL.
 
         Raises
         ------
         SourceError
             See `Reader.read`.
         """
-        source = Path(source)
-        folder = SourceFolder(source, null_values=_NULL_VALUES)
-        account = Account(source, self.name, strict=strict)
+        folder = open_source(source, null_values=_NULL_VALUES)
+        account = Account(folder.path, self.name, strict=strict)
         for table in INDISPENSABLE:
             folder.require(table, hint="An OMOP data set has at least person and visit_occurrence.")
         reading = Reading(folder, account)

@@ -58,8 +58,8 @@ class Reader(Protocol):
         """Whether `source` looks like this format (file names only: cheap)."""
         ...
 
-    def read(self, source: Path, *, strict: bool = True) -> tuple[Records, ReadReport]:
-        """Read `source`.
+    def read(self, source: Path | str, *, strict: bool = True) -> tuple[Records, ReadReport]:
+        """Read `source`, a path; readers of tables also take the URL of a database.
 
         With `strict`, a broken key, an orphan or an unreadable value is a SourceError that says file, table, row,
         column and what to do; without, such rows are set aside and counted.

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +17,7 @@ import pyarrow.parquet as pq
 from ehrsynth.errors import SourceError
 from ehrsynth.readers.delimited import read_delimited
 
-__all__ = ["SourceFolder", "SourceTable", "list_tables"]
+__all__ = ["MemoryFolder", "SourceFolder", "SourceTable", "list_tables", "open_source", "plain_column"]
 
 _TEXTS = (".csv", ".tsv", ".txt")
 _SUFFIXES = (*_TEXTS, *(f"{end}.gz" for end in _TEXTS), *(f"{end}.zst" for end in _TEXTS), ".parquet")
@@ -82,8 +83,10 @@ class SourceTable:
         return replace(self, columns=self.columns.append_column(name, values))
 
 
-def list_tables(folder: Path) -> dict[str, list[Path]]:
+def list_tables(folder: Path, within: Sequence[str] = ()) -> dict[str, list[Path]]:
     """Return the files of a folder by table name (lower case, without suffixes); empty if there is no such folder.
+
+    Files of the folders `within` it count as if they lay in it.
 
     A table is a ``.csv``, ``.tsv``, ``.txt`` (each also ``.gz``, ``.zst``) or ``.parquet`` file, or a folder of Parquet
     parts (``person.parquet/part-0.parquet``, ``person/part-0.parquet``) as parallel writers leave them.
@@ -91,7 +94,11 @@ def list_tables(folder: Path) -> dict[str, list[Path]]:
     found: dict[str, list[Path]] = {}
     if not folder.is_dir():
         return found
-    for path in sorted(folder.iterdir(), key=lambda item: item.name):
+    inner = [path for name in within if (path := folder / name).is_dir()]
+    everything = [path for place in (folder, *inner) for path in sorted(place.iterdir(), key=lambda item: item.name)]
+    for path in everything:
+        if path in inner:
+            continue
         lower = path.name.lower()
         if path.name.startswith((".", "_")):
             continue
@@ -117,6 +124,8 @@ class SourceFolder:
     path : Path
     null_values : sequence of str
         What stands for no value in delimited text.
+    within : sequence of str
+        Folders below it whose tables belong to it.
 
     Raises
     ------
@@ -124,14 +133,14 @@ class SourceFolder:
         There is no such folder, it is a file, or no table is in it.
     """
 
-    def __init__(self, path: Path, *, null_values: Sequence[str] = ("",)) -> None:
-        self.path = path
+    def __init__(self, path: Path, *, null_values: Sequence[str] = ("",), within: Sequence[str] = ()) -> None:
+        self.path: Any = path
         self.null_values = tuple(null_values)
         if not path.exists():
             raise SourceError("There is no such folder.", file=path, hint="Check the path.")
         if not path.is_dir():
             raise SourceError("This is a file.", file=path, hint="Give the folder that holds the tables.")
-        self.files = list_tables(path)
+        self.files: dict[str, list[Any]] = list_tables(path, within)
         if not self.files:
             below = sorted(child.name for child in path.iterdir() if child.is_dir() and list_tables(child))
             raise SourceError(
@@ -144,6 +153,15 @@ class SourceFolder:
 
     def __contains__(self, table: object) -> bool:
         return table in self.files
+
+    @property
+    def name(self) -> str:
+        """What people call it."""
+        return str(self.path.name)
+
+    def beside(self, file: str) -> bytes:
+        """Return a file that lies beside the tables; an OSError if there is none."""
+        return bytes((self.path / file).read_bytes())
 
     def matching(self, pattern: str) -> list[str]:
         """Return the names of the tables that match a regular expression as a whole, sorted."""
@@ -196,6 +214,36 @@ class SourceFolder:
         )
 
 
+class MemoryFolder(SourceFolder):
+    """Tables in memory in the place of a folder; `path` says where they came from."""
+
+    def __init__(self, path: Path, tables: dict[str, SourceTable]) -> None:
+        self.path, self.null_values, self._tables = path, ("",), tables
+        self.files = {name: [path] for name in tables}
+
+    def read(
+        self, table: str, *, stem: str | None = None, wanted: Callable[[str], bool] | Collection[str] | None = None
+    ) -> SourceTable:
+        """Return a table with the wanted columns."""
+        found, chosen = self._tables[stem or table], _predicate(wanted)
+        return replace(found, columns=found.columns.select([name for name in found.header if chosen(name)]))
+
+
+def open_source(source: Path | str, *, null_values: Sequence[str] = ("",), within: Sequence[str] = ()) -> SourceFolder:
+    """Return the tables of a folder (and of the folders `within` it), or of a database by its URL.
+
+    Raises
+    ------
+    SourceError
+        There is no such folder or database, or no table in it.
+    """
+    from ehrsynth.readers.database import SourceDatabase, is_database
+
+    if is_database(source):
+        return SourceDatabase(str(source), null_values=null_values)
+    return SourceFolder(Path(source), null_values=null_values, within=within)
+
+
 def _predicate(wanted: Callable[[str], bool] | Collection[str] | None) -> Callable[[str], bool]:
     if wanted is None:
         return lambda name: True
@@ -228,7 +276,7 @@ def _read_parquet(path: Path, table: str, wanted: Callable[[str], bool]) -> Sour
                 f"The Parquet file cannot be read: {error}.", file=part, table=table, hint="Export it again."
             ) from None
         lower_names = [name.strip().lower() for name in rows.column_names]
-        parts.append(pa.table([_plain(column) for column in rows.columns], names=lower_names))
+        parts.append(pa.table([plain_column(column) for column in rows.columns], names=lower_names))
     try:
         columns = pa.concat_tables(parts, promote_options="permissive")
     except pa.ArrowException as error:
@@ -244,7 +292,7 @@ def _read_parquet(path: Path, table: str, wanted: Callable[[str], bool]) -> Sour
     )
 
 
-def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
+def plain_column(column: pa.ChunkedArray) -> pa.ChunkedArray:
     """Undo what writers do to text: dictionaries, large offsets, views; pandas' floats for integers with gaps."""
     kind = column.type
     if pa.types.is_dictionary(kind):

@@ -16,7 +16,7 @@ from ehrsynth.provenance import Provenance
 from ehrsynth.readers import assembly
 from ehrsynth.readers.account import Account, Known, is_true, positions
 from ehrsynth.readers.report import ReadReport
-from ehrsynth.readers.source import SourceFolder, SourceTable, list_tables
+from ehrsynth.readers.source import SourceFolder, SourceTable, list_tables, open_source
 from ehrsynth.records import Records
 from ehrsynth.schema import Column, TableSchema, clinical
 
@@ -48,17 +48,16 @@ class TablesReader:
         """Whether there is a patient table (or an encounter table) in the folder."""
         return bool({"patient", "encounter"} & set(list_tables(source)))
 
-    def read(self, source: Path, *, strict: bool = True) -> tuple[Records, ReadReport]:
-        """Read a folder of canonical tables.
+    def read(self, source: Path | str, *, strict: bool = True) -> tuple[Records, ReadReport]:
+        """Read a folder of canonical tables, or a database of them by its URL.
 
         Raises
         ------
         SourceError
             See `Reader.read`.
         """
-        source = Path(source)
-        folder = SourceFolder(source)
-        account = Account(source, self.name, strict=strict)
+        folder = open_source(source)
+        account = Account(folder.path, self.name, strict=strict)
         schema = clinical()
         folder.require("patient", hint="Every other table refers to it.")
         strangers = [name for name in folder.files if name not in schema]
@@ -73,7 +72,7 @@ class TablesReader:
                 continue
             rows = _read_table(folder, table, account, known)
             tables[table.name] = rows
-        provenance = _provenance(source, assembly.time_basis(tables))
+        provenance = _provenance(folder, assembly.time_basis(tables))
         return Records.from_tables(tables, provenance=provenance), account.report
 
 
@@ -196,13 +195,13 @@ def _in_order(
     return found.take(assembly.patient_order(patients, found["sequence"].to_numpy()))
 
 
-def _provenance(source: Path, basis: str) -> Provenance:
+def _provenance(folder: SourceFolder, basis: str) -> Provenance:
     """Return what the folder's ``datapackage.json`` says of its origin, else that it was read from there.
 
     Our own packages say it under ``ehrsynth``: whether a model made the records up, as of when, with what seed.
     """
     try:
-        document = json.loads((source / "datapackage.json").read_bytes())
+        document = json.loads(folder.beside("datapackage.json"))
         said = document.get("ehrsynth") or document.get("provenance") or {}
     except (OSError, ValueError, AttributeError):
         said = {}
@@ -214,7 +213,7 @@ def _provenance(source: Path, basis: str) -> Provenance:
     details |= {name: said[name] for name in ("seed", "model") if name in said}
     if isinstance(said.get("generated_at"), str):
         details["reference_date"] = said["generated_at"]
-    stated = {"source": f"canonical tables in {source.name}", "time_basis": basis, "details": details, **told}
+    stated = {"source": f"canonical tables in {folder.name}", "time_basis": basis, "details": details, **told}
     if before.get("time_basis") in ("calendar", "shifted", "offset", "order"):
         stated["time_basis"] = before["time_basis"]
     # Only the word true makes records synthetic: whoever reads them must not take real ones for made-up ones.

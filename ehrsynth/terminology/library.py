@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -29,6 +29,7 @@ __all__ = [
     "packages",
     "search",
     "standard",
+    "use_folders",
     "value_set",
 ]
 
@@ -214,6 +215,14 @@ def standard() -> Library:
 def add_folder(path: str | Path) -> list[VocabularyPackage]:
     """Take the user's vocabularies into this process's library; see `Library.add_folder`."""
     return standard().add_folder(path)
+
+
+def use_folders(paths: Iterable[str | Path]) -> None:
+    """Take the user's vocabularies into the library of this process and of the processes that it starts from now on."""
+    for path in paths:
+        add_folder(path)
+        others = [one for one in os.environ.get(ENVIRONMENT, "").split(os.pathsep) if one]
+        os.environ[ENVIRONMENT] = os.pathsep.join([*others, str(Path(path).resolve())])
 
 
 def packages(kind: str | None = None) -> list[VocabularyPackage]:

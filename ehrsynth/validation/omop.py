@@ -118,4 +118,7 @@ def _example(one: Outcome, loaded: Loaded) -> str:
     rule = one.rule
     if rule.check == "cdmDatatype":
         return f"{rule.field} = {loaded.not_integers[rule.table, rule.field][1]!r}"
+    moving = {"DATEADD": "tomorrow", "YEAR(GE": "next year"}.get(rule.value[:7].upper())
+    if moving:
+        return f"{rule.field} after {moving}"
     return f"held against {rule.value}" if rule.value and rule.value != "required" else rule.table

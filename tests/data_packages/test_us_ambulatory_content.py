@@ -133,6 +133,15 @@ def test_prevalences_and_rates_are_in_range() -> None:
         assert bool(row["requires"]) == bool(row["rate_ratio"] or row["rate_with"]), row["key"]
 
 
+def test_nothing_is_older_than_it_can_be() -> None:
+    (covid,) = [row for row in rows("acute") if row["key"] == "covid"]
+    assert covid["from_year"] == "2020"
+    assert {row["code"] for row in rows("acute_codes") if row["from_year"]} >= {"U07.1", "J12.82", "Z20.822"}
+    newborn = [row for row in rows("acute") if row["first_days"]]
+    assert newborn
+    assert all(0 < float(row["first_days"]) <= 28 and row["group"] == "newborn" for row in newborn)
+
+
 def test_administrative_codes_are_few() -> None:
     """By weight within their kinds and by rate between them, Z codes are a small part of what brings people to care."""
     rate = {row["key"]: sum(float(row[f"{x}{age}"]) for x in SEXES for age in ANCHORS) for row in rows("acute")}
@@ -259,7 +268,7 @@ def test_procedures_are_never_cpt() -> None:
     systems = {row["system"] for row in rows("procedures")}
     assert systems == {
         "http://www.cms.gov/Medicare/Coding/ICD10",
-        "https://www.cms.gov/Medicare/Coding/HCPCSReleaseCodeSets",
+        "http://www.cms.gov/Medicare/Coding/HCPCSReleaseCodeSets",
     }
     for row in rows("procedures"):
         assert len(row["code"]) == (7 if row["system"].endswith("ICD10") else 5), row

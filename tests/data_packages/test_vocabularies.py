@@ -6,6 +6,7 @@ import csv
 import gzip
 import hashlib
 import io
+import itertools
 import json
 import re
 from pathlib import Path
@@ -169,6 +170,55 @@ def test_loinc_codes_have_their_check_digit_and_units_are_ucum() -> None:
     ranges = rows(ROOT / "code_systems/loinc", "reference_ranges")
     assert {row["code"] for row in ranges} <= {row["code"] for row in table}
     assert "LOINC is copyright" in (ROOT / "code_systems/loinc/NOTICE.txt").read_text()
+
+
+def test_tables_beside_the_codes_are_about_codes_that_there_are() -> None:
+    drugs = {row["code"]: row for row in rows(ROOT / "code_systems/rxnorm", "codes")}
+    for row in rows(ROOT / "code_systems/rxnorm", "sigs"):
+        assert drugs[row["code"]]["display"]
+        assert row["sig"][0].isupper()
+        assert ucum.is_valid(row["dose_unit"])
+    vaccines = {row["code"] for row in rows(ROOT / "code_systems/cvx", "codes")}
+    for row in rows(ROOT / "code_systems/cvx", "schedule"):
+        assert row["code"] in vaccines
+        assert float(row["due_months"]) < float(row["latest_months"])
+
+
+def test_products_of_rxnorm_have_strength_and_form_and_mostly_a_class() -> None:
+    products = [
+        row
+        for row in rows(ROOT / "code_systems/rxnorm", "codes")
+        if row["term_type"] in ("SCD", "SBD") and row["display"]
+    ]
+    assert sum(row["strength"] != "" for row in products) / len(products) > 0.99
+    by_code = {row["code"]: row for row in products}
+    assert (by_code["314076"]["strength"], by_code["314076"]["dose_form"]) == ("10 MG", "Oral Tablet")
+    # How long a tablet works and how much is in a syringe are no strengths.
+    assert by_code["866436"]["strength"] == "50 MG"
+    assert by_code["854235"]["strength"] == "100 MG/ML"
+    assert by_code["197886"]["strength"] == "12.5 MG / 20 MG"
+    prescribed = {row["code"] for row in rows(ROOT / "code_systems/rxnorm", "sigs")}
+    assert sum(by_code[code]["category"] != "" for code in prescribed & set(by_code)) > 0.8 * len(prescribed)
+
+
+def test_reference_ranges_are_by_sex_and_age_and_do_not_overlap() -> None:
+    bands: dict[tuple[str, str], list[tuple[float, float]]] = {}
+    for row in rows(ROOT / "code_systems/loinc", "ranges"):
+        assert float(row["low"]) <= float(row["high"])
+        assert ucum.is_valid(row["unit"])
+        for sex in [row["sex"]] if row["sex"] else ["female", "male"]:
+            span = (float(row["min_age"] or 0), float(row["max_age"] or 200))
+            bands.setdefault((row["code"], sex), []).append(span)
+    assert len({code for code, _ in bands}) > 80
+    for found in bands.values():
+        found.sort()
+        assert all(left[1] <= right[0] for left, right in itertools.pairwise(found))
+
+
+def test_procedures_are_not_cpt() -> None:
+    assert len(library.code_system("icd10pcs")) > 100
+    assert all(re.fullmatch(r"[0-9A-HJ-NP-Z]{7}", row["code"]) for row in rows(ROOT / "code_systems/icd10pcs", "codes"))
+    assert all(re.fullmatch(r"[A-V]\d{4}", row["code"]) for row in rows(ROOT / "code_systems/hcpcs", "codes"))
 
 
 def test_snomed_codes_have_their_check_digit() -> None:

@@ -366,3 +366,47 @@ def test_any_layout_is_read_through_a_mapping(tmp_path: Path) -> None:
     failed = run("export", source, "--mapping", mapping, "-f", "csv", "-o", tmp_path / "no", code=3)
     assert "Did you mean 'birth_date'" in " ".join(failed.stderr.split())
     assert not (tmp_path / "no").exists()
+
+
+def test_a_source_that_nobody_described_is_inspected_and_learned_from(tmp_path: Path) -> None:
+    source = tmp_path / "clinic"
+    source.mkdir()
+    born = "".join(f"{n},{1940 + n % 60}-03-0{1 + n % 9},{'MF'[n % 2]}\n" for n in range(60))
+    visits = "".join(f"{n},{n % 60},2020-0{1 + n % 9}-1{n % 7} 10:00:00\n" for n in range(240))
+    diagnoses = "".join(f"{n % 200},{1 + n // 200},{['I10', 'E11.9', 'J45.909'][n % 3]}\n" for n in range(240))
+    (source / "patients.csv").write_text(f"patient_id,dob,sex\n{born}")
+    (source / "visits.csv").write_text(f"visit_id,patient_id,start\n{visits}")
+    (source / "diagnoses.csv").write_text(f"visit_id,seq,icd10\n{diagnoses}")
+    mapping = tmp_path / "mapping.toml"
+    said = run("inspect", source, "-o", mapping, "--details").stdout
+    assert "visits.patient_id" in said
+    assert "patients.patient_id" in said
+    assert "icd10: icd-10-cm" in said
+    assert str(mapping) in said
+    report = json.loads(run("inspect", source, "--json").stdout)
+    assert {table["name"]: table["key"]["columns"] for table in report["tables"]} == {
+        "diagnoses": ["visit_id", "seq"],
+        "patients": ["patient_id"],
+        "visits": ["visit_id"],
+    }
+    assert report["mapping"] == mapping.read_text()
+    assert "exists" in run("inspect", source, "-o", mapping, code=6).stderr
+    read = json.loads(run("export", source, "--mapping", mapping, "-f", "csv", "-o", tmp_path / "out", "--json").stdout)
+    assert (read["row_counts"]["encounter"], read["row_counts"]["condition"]) == (240, 240)
+    pytest.importorskip("pomegranate")
+    run("learn", source, "--mapping", mapping, "-o", tmp_path / "m.ehrsynth", "--states", "2", "--classes", "1")
+    assert (tmp_path / "m.ehrsynth").is_file()
+
+
+def test_a_database_that_refuses_and_one_that_needs_a_mapping(tmp_path: Path) -> None:
+    import sqlite3
+
+    refused = run("inspect", "postgresql://boss:s3cret@127.0.0.1:1/records", code=3).stderr
+    assert "refuses" in refused
+    assert "s3cret" not in refused
+    connection = sqlite3.connect(tmp_path / "x.db")
+    connection.execute("create table people (id integer primary key, born text)")
+    connection.close()
+    needed = run("learn", f"sqlite:///{tmp_path}/x.db", "-o", tmp_path / "m.ehrsynth", code=2).stderr
+    assert "ehrsynth inspect" in needed
+    assert "no such database file" in run("show", f"sqlite:///{tmp_path}/none.db", code=3).stderr

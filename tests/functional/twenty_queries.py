@@ -46,12 +46,16 @@ QUERIES = {
         JOIN condition c ON c.condition_id = m.reason_condition_id GROUP BY 1, 2""",
     "procedures and vaccines": """
         SELECT 'procedure', code, count(*) FROM procedure GROUP BY 2
-        UNION ALL SELECT 'vaccine', code, count(*) FROM immunization WHERE primary_source GROUP BY 2""",
+        UNION ALL SELECT 'vaccine', code, count(*) FROM immunization
+        WHERE primary_source AND status = 'completed' GROUP BY 2""",
     "seen by whom": """
         SELECT w.specialty_code, count(DISTINCT e.encounter_id) FROM encounter e
         JOIN practitioner w ON w.practitioner_id = e.practitioner_id GROUP BY 1""",
 }
-"""By name; `procedure` and others that are words of SQL somewhere are words of none of these databases."""
+"""By name. What FHIR alone derives of the records is not asked for.
+
+`procedure` and others that are words of SQL somewhere are words of none of these databases.
+"""
 
 VIEWS = {
     "patient": """
@@ -66,31 +70,63 @@ VIEWS = {
             code.coding[1].code AS code, onsetDateTime AS onset_date, abatementDateTime AS abatement_date
         FROM {Condition}""",
     "observation": """
-        WITH whole AS (SELECT * FROM {Observation}),
+        WITH whole AS (
+            SELECT * FROM {Observation}
+            WHERE identifier IS NULL OR identifier[1].system NOT LIKE '%/derived_observation'),
         parts AS (
             SELECT encounter, code, valueQuantity FROM whole WHERE valueQuantity IS NOT NULL
             UNION ALL SELECT encounter, c.code, c.valueQuantity FROM (
-                SELECT encounter, unnest(component) AS c FROM whole WHERE component IS NOT NULL))
+                SELECT encounter, unnest(component) AS c FROM whole WHERE component IS NOT NULL)
+            WHERE coalesce(c.id, '') NOT LIKE 'derived-%')
         SELECT encounter.reference[11:] AS encounter_id, code.coding[1].code AS code,
             valueQuantity."value"::DOUBLE AS value_number, valueQuantity.code AS value_unit FROM parts""",
     "medication_request": """
         SELECT medicationCodeableConcept.coding[1].code AS code, status,
             reasonReference[1].reference[11:] AS reason_condition_id FROM {MedicationRequest}""",
     "procedure": "SELECT code.coding[1].code AS code FROM {Procedure}",
-    "immunization": "SELECT vaccineCode.coding[1].code AS code, primarySource AS primary_source FROM {Immunization}",
+    "immunization": """
+        SELECT vaccineCode.coding[1].code AS code, primarySource AS primary_source, status FROM {Immunization}""",
     "practitioner": """
         SELECT w.id AS practitioner_id, r.specialty[1].coding[1].code AS specialty_code FROM {Practitioner} w
         JOIN {PractitionerRole} r ON r.practitioner.reference[14:] = w.id""",
 }
 
 
+_REFERENCE = "STRUCT(reference VARCHAR)"
+_CONCEPT = "STRUCT(coding STRUCT(code VARCHAR)[])"
+_QUANTITY = 'STRUCT("value" DOUBLE, code VARCHAR)'
+
+ELEMENTS: dict[str, dict[str, str]] = {
+    "Patient": {"id": "VARCHAR", "gender": "VARCHAR", "birthDate": "VARCHAR", "deceasedDateTime": "VARCHAR"}
+    | {"name": "STRUCT(family VARCHAR)[]"},
+    "Encounter": {"id": "VARCHAR", "subject": _REFERENCE, "class": "STRUCT(code VARCHAR)"}
+    | {"period": 'STRUCT("start" VARCHAR)', "serviceProvider": _REFERENCE}
+    | {"participant": f"STRUCT(individual {_REFERENCE})[]"},
+    "Condition": {"id": "VARCHAR", "subject": _REFERENCE, "encounter": _REFERENCE, "code": _CONCEPT}
+    | {"onsetDateTime": "VARCHAR", "abatementDateTime": "VARCHAR"},
+    "Observation": {"encounter": _REFERENCE, "code": _CONCEPT, "valueQuantity": _QUANTITY}
+    | {"component": f"STRUCT(id VARCHAR, code {_CONCEPT}, valueQuantity {_QUANTITY})[]"}
+    | {"identifier": "STRUCT(system VARCHAR)[]"},
+    "MedicationRequest": {"medicationCodeableConcept": _CONCEPT, "status": "VARCHAR"}
+    | {"reasonReference": f"{_REFERENCE}[]"},
+    "Procedure": {"code": _CONCEPT},
+    "Immunization": {"vaccineCode": _CONCEPT, "primarySource": "BOOLEAN", "status": "VARCHAR"},
+    "Practitioner": {"id": "VARCHAR"},
+    "PractitionerRole": {"practitioner": _REFERENCE, "specialty": f"{_CONCEPT}[]"},
+}
+"""The elements that the views ask for: some populations have no resource that holds one, or none of a type."""
+
+
 def fhir_views(connection: Any, folder: Path) -> None:
-    """Make the views over the NDJSON in `folder` in a DuckDB connection."""
-    files = {
-        path.stem: f"read_json('{path}', format = 'newline_delimited', sample_size = -1, convert_strings_to_integers = "
-        "false, dateformat = '-', timestampformat = '-')"
-        for path in folder.glob("*.ndjson")
-    }
+    """Make tables of the NDJSON in `folder` in a DuckDB connection."""
+    files = {}
+    for kind, elements in ELEMENTS.items():
+        path = folder / f"{kind}.ndjson"
+        if path.is_file():
+            files[kind] = f"read_json('{path}', format = 'newline_delimited', columns = {elements})"
+        else:
+            nothing = ", ".join(f'NULL::{of} AS "{name}"' for name, of in elements.items())
+            files[kind] = f"(SELECT {nothing} WHERE false)"
     for name, query in VIEWS.items():
         connection.execute(f"CREATE TABLE {name} AS {query.format_map(files)}")
 

@@ -55,6 +55,7 @@ def test_the_public_face_is_exact() -> None:
         "export",
         "generate",
         "generate_files",
+        "inspect",
         "learn",
         "load_model",
         "read",

@@ -1,4 +1,4 @@
-"""What is recovered of a hospital whose truth is written down: dynamics, recurrence, what a stay costs, and no nonsense."""
+"""What is recovered of a hospital whose truth is written down: dynamics, recurrence, costs of a stay, no nonsense."""
 
 from __future__ import annotations
 

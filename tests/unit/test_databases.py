@@ -226,7 +226,7 @@ TOLERATED: dict[str, Callable[[list[list[str]]], bytes]] = {
 @pytest.mark.parametrize("name", TOLERATED)
 def test_files_of_another_kind_are_loaded_alike(name: str, csv: Path, wanted: Any, tmp_path: Path) -> None:
     path = csv / "encounter.csv"
-    rows = list(text_csv.reader(io.StringIO(path.read_text(encoding="utf-8"), newline="")))
+    rows = list(text_csv.reader(io.StringIO(path.read_bytes().decode(), newline="")))
     path.write_bytes(TOLERATED[name](rows))
     load_database(csv, f"sqlite:///{tmp_path}/b.sqlite")
     with connect("sqlite", tmp_path / "b.sqlite") as connection:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import replace
+from datetime import datetime, timedelta
 from types import ModuleType
 from typing import Any
 
@@ -147,6 +148,33 @@ def test_a_screening_says_what_the_record_says(made: Made, records: Records) -> 
             assert one["subject"] == panel["subject"]
             if "valueCodeableConcept" in one:
                 assert f'"{answer(one)}"' in forms[key(one["derivedFrom"][0])]
+
+
+def test_a_screening_leaves_to_the_tables_what_they_say(records: Records, made: Made) -> None:
+    """The latest answer until the visit counts, in the words of the form; other answers stay what they were."""
+    form = {key(one["subject"]): one for one in made["Observation"] if code(one) == "67875-5"}
+    patient, one = next(iter(form.items()))
+    rows = records["observation"].slice(0, 3).to_pylist()
+    visit = datetime.fromisoformat(one["effectiveDateTime"].removesuffix("Z")[:10])
+    answers = (("Retired", -400), ("Student", 10), ("Part-time or temporary work", -20))
+    for row, (text, days) in zip(rows, answers, strict=True):
+        row |= {name: None for name in row if name.startswith("value_")}
+        row |= {
+            "observation_id": f"0000000{len(text) % 10}-0000-8000-8000-00000000{len(text):04d}",
+            "encounter_id": None,
+        }
+        row |= {"patient_id": patient, "category": "social-history", "code_system": "http://loinc.org"}
+        row |= {"code": "67875-5", "display": None, "value_text": text, "absent_reason_code": None}
+        row |= {"effective_datetime": visit + timedelta(days=days), "panel_id": None}
+    told = pa.concat_tables([records["observation"], pa.Table.from_pylist(rows, schema=records["observation"].schema)])
+    tables = {**records.tables, "observation": told.unify_dictionaries()}
+    again = written(Records(tables=tables, schema=records.schema, provenance=records.provenance))
+    asked = [x for x in again["Observation"] if code(x) == "67875-5" and "derivedFrom" in x]
+    new = {key(x["subject"]): answer(x) for x in asked}
+    assert new[patient] == "LA30138-4"
+    assert {who: said for who, said in new.items() if who != patient} == {
+        who: answer(x) for who, x in form.items() if who != patient
+    }
 
 
 def test_nothing_is_made_up_about_real_patients(records: Records) -> None:

@@ -88,3 +88,13 @@ def test_dates_dates_alone_and_nulls() -> None:
     times = pa.array([datetime(2020, 1, 2, 3, 4, 5), datetime(2020, 1, 2), None], pa.timestamp("s"))
     slots = time_slots(times, close=b'"', date_only=np.array([False, True, True]))
     assert join(slots, 3).to_pylist() == [b'2020-01-02T03:04:05Z"', b'2020-01-02"', b""]
+
+
+@pytest.mark.parametrize("year", [1, 1869, 1870, 1970, 2069, 2070, 9999])
+def test_dates_inside_and_outside_the_calendar(year: int) -> None:
+    days = [date(year, 12, 31), date(year, 1, 1), None, date(year, 3, 1)] * 20
+    expected = [b"" if day is None else day.isoformat().encode() for day in days]
+    assert join(time_slots(pa.array(days, pa.date32())), len(days)).to_pylist() == expected
+    times = pa.array([None if day is None else datetime(year, day.month, day.day, 23, 59, 58) for day in days])
+    written = join(time_slots(times.cast(pa.timestamp("s"))), len(days)).to_pylist()
+    assert written == [text and text + b"T23:59:58Z" for text in expected]

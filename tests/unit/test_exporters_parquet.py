@@ -54,8 +54,8 @@ def test_it_holds_what_the_csv_holds(one: Path) -> None:
         columns = ", ".join(f"'{c.name}': '{_SQL[c.type]}'" for c in clinical()[name].columns)
         text = f"read_csv({csv}, columns = {{{columns}}}, header = true, quote = '\"', escape = '\"')"
         for a, b in ((parquet, text), (text, parquet)):
-            found = duckdb.execute(f"SELECT count(*) FROM (SELECT * FROM {a} EXCEPT ALL SELECT * FROM {b})").fetchone()
-            assert found == (0,), name
+            found = duckdb.execute(f"SELECT count(*) FROM (SELECT * FROM {a} EXCEPT ALL SELECT * FROM {b})").fetchall()
+            assert found == [(0,)], name
 
 
 _SQL = {

@@ -13,7 +13,7 @@ from ehrsynth.exporters.fhir.resource import Addition, Resource, Source, literal
 from ehrsynth.exporters.fhir.resources import BUILT_IN, extended
 from ehrsynth.exporters.fhir.rows import Rows
 from ehrsynth.exporters.fhir.templates import Each, First, Instead, Later, Many, When, compile_template
-from ehrsynth.exporters.fhir.values import Boolean, Code, Count, Link, Number, Text, Time
+from ehrsynth.exporters.fhir.values import Boolean, Code, Count, Link, Number, Text, Time, clean_text
 from ehrsynth.exporters.fragments import join
 from ehrsynth.records import Records
 
@@ -169,3 +169,26 @@ def test_a_plug_in_adds_elements_and_resources(small_records: Records, small: An
     made = orjson.loads(texts[0])
     assert made["subject"] == {"reference": f"Patient/{first['id']}"}
     assert made["id"] != first["id"]
+
+
+STRANGE = ['"', "\\", "a\tb", " led", "trailed ", "", "   ", "Zoë", "\u00a0x", "a\x00b", "\x7f", "plain, or so"]
+
+
+@pytest.mark.parametrize("strange", [None, *STRANGE])
+def test_a_column_of_plain_text_is_written_as_one_with_anything_in_it(strange: str | None) -> None:
+    # One value that is not plain sends the whole column the slow way: both write the same.
+    values = ["Anna", "Bo-Lee O'Neil", None, "Anna", strange, "x"]
+    expected = [None if value is None else clean_text(value) for value in values]
+    assert written(Text("t"), {"t": values}) == expected
+    assert written(Text("t"), {"t": pa.array(["cut", *values, "off"]).slice(1, len(values))}) == expected
+
+
+def test_what_is_made_of_a_code_is_kept_but_not_of_a_number() -> None:
+    asked: list[Any] = []
+    node = Each(("v",), lambda value: asked.append(value) or f"{value}")
+    for _ in range(2):
+        assert written(node, {"v": ["a"] * 8 + ["b"]}) == ["a"] * 8 + ["b"]
+    assert asked == ["a", "b"]
+    # Zero and minus zero are equal, and not the same.
+    for zero in (0.0, -0.0):
+        assert written(node, {"v": [zero] * 8}) == [str(zero)] * 8

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -33,6 +34,31 @@ _TERM_TYPES = {
 }
 
 
+# Not a concept of RxNorm: what a list of modules writes where a code is to be filled in.
+_PLACEHOLDERS = {"1234"}
+
+_STRENGTH = re.compile(
+    r"(?<![\w.])\d[\d.]*(?: MG| MCG| G| UNT| MEQ| MMOL| ML| MCI| HR| CELLS)(?:/(?:ML|MG|HR|ACTUAT|MEQ))?(?![\w/])"
+)
+# "24 HR ", "0.3 ML ", "120 ACTUAT ", "Osmotic 24 HR ": how long or how much, before the first ingredient.
+_QUANTITY = re.compile(r"^(?:NDA\d+ )?(?:(?:Osmotic|Modified|Sensor|Abuse-Deterrent) )?\d[\d.]* (?:HR|ML|ACTUAT|DAY) ")
+_PRODUCTS = ("SCD", "SBD")
+
+
+def _strength_and_form(name: str, kind: str) -> tuple[str | None, str | None]:
+    """Return the strengths and the dose form that the name of a product states; None where it is none."""
+    plain = re.sub(r" \[.*\]$", "", _QUANTITY.sub("", name))
+    found = list(_STRENGTH.finditer(plain))
+    if kind not in _PRODUCTS or not found or plain.startswith("{"):
+        return None, None
+    return " / ".join(match[0] for match in found), plain[found[-1].end() :].strip() or None
+
+
+def _without_strength(name: str) -> str:
+    plain = re.sub(r" \[.*\]$", "", _QUANTITY.sub("", name))
+    return " ".join(_STRENGTH.sub("", plain).lower().split())
+
+
 def _records(path: Path, encoding: str = "utf-8") -> Iterator[dict[str, str]]:
     with gzip.open(path, "rt", encoding=encoding, newline="") as handle:
         yield from csv.DictReader(handle)
@@ -46,13 +72,22 @@ def rxnorm(sources: Sources) -> dict[str, Rows]:
     """Return RxNorm drugs by RXCUI; those without a name are there for their ATC class."""
     classes = {row["rxcui"]: _present(row["atc"]) for row in _records(sources.vocab("ndc_rxcui_atc.csv.gz"))}
     found: dict[str, tuple[object, ...]] = {
-        code: (code, None, None, atc, None) for code, atc in classes.items() if _present(code) and atc
+        code: (code, None, None, atc, None, None, None) for code, atc in classes.items() if _present(code) and atc
     }
-    for row in _records(sources.vocab("rxnorm_names.csv.gz")):
+    siblings: dict[str, set[str]] = {}
+    drugs = [row for row in _records(sources.vocab("rxnorm_names.csv.gz")) if row["rxcui"] not in _PLACEHOLDERS]
+    for row in drugs:
         # Of several classes the first stands; ATC is by main use.
-        atc = classes.get(row["rxcui"]) or _present(row["atc"]).split("|")[0]
-        kind = _TERM_TYPES.get(row["tty"], row["tty"])
-        found[row["rxcui"]] = (row["rxcui"], row["name"], kind, atc or None, row["omop_concept_id"] or None)
+        row["atc"] = classes.get(row["rxcui"]) or _present(row["atc"]).split("|")[0]
+        if row["atc"]:
+            siblings.setdefault(_without_strength(row["name"]), set()).add(row["atc"])
+    for row in drugs:
+        # A product of which the source does not say whether it is branded: the brand stands in brackets.
+        kind = _TERM_TYPES.get(row["tty"], row["tty"]) or ("SBD" if row["name"].endswith("]") else "SCD")
+        alike = siblings.get(_without_strength(row["name"]), set()) if kind in _PRODUCTS else set()
+        atc = row["atc"] or (next(iter(alike)) if len(alike) == 1 else None)
+        number = row["omop_concept_id"] or None
+        found[row["rxcui"]] = (row["rxcui"], row["name"], kind, atc, number, *_strength_and_form(row["name"], kind))
     return {"codes": [found[code] for code in sorted(found, key=int)]}
 
 

@@ -7,7 +7,7 @@ import gzip
 import json
 import re
 import tarfile
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .limit_rules import apply, read_rules
 
@@ -47,7 +47,8 @@ def _us_core_names(sources: Sources) -> dict[str, str]:
 def loinc(sources: Sources) -> dict[str, Rows]:
     """Return the codes and the reference ranges.
 
-    A name with LOINC's own brackets stands before a local one; what ``common.csv`` says stands before all.
+    A name with LOINC's own brackets stands before a local one; what ``common.csv`` and ``ranges.csv`` say stands before
+    all.
     """
     by_hand = {}
     with (sources.here / "code_systems/loinc/common.csv").open(newline="", encoding="utf-8") as handle:
@@ -65,6 +66,10 @@ def loinc(sources: Sources) -> dict[str, Rows]:
         # The source writes the unit of enzymes in the brackets of arbitrary units, which UCUM does not know.
         units[row["concept_code.x"]] = row["concept_code.y"].replace("[U]", "U")
         names.setdefault(row["concept_code.x"], []).append(row["concept_name.x.x"])
+    own_ranges: dict[str, list[tuple[Any, ...]]] = {}
+    with (sources.here / "code_systems/loinc/ranges.csv").open(newline="", encoding="utf-8") as handle:
+        for row in csv.DictReader(handle):
+            own_ranges.setdefault(row["code"], []).append(tuple(value or None for value in row.values()))
     ranges = json.loads(sources.vocab("reference_ranges.json").read_bytes())["ranges"]
     units |= {code: variants[0]["unit"] for code, variants in ranges.items()}
 
@@ -79,18 +84,22 @@ def loinc(sources: Sources) -> dict[str, Rows]:
         unit = own.get("unit") or units.get(code) or None
         rows.append((code, name, unit, specimen[1] if specimen else None, *apply(rules, code, name).row()))
     sexes = {"F": "female", "M": "male", None: None}
-    intervals = [
+    intervals: list[tuple[Any, ...]] = [
         (
             code,
             sexes[variant.get("sex")],
             variant.get("min_age"),
+            None,
             variant.get("low"),
             variant.get("high"),
             variant["unit"],
         )
-        for code in sorted(ranges, key=_order)
+        for code in ranges
+        if code not in own_ranges
         for variant in ranges[code]
     ]
+    intervals += [row for found in own_ranges.values() for row in found]
+    intervals.sort(key=lambda row: _order(row[0]))
     return {"codes": rows, "reference_ranges": intervals}
 
 

@@ -91,6 +91,7 @@ _UNITS = {
     "mL/min/{1.73_m2}": "mL/min/(173.10*-2.m2)",
     "{score}": "[score]",
 }
+_SPECIMEN = "4048506"
 _CHECKS = "riab/libs/DataQualityDashboard/inst/csv/OMOP_CDMv5.4_Concept_Level.csv"
 _WHEEL = "rabbit_in_a_blender-0.0.74-py3-none-any.whl"
 # Allergies as OMOP has them, by the substances of the code system snomed.
@@ -126,7 +127,7 @@ def omop_vocabulary(sources: Sources) -> dict[str, Rows]:
     A code's standard concept is, in this order: its own concept where that is standard; what an ETL of a public data
     set mapped it to; the standard SNOMED concept of the same name; for ICD-10-CM, what the ICD-9-CM codes that the
     equivalence map leads to it were mapped to, if they agree. Drugs without a concept of their own take that of their
-    only ingredient. Codes and names of SNOMED CT are left out.
+    first ingredient. Codes and names of SNOMED CT are left out.
     """
     concepts = {one.concept_id: one for one in _concepts(sources.vocab("omop_concepts.csv.gz"))}
     concepts |= {row[0]: _Concept(*row) for row in _HAND}
@@ -158,13 +159,15 @@ def omop_vocabulary(sources: Sources) -> dict[str, Rows]:
         found[ALLERGY, substance] = ("", snomed[allergy].concept_id, "Observation", "mapped")
     for key, value in _diagnoses(sources, concepts, titles).items():
         found.setdefault(key, value)
-    ingredients = {one.concept_name.lower(): one for one in concepts.values() if _is_ingredient(one)}
+    ingredients = {
+        re.sub(r"[(),]", " ", one.concept_name.lower()): one for one in concepts.values() if _is_ingredient(one)
+    }
     found |= {key: value for key, value in _drugs(sources, concepts, by_code, ingredients).items() if key not in found}
     # Of a code's own id that no data set describes, the code says all there is.
     used = {one for row in found.values() for one in row[:2] if one in concepts or one == row[1]}
     used |= {one.concept_id for one in concepts.values() if one.vocabulary_id in _FIXED} | {row[0] for row in _HAND}
     hand = _read(sources.here / "concept_maps/omop_vocabulary/broader.csv")
-    used |= {row["target_code"] for row in hand}
+    used |= {row["target_code"] for row in hand} | {_SPECIMEN}
     parts: list[tuple[str, str]] = [
         (one.concept_id, part.concept_id)
         for one in concepts.values()
@@ -251,7 +254,8 @@ def _drugs(
         if own is not None and own.standard_concept == "S":
             continue
         parts = _parts(name, ingredients)
-        if len(parts) == 1:
+        if parts:
+            # Of several the first: it is an ancestor of the drug too.
             found[RXNORM, code] = ("", parts[0].concept_id, "Drug", "broader")
     packages = dict(_pairs(sources.here / "concept_maps/ndc_to_rxnorm/map.csv.gz", "source_code", "target_code"))
     for one in concepts.values():
@@ -274,20 +278,21 @@ def _is_ingredient(one: _Concept) -> bool:
 
 
 def _parts(name: str, ingredients: Mapping[str, _Concept]) -> list[_Concept]:
-    """Return the ingredients of a drug by its name; empty unless all are known."""
-    text = re.sub(r"\[.*?\]|\{|\}", " ", name.lower())
-    text = re.sub(r"^\s*(\d+ (hr|actuat|ml|mg)|\d+(\.\d+)? ml)\s+", "", text)
+    """Return the ingredients of a drug that are known, by its name: in each part the longest name of one."""
+    text = re.sub(r"\[.*?\]|[{}(),]", " ", name.lower())
     found: list[_Concept] = []
     for part in text.split(" / "):
-        words = re.split(r"\s\d", f"{part.strip()} ")[0].split()
-        hit = next(
-            (ingredients[" ".join(words[:n])] for n in range(len(words), 0, -1) if " ".join(words[:n]) in ingredients),
-            None,
-        )
-        if hit is None:
-            return []
-        if hit not in found:
-            found.append(hit)
+        words = part.split()
+        spans = [(first, last) for first in range(len(words)) for last in range(first + 1, len(words) + 1)]
+        hits = [
+            (last - first, -first, ingredients[" ".join(words[first:last])])
+            for first, last in spans
+            if last - first <= 6 and " ".join(words[first:last]) in ingredients
+        ]
+        if hits:
+            best = max(hits, key=lambda hit: hit[:2])[2]
+            if best not in found:
+                found.append(best)
     return found
 
 

@@ -23,30 +23,32 @@ Mask = npt.NDArray[np.bool_]
 
 YEAR = 365.25
 
+CATEGORY = pa.dictionary(pa.int32(), pa.string())
+
 FACTS = pa.schema(
     [
         ("fact_id", pa.string()),
         ("patient_id", pa.string()),
         ("encounter_id", pa.string()),
         ("practitioner_id", pa.string()),
-        ("profile", pa.string()),
-        ("category", pa.string()),
-        ("topic", pa.string()),
-        ("code_system", pa.string()),
-        ("code", pa.string()),
-        ("display", pa.string()),
+        ("profile", CATEGORY),
+        ("category", CATEGORY),
+        ("topic", CATEGORY),
+        ("code_system", CATEGORY),
+        ("code", CATEGORY),
+        ("display", CATEGORY),
         ("effective_datetime", pa.timestamp("s")),
-        ("time_precision", pa.string()),
+        ("time_precision", CATEGORY),
         ("lasting", pa.bool_()),
         ("value_number", pa.float64()),
-        ("value_unit", pa.string()),
-        ("value_system", pa.string()),
-        ("value_code", pa.string()),
-        ("value_display", pa.string()),
+        ("value_unit", CATEGORY),
+        ("value_system", CATEGORY),
+        ("value_code", CATEGORY),
+        ("value_display", CATEGORY),
         ("value_text", pa.string()),
         ("value_boolean", pa.bool_()),
-        ("industry_code", pa.string()),
-        ("industry", pa.string()),
+        ("industry_code", CATEGORY),
+        ("industry", CATEGORY),
         ("panel_id", pa.string()),
         ("from_fact_id", pa.string()),
         ("from_observation_id", pa.string()),
@@ -81,9 +83,12 @@ def facts(key: pa.Array, what: str, table: str, length: int, **columns: Any) -> 
         value = columns.get(field.name)
         if isinstance(value, pa.Array | pa.ChunkedArray):
             array = whole(value) if isinstance(value, pa.ChunkedArray) else value
-            made.append(array.cast(field.type))
+            is_text = field.type == CATEGORY and pa.types.is_string(array.type)
+            made.append(array.dictionary_encode() if is_text else array.cast(field.type))
         elif value is None:
             made.append(pa.nulls(length, field.type))
+        elif field.type == CATEGORY:
+            made.append(pa.DictionaryArray.from_arrays(np.zeros(length, dtype=np.int32), pa.array([value])))
         else:
             made.append(pa.repeat(pa.scalar(value, field.type), length))
     return pa.table(made, schema=FACTS)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import uuid
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -54,11 +55,13 @@ def derived_ids(keys: pa.Array, kind: str) -> pa.Array:
     return pa.StringArray.from_buffers(len(ids), pa.py_buffer(ends), pa.py_buffer(turned), validity)
 
 
+@lru_cache(maxsize=1024)
 def _turn(kind: str) -> npt.NDArray[np.uint8]:
     """The digits that ids of `kind` are turned by, shape (36,); not all of them 0."""
     name = str(uuid.uuid5(_NAMESPACE, kind))
     turn = np.array([0 if letter == "-" else int(letter, 16) for letter in name], dtype=np.uint8)
     turn[[14, 19]] = 0
+    turn.flags.writeable = False
     return turn
 
 

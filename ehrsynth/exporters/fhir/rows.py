@@ -81,7 +81,12 @@ class Rows:
         """Return the resource ids for a column of keys of `target`."""
         key = ("ids", name, target)
         if key not in self._cache:
-            self._cache[key] = self.ids(self.column(name), target)
+            column = self.column(name)
+            # What are UUIDs already are ids, whatever they are keys of.
+            found = column if ("uuids", name) in self._cache else self.ids(column, target)
+            if found is column:
+                self._cache["uuids", name] = True
+            self._cache[key] = found
         return self._cache[key]
 
     def distinct(self, columns: tuple[str, ...]) -> tuple[list[tuple[Any, ...]], Index]:

@@ -1,7 +1,8 @@
 """The social needs screening of synthetic patients: answers that follow from the record, and what was concluded.
 
-Housing, work, insurance, language and stress are answered as the diagnoses, the coverage and the patient's row have it;
-what the record cannot know is decided by the patient's id. Nothing is made up about real patients.
+Questions that the tables answer are answered as there. Housing, work, insurance, language and stress follow from the
+diagnoses, the coverage and the row of the patient; what the record cannot know is decided by the patient's id. Nothing
+is made up about real patients.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import pyarrow.compute as pc
 
 from ehrsynth.exporters.fhir.chance import chances, choices
 from ehrsynth.exporters.fhir.datatypes import US_CORE
-from ehrsynth.exporters.fhir.facts import FACTS, facts, mapping, visits, with_condition
+from ehrsynth.exporters.fhir.facts import facts, mapping, visits, with_condition
 from ehrsynth.exporters.fhir.identity import derived_ids
 from ehrsynth.exporters.fhir.joins import first_of_each, grouped, hits, joined, whole, with_columns
 from ehrsynth.exporters.fhir.resource import Source
@@ -71,13 +72,22 @@ def _answers(source: Source, rows: pa.Table) -> dict[str, Codes]:
         )
         return found
 
+    def told(code: str, otherwise: Codes) -> Codes:
+        said = _said(source, rows, code)
+        return np.where(said == None, otherwise, said)  # noqa: E711 - an array of objects
+
     ages = rows["age"].to_numpy()
     languages = own("language_code")
     insurance = _insurance(source, rows)
     homeless, unstable = befallen("homeless"), befallen("unstable")
+    housing = told("71802-3", np.where(homeless, "LA30190-5", "LA30189-7").astype(object))
+    homeless = housing == "LA30190-5"
+    worried = unstable | homeless | (chance("worried") < form["worried"])
     work: Codes = np.array([code for code, _ in form["work"]], dtype=object)[employment(rows)]
     work = np.where(befallen("unemployed"), "LA17956-6", np.where(ages >= form["retired_age"], "LA30137-6", work))
-    education = of(form["education"], "education")
+    work = told("67875-5", work)
+    education = told("82589-3", of(form["education"], "education"))
+    alone = befallen("transport") | (chance("transport") < form["no_transport"])
     married = own("marital_status_code") == "M"
     others = choices(chance("household"), [[0, 0.5], [1, 0.2], [2, 0.2], [3, 0.1]]) * ((ages > 25) & (ages < 55))
     poor = (insurance == "LA17849-3") | (work == "LA17956-6") | homeless
@@ -89,18 +99,38 @@ def _answers(source: Source, rows: pa.Table) -> dict[str, Codes]:
     return {
         "54899-0": spoken,
         "63512-8": (1 + married + others).astype(np.int64).astype(str).astype(object),
-        "71802-3": np.where(homeless, "LA30190-5", "LA30189-7").astype(object),
-        "93033-9": np.where(unstable | (chance("worried") < form["worried"]), "LA33-6", "LA32-8").astype(object),
+        "71802-3": housing,
+        "93033-9": told("93033-9", np.where(worried, "LA33-6", "LA32-8").astype(object)),
         "56799-0": _unless(homeless, own("address_line")),
         "82589-3": education,
         "67875-5": work,
         "76437-3": insurance,
         "63586-2": (np.round(income, -2)).astype(np.int64).astype(str).astype(object),
-        "93030-5": np.where(
-            befallen("transport") | (chance("transport") < form["no_transport"]), "LA30133-5", "LA32-8"
-        ).astype(object),
-        "93038-8": np.where(befallen("stressed"), "LA13902-4", of(form["stress"], "stress")),
+        "93030-5": told("93030-5", np.where(alone, "LA30133-5", "LA32-8").astype(object)),
+        "93038-8": told("93038-8", np.where(befallen("stressed"), "LA13902-4", of(form["stress"], "stress"))),
     }
+
+
+def _said(source: Source, rows: pa.Table, code: str) -> Codes:
+    """What the tables say themselves: the latest answer until the visit, else the first after it; None where none."""
+    found: Codes = np.full(len(rows), None, dtype=object)
+    own = source["observation"]
+    own = own.filter(pa.array(hits(own["code"], [code]) & own["effective_datetime"].is_valid().to_numpy()))
+    who = pc.index_in(whole(own["patient_id"]), value_set=whole(rows["patient_id"]))
+    own, who = own.filter(who.is_valid()).combine_chunks(), who.drop_null().to_numpy()
+    if len(own) == 0:
+        return found
+    when, then = (
+        whole(some).cast(pa.timestamp("s")).cast(pa.int64()).to_numpy()
+        for some in (own["effective_datetime"], rows["start_datetime"])
+    )
+    before = when <= then[who]
+    order = np.lexsort((np.where(before, when, -when), before))
+    texts = pc.coalesce(*(whole(own[name]).cast(pa.string()) for name in ("value_code", "value_display", "value_text")))
+    answers = mapping("screening")["as_in_tables"].get(code, {})
+    for place in order.tolist():
+        found[who[place]] = answers.get(texts[place].as_py(), found[who[place]])
+    return found
 
 
 def _unless(where: npt.NDArray[np.bool_], values: Codes) -> Codes:
@@ -150,7 +180,7 @@ def _summary(rows: pa.Table) -> pa.Table:
     form = mapping("screening")
     told = [[form["answers"].get(answer) for answer in rows[item].to_pylist()] for item in form["summary"]["of"]]
     texts = [". ".join(part for part in parts if part) for parts in zip(*told, strict=True)]
-    found = facts(
+    return facts(
         whole(rows["encounter_id"]),
         "summary",
         "encounter",
@@ -164,7 +194,6 @@ def _summary(rows: pa.Table) -> pa.Table:
         value_text=pa.array(texts, pa.string()),
         from_fact_id=_id_of(rows, form["panel"]),
     )
-    return found.cast(FACTS)
 
 
 def _about(rows: pa.Table) -> dict[str, Any]:
@@ -221,7 +250,7 @@ def _conclusion(rows: pa.Table, item: str) -> pa.Table:
     values = _value(rows, item)
     if item == "93030-5":
         values = {"value_boolean": pc.not_equal(whole(rows[item]), "LA32-8")}
-    found = facts(
+    return facts(
         whole(rows["encounter_id"]),
         f"concluded {item}",
         "encounter",
@@ -235,4 +264,3 @@ def _conclusion(rows: pa.Table, item: str) -> pa.Table:
         display=known["display"],
         from_fact_id=_id_of(rows, item),
     )
-    return found.cast(FACTS)

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from ehrsynth.exporters.fhir.chance import chances, choices
 from ehrsynth.exporters.fhir.datatypes import US_CORE
-from ehrsynth.exporters.fhir.facts import FACTS, adult_visits, facts, has_code, mapping, visits
+from ehrsynth.exporters.fhir.facts import adult_visits, facts, has_code, mapping, visits
 from ehrsynth.exporters.fhir.joins import first_of_each, grouped, hits, whole
 from ehrsynth.exporters.fhir.resource import Source
 
@@ -181,4 +181,4 @@ def _not_pregnant(source: Source) -> tuple[pa.Table, pa.Table]:
         profile=US_CORE + "us-core-observation-pregnancyintent",
         **_answered(intending, "intent", intent["answers"], "encounter"),
     )
-    return _status(rows, status["not_pregnant"]), intents.cast(FACTS)
+    return _status(rows, status["not_pregnant"]), intents

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from ehrsynth.exporters.fhir.identity import derived_ids
 from ehrsynth.exporters.fhir.rows import NOTHING, Piece, Present, Rows, lacks, only
-from ehrsynth.exporters.fhir.templates import Each
+from ehrsynth.exporters.fhir.templates import Each, First, When
 from ehrsynth.exporters.fragments import Slot, row_texts, time_slots
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "Count",
     "Id",
     "Link",
+    "LinkByKind",
     "Number",
     "OwnId",
     "Plain",
@@ -175,6 +176,24 @@ class OwnId:
 
     def piece(self, rows: Rows) -> Piece:
         return ready(rows.own, rows)
+
+
+@dataclass(frozen=True)
+class LinkByKind:
+    """A Reference to a row of one of the tables `targets`: the one that the column `kind` names."""
+
+    kind: str
+    column: str
+    targets: tuple[str, ...]
+
+    def piece(self, rows: Rows) -> Piece:
+        keys = [rows.keys(self.column, target) for target in self.targets]
+        own = rows.column(self.column)
+        if own.null_count or any(one is not own for one in keys):
+            links = tuple(When(self.kind, (target,), Link(target, self.column)) for target in self.targets)
+            return First(links).piece(rows)
+        opening = Each((self.kind,), lambda kind: b'{"reference":"' + rows.link(kind).encode()).piece(rows)
+        return Piece((*opening.slots, row_texts(own), rows.marked(b'"}', opening.present)), opening.present)
 
 
 def ready(values: pa.Array | None, rows: Rows) -> Piece:

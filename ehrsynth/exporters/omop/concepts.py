@@ -28,8 +28,6 @@ _FAR, _HASH_BITS = 1 << 33, 47
 _HIERARCHIES = {ICD10CM: "icd10cm", "http://www.cms.gov/Medicare/Coding/ICD10": "icd10pcs"}
 
 _DOMAINS = {ICD10CM: "Condition", ICD9CM: "Condition", RXNORM: "Drug", CVX: "Drug", NDC: "Drug", LOINC: "Measurement"}
-# Identifiers of vocabularies have room for so many characters.
-_NAME_ROOM = 20
 
 
 class Code(NamedTuple):
@@ -163,12 +161,16 @@ def source_concept(code: Code, concept_id: int, domain: str) -> Concept:
     name = " ".join((code.display or code.code).split())[:255]
     kind = "Meas Value" if code.role else _DOMAINS.get(code.system, domain)
     vocabulary = names[0] if names else _slug(code.system)
-    return Concept(concept_id, name, kind, vocabulary, "Undefined", None, code.code[:50])
+    return Concept(concept_id, name, kind, vocabulary, "Undefined", None, code.code)
 
 
 def _slug(system: str) -> str:
-    """The last part of a URI: a source's own vocabulary is ``urn:ehrsynth:source:<name>``."""
-    return system.rstrip("/").replace(":", "/").rpartition("/")[2][:_NAME_ROOM] or "source"
+    """The last part of a URI: a source's own vocabulary is ``urn:ehrsynth:source:<name>``.
+
+    It is not cut to the 20 characters that the model has for it (nor is a code to 50): as in OHDSI's own conversion of
+    MIMIC-IV, a source's vocabulary has to be known again by its name.
+    """
+    return system.rstrip("/").replace(":", "/").rpartition("/")[2] or "source"
 
 
 @lru_cache(maxsize=256)

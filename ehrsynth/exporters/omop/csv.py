@@ -165,8 +165,8 @@ def _column(name: str, values: pa.Array, single: bool) -> list[Slot]:
     if pa.types.is_timestamp(kind):
         return _times(values)
     if pa.types.is_date(kind):
-        encoded = values.cast(pa.int32()).dictionary_encode()
-        return [_slot(_dates(encoded.dictionary.to_numpy()), encoded.indices, foldable=False)]
+        absent = values.is_null().to_numpy(zero_copy_only=False)
+        return [_day_slot(pc.fill_null(values.cast(pa.int32()), 0).to_numpy(), absent)]
     if pa.types.is_integer(kind):
         if single:
             return [row_texts(values.cast(pa.string()))]
@@ -198,17 +198,31 @@ def _quoted(texts: pa.Array) -> pa.Array:
 def _times(values: pa.Array) -> list[Slot]:
     absent = values.is_null().to_numpy(zero_copy_only=False)
     day, second = np.divmod(pc.fill_null(values.cast(pa.int64()), 0).to_numpy(), 86400)
-    encoded = pa.array(day, mask=absent).dictionary_encode()
     minute, rest = np.divmod(second, 60)
     return [
-        _slot(_dates(encoded.dictionary.to_numpy()), encoded.indices, foldable=False),
+        _day_slot(day, absent),
         Slot(_minutes(), np.where(absent, -1, minute).astype(np.int32), foldable=False),
         Slot(_seconds(), np.where(absent, -1, rest).astype(np.int32), foldable=False),
     ]
 
 
-def _dates(days: np.ndarray[tuple[int], np.dtype[np.int64]]) -> pa.Array:
-    return pa.array(np.datetime_as_string(days.astype("datetime64[D]"), unit="D"), pa.string())
+def _day_slot(days: np.ndarray[Any, Any], absent: np.ndarray[Any, Any]) -> Slot:
+    """Days since 1970 as dates, nothing where `absent`: texts of whole years are made once and kept."""
+    there = days[~absent]
+    first, last = (
+        np.datetime64(int(one), "D").astype("datetime64[Y]").astype(int) for one in (there.min(), there.max())
+    )
+    texts = [_year(year) for year in range(int(first), int(last) + 1)]
+    start = np.datetime64(int(first), "Y").astype("datetime64[D]").astype(int)
+    index = np.where(absent, -1, days - start).astype(np.int32)
+    return Slot(texts[0] if len(texts) == 1 else pa.concat_arrays(texts), index, foldable=False)
+
+
+@lru_cache(maxsize=512)
+def _year(year: int) -> pa.LargeBinaryArray:
+    """The dates of a year, counted from 1970."""
+    days = np.arange(np.datetime64(year, "Y"), np.datetime64(year + 1, "Y"), dtype="datetime64[D]")
+    return pa.array(np.datetime_as_string(days, unit="D"), pa.string()).cast(pa.large_binary())
 
 
 @lru_cache(maxsize=1)

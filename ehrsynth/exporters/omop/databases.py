@@ -53,6 +53,7 @@ class OmopDuckdbExporter:
         See `OmopTables`.
     """
 
+    enforces_keys = True
     name = "omop-duckdb"
     options = ("athena",)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,12 @@ class OmopParquetExporter:
     def finish(self, folder: Path, summary: ExportSummary) -> Iterator[Part | Note]:
         """Yield the vocabulary rows in use, cdm_source, the footers, and the account of concepts."""
         tables, counted = self._tables.closing(folder, summary)
-        yield from row_groups(tables, b"", folder="", codec=self.compress)
+        files = {path: dict(entry) for path, entry in summary.files.items()}
+        for part in row_groups(tables, b"", folder="", codec=self.compress):
+            entry = files.setdefault(part.path, {"bytes": 0})
+            entry["bytes"] += len(part.data)
+            yield part
+        summary = replace(summary, files=files)
         for table in omop().tables:
             yield from finished(table, f"{table.name}.parquet", folder, summary)
         yield Note(counted)

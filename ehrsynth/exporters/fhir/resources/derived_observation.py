@@ -34,7 +34,8 @@ def _rows(source: Source) -> pa.Table:
 
 
 def _facts(source: Source) -> pa.Table:
-    rows = pa.concat_tables([social_facts(source), growth_facts(source), screening_facts(source)]).combine_chunks()
+    rows = pa.concat_tables([social_facts(source), growth_facts(source), screening_facts(source)])
+    rows = rows.unify_dictionaries().combine_chunks()
     organization = joined(rows["encounter_id"], source["encounter"], "encounter_id", "organization_id")
     return with_columns(rows, organization_id=organization)
 

@@ -9,7 +9,7 @@ from ehrsynth.exporters.fhir.datatypes import US_CORE, absent_without, fixed_con
 from ehrsynth.exporters.fhir.joins import whole
 from ehrsynth.exporters.fhir.resource import Resource, Source
 from ehrsynth.exporters.fhir.templates import First, Many, When
-from ehrsynth.exporters.fhir.values import Link, Time
+from ehrsynth.exporters.fhir.values import Link, LinkByKind, Time
 
 __all__ = ["PROVENANCE"]
 
@@ -40,7 +40,7 @@ def _others(source: Source) -> Mapping[str, pa.Table]:
     return {"targets": pa.concat_tables(parts).combine_chunks()}
 
 
-TARGET = First(tuple(When("kind", (table,), Link(table, "target_id")) for table in ("encounter", "patient", *TARGETS)))
+TARGET = LinkByKind("kind", "target_id", ("encounter", "patient", *TARGETS))
 
 PROVENANCE = Resource(
     type="Provenance",

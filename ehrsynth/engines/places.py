@@ -1,0 +1,133 @@
+"""Which engine does the work, and where the output goes: a folder or a URL."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from datetime import date
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from ehrsynth import plugins, storage
+from ehrsynth.engines.blocks import Job
+from ehrsynth.engines.local import RunSummary, export_records, generate_files
+from ehrsynth.engines.shards import generate_shards
+from ehrsynth.errors import UsageError
+from ehrsynth.model import PatientModel
+from ehrsynth.model.life_course import LifeCourseModel
+from ehrsynth.records import Records
+
+__all__ = ["ENGINES", "export_to", "generate_to", "spread_of"]
+
+ENGINES = ("local", "spark")
+
+Progress = Callable[[int, int], None]
+
+
+def generate_to(
+    output: str | Path,
+    model: PatientModel | LifeCourseModel,
+    *,
+    population: int,
+    seed: int,
+    formats: Sequence[str],
+    workers: int = 1,
+    reference_date: date | None = None,
+    resume: bool = False,
+    options: Mapping[str, Any] | None = None,
+    scenario: Mapping[str, Any] | None = None,
+    shards: int | None = None,
+    engine: str = "local",
+    master: str | None = None,
+    progress: Progress | None = None,
+) -> RunSummary:
+    """Generate patients to a folder or a URL, by an engine; parameters as `ehrsynth.generate_files`."""
+    _check(engine, master)
+    url = storage.as_url(output)
+    sharded = shards is not None or engine == "spark"
+    if resume and (sharded or url is not None):
+        raise UsageError("Shards and outputs at a URL cannot be resumed.", hint="Leave --resume out.")
+    if not sharded:
+        run = partial(
+            generate_files,
+            model,
+            population=population,
+            seed=seed,
+            formats=formats,
+            workers=workers,
+            reference_date=reference_date,
+            resume=resume,
+            options=options,
+            scenario=scenario,
+            progress=progress,
+        )
+        return _to(output, run)
+    if not formats:
+        raise UsageError("No output format was named.", hint=plugins.nearest("", plugins.names("ehrsynth.exporters")))
+    job = Job(
+        model=model,
+        seed=seed,
+        reference_date=reference_date,
+        formats=tuple(dict.fromkeys(formats)),
+        options=options,
+        scenario=scenario,
+    )
+    if engine == "local":
+        return generate_shards(job, output, population=population, shards=shards, workers=workers, progress=progress)
+    from ehrsynth.engines.spark import run_on_spark, store_of
+
+    return generate_shards(
+        job,
+        output,
+        population=population,
+        shards=shards,
+        run=partial(run_on_spark, master=master),
+        store=store_of(output, master),
+        progress=progress,
+    )
+
+
+def export_to(output: str | Path, records: Records, **settings: Any) -> RunSummary:
+    """Write `records` to a folder or a URL; settings as `ehrsynth.engines.export_records`."""
+    return _to(output, partial(export_records, records, **settings))
+
+
+def spread_of(engine: str, master: str | None) -> Any:
+    """Return where learning takes its expectations: None for this process, see `ehrsynth.engines.spark.spread`.
+
+    Raises
+    ------
+    UsageError
+        There is no such engine.
+    MissingExtraError
+        Spark, or its Java, is not there.
+    """
+    _check(engine, master)
+    if engine == "local":
+        return None
+    from ehrsynth.engines import spark
+
+    # At once, not after the records have been read and encoded.
+    spark.session(master)
+    return partial(spark.spread, master=master)
+
+
+def _check(engine: str, master: str | None) -> None:
+    if engine not in ENGINES:
+        raise UsageError(f"There is no engine {engine!r}.", hint=f"Use {' or '.join(ENGINES)}.")
+    if master is not None and engine != "spark":
+        raise UsageError("Only Spark has a master.", hint="Add --engine spark.")
+
+
+def _to(output: str | Path, run: Callable[[Path], RunSummary]) -> RunSummary:
+    """Run into a folder; for a URL into a temporary one, which is sent when whole."""
+    url = storage.as_url(output)
+    if url is None:
+        return run(storage.local_path(output))
+    storage.must_be_empty(url)
+    with tempfile.TemporaryDirectory(prefix="ehrsynth-") as folder:
+        summary = run(Path(folder) / "out")
+        storage.send(Path(folder) / "out", url)
+    return replace(summary, output=url)
