@@ -76,8 +76,6 @@ _TERMINAL = {
 }
 """The acute illness in which a chronic one ends."""
 _IN_HOSPITAL = {"copd": 1.25}
-_SINCE = {"covid": 2020}
-"""The first year of a new illness."""
 # Year of approval by the FDA (Drugs@FDA) of what is newer than a life.
 _APPROVED = {
     **dict.fromkeys(("gliflozin",), 2014),
@@ -145,7 +143,6 @@ def link(content: Content) -> dict[str, Listing]:
         ]
     )
     treatments.number["from_year"] = np.array([float(_approved(text)) for text in treatments.text["display"]])
-    found["acute"].number["from_year"] = np.array([float(_SINCE.get(key, 1900)) for key in found["acute"].text["key"]])
     labs = found["labs"] = _with_children(found["labs"])
     panels = list(dict.fromkeys(labs.text["panel"]))
     labs.number["panel_number"] = _numbers(labs.text["panel"], panels)
