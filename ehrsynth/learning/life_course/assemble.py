@@ -161,6 +161,8 @@ def link(content: Content) -> dict[str, Listing]:
     labs.number["code_number"] = _numbers(labs.text["loinc"], codes)
     labs.number["missing"] = np.array([_MISSING.get(code, _MISSING_ELSEWHERE) for code in labs.text["loinc"]])
     labs.number["missing"][np.isin(labs.text["loinc"], _UNRECORDED)] = 1.0
+    # A ratio of some milligrams needs its decimal.
+    labs.number["decimals"][np.isin(labs.text["loinc"], ["9318-7"])] = 1.0
     # The parts of a blood pressure are taken together.
     labs.number["missing"][np.isin(labs.text["loinc"], ["8480-6", "8462-4", "29463-7"])] = 0.0
     labs.text["core"] = tuple(_MEASURES.get(code, "") for code in labs.text["loinc"])
