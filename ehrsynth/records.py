@@ -139,7 +139,9 @@ class Records:
             else pa.concat_tables([part[table.name] for part in parts]).unify_dictionaries()
             for table in first.schema.tables
         }
-        return Records(tables=tables, schema=first.schema, provenance=first.provenance)
+        return Records(
+            tables=tables, schema=first.schema, provenance=first.provenance, first_patient=first.first_patient
+        )
 
 
 def _primary_key_problems(table: TableSchema, rows: pa.Table) -> list[KeyProblem]:

@@ -72,13 +72,18 @@ class Maker:
         self.shared = self.generator.shared()
         self.exporters = make_exporters(job.formats, job.options)
 
-    def block(self, index: int, n: int) -> Records:
-        """Return the first `n` patients of block `index`."""
-        return self.generator.block(index, n)
+    def encode(self, index: int, n: int, counts: dict[str, int]) -> Iterator[tuple[str, Part]]:
+        """Yield what is written of the first `n` patients of block `index`, each part with its format.
 
-    def encode(self, block: Records) -> Iterator[tuple[str, Part]]:
-        """Yield the parts of `block`, each with its format."""
-        return encode(block, self.shared, self.exporters)
+        When all is yielded, `counts` has the rows of each table. A long block is made and encoded some patients at a
+        time, and nothing is kept of them.
+        """
+        for block in self.generator.parts(index, n):
+            yield from encode(block, self.shared, self.exporters)
+            for name, rows in count_rows(block).items():
+                counts[name] = counts.get(name, 0) + rows
+            # Gone before the next one is made.
+            del block
 
 
 def encode(block: Records, shared: Records, exporters: Mapping[str, Exporter]) -> Iterator[tuple[str, Part]]:

@@ -164,7 +164,9 @@ _Blocks = Generator[_Block, None, None]
 
 def _here(target: Output, maker: Maker, tasks: Sequence[tuple[int, int]]) -> _Blocks:
     for index, n in tasks:
-        counts = _append(target, maker.block(index, n), maker.shared, maker.exporters)
+        counts: dict[str, int] = {}
+        for name, part in maker.encode(index, n, counts):
+            target.format(name).write([part])
         target.record(index, n, counts)
         yield n, counts
 

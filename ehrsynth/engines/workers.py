@@ -24,7 +24,7 @@ from typing import Any, BinaryIO, Self
 
 import pyarrow as pa
 
-from ehrsynth.engines.blocks import Job, Maker, count_rows
+from ehrsynth.engines.blocks import Job, Maker
 from ehrsynth.engines.files import Piece, write_at
 from ehrsynth.engines.output import Output, hold
 from ehrsynth.engines.start import leave_pandas_out
@@ -246,14 +246,11 @@ def _serve(connection: Connection, maker: Maker) -> None:
                 case "start", Path() as staging:
                     held = hold(staging)
                 case "make", int(index), int(n):
-                    block = maker.block(index, n)
+                    counts: dict[str, int] = {}
                     text = _BlockText(staging)
-                    for name, part in maker.encode(block):
+                    for name, part in maker.encode(index, n, counts):
                         text.add(name, part)
-                    counts, patients = count_rows(block), block.n_patients
-                    # What is waited with should be the text alone.
-                    del block
-                    connection.send(_Made(block=index, patients=patients, row_counts=counts, stretches=text.stretches))
+                    connection.send(_Made(block=index, patients=n, row_counts=counts, stretches=text.stretches))
                 case "write", dict(pieces) if text is not None:
                     connection.send(text.write(pieces))
                     text = None

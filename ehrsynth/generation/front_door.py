@@ -72,7 +72,7 @@ class Generator:
     def block(self, index: int, n: int = BLOCK_SIZE) -> Records:
         """Return the first `n` patients of block `index` and their rows; shared tables are empty.
 
-        The block is always drawn whole, so the first k patients are the same for every n >= k.
+        Patients are always drawn many at a time, so the first k of them are the same for every n >= k.
 
         Raises
         ------
@@ -80,6 +80,19 @@ class Generator:
             `index` is negative or `n` is not between 1 and `BLOCK_SIZE`.
         """
         return self._made_by.block(index, n)
+
+    def parts(self, index: int, n: int = BLOCK_SIZE) -> Iterator[Records]:
+        """Yield the patients of `block`, in the same order, as many at a time as fit well into memory.
+
+        Raises
+        ------
+        UsageError
+            `index` is negative or `n` is not between 1 and `BLOCK_SIZE`.
+        """
+        if isinstance(self._made_by, LifeCourseGenerator):
+            yield from self._made_by.parts(index, n)
+        else:
+            yield self._made_by.block(index, n)
 
     def blocks(self, n_patients: int) -> Iterator[Records]:
         """Yield the blocks of the first `n_patients` patients, the last one cut."""

@@ -66,15 +66,15 @@ def _offset(seed: int, name: str) -> int:
     return int(stream(seed, name).integers(1 << 30))
 
 
-def medical_record_numbers(n: int, *, seed: int, block: int) -> pa.Array:
+def medical_record_numbers(n: int, *, seed: int, block: int, block_size: int = BLOCK_SIZE) -> pa.Array:
     """Return a number of ten digits for each patient of a block, unlike any other patient's under the seed."""
-    index = np.int64(block) * BLOCK_SIZE + np.arange(n)
+    index = np.int64(block) * block_size + np.arange(n)
     return as_digits((index * _SPREAD + _offset(seed, "identity.record_number")) % _RECORD_NUMBERS, "0000000000")
 
 
-def social_security_numbers(n: int, *, seed: int, block: int) -> pa.Array:
+def social_security_numbers(n: int, *, seed: int, block: int, block_size: int = BLOCK_SIZE) -> pa.Array:
     """Return a number that is never issued for each patient of a block; different for the first 48,995,100 patients."""
-    index = np.int64(block) * BLOCK_SIZE + np.arange(n)
+    index = np.int64(block) * block_size + np.arange(n)
     place = (index * _SPREAD + _offset(seed, "identity.social_security_number")) % _SSNS
     rest, serial = np.divmod(place, _SSN_SERIALS)
     area, group = np.divmod(rest, _SSN_GROUPS)
@@ -94,6 +94,7 @@ def identities(
     reference_year: int | None = None,
     seed: int,
     block: int,
+    block_size: int = BLOCK_SIZE,
 ) -> pa.Table:
     """Return the identity columns of the patient table (`COLUMNS`) for the patients of a block.
 
@@ -118,6 +119,8 @@ def identities(
         The year that the records are of: who is an adult then has a title and may have an e-mail address; nobody has
         if it is left out.
     seed, block : int
+    block_size : int
+        Patients in every block: what is counted over all of them (record numbers) counts from it.
 
     Returns
     -------
@@ -160,9 +163,9 @@ def identities(
         *_place_columns(homes),
         constant,
         _phones(homes, uniform),
-        _emails(given, family, adult & (uniform("has_email") < _HAS_EMAIL), block),
-        medical_record_numbers(n, seed=seed, block=block),
-        social_security_numbers(n, seed=seed, block=block),
+        _emails(given, family, adult & (uniform("has_email") < _HAS_EMAIL), block * block_size),
+        medical_record_numbers(n, seed=seed, block=block, block_size=block_size),
+        social_security_numbers(n, seed=seed, block=block, block_size=block_size),
     )
     return pa.table(list(values), names=list(COLUMNS))
 
@@ -202,10 +205,10 @@ def _phones(homes: Homes, uniform: _Uniform) -> pa.Array:
     return pc.if_else(pa.array(uniform("has_phone") < _HAS_PHONE), numbers, pa.scalar(None, pa.string()))
 
 
-def _emails(given: Int, family: Int, has_one: npt.NDArray[np.bool_], block: int) -> pa.Array:
+def _emails(given: Int, family: Int, has_one: npt.NDArray[np.bool_], first: int) -> pa.Array:
     names = name_tables()
     local = pc.binary_join_element_wise(
         names.given_ascii.take(pa.array(given, mask=~has_one)), names.family_ascii.take(pa.array(family)), "."
     )
-    number = pa.array(block * BLOCK_SIZE + np.arange(len(given)) + 1).cast(pa.string())
+    number = pa.array(first + np.arange(len(given)) + 1).cast(pa.string())
     return pc.binary_join_element_wise(local, number, "@example.org", "")

@@ -17,7 +17,6 @@ from ehrsynth.generation.places import places
 from ehrsynth.generation.population import People
 from ehrsynth.model import PatientModel
 from ehrsynth.model.life_course import LifeCourseModel
-from ehrsynth.randomness import BLOCK_SIZE
 from ehrsynth.records import Records
 
 __all__ = ["Surroundings", "SurroundingsOfBlock", "marital_status"]
@@ -87,7 +86,7 @@ class Surroundings:
         self, people: People, encounters: Encounters, encounter_classes: tuple[str, ...], block: int, year: int
     ) -> SurroundingsOfBlock:
         """Return what surrounds `people` and their `encounters`; `year` is that of the reference date."""
-        seed, n = self._seed, BLOCK_SIZE
+        seed, n = self._seed, len(encounters.birth_day)
         sex, race, ethnicity, state, payer = (
             _labels(people, name) for name in ("sex", "race", "ethnicity", "state", "payer")
         )
@@ -122,6 +121,7 @@ class Surroundings:
             reference_year=year,
             seed=seed,
             block=block,
+            block_size=n,
         )
         payers = np.full(n, -1, dtype=np.int64)
         if payer is not None:

@@ -51,6 +51,21 @@ def test_the_first_are_the_same_for_every_number(model: LifeCourseModel, block: 
             assert same[name].to_pylist()[:200] == few[name].to_pylist()[:200], name
 
 
+def test_a_block_is_made_of_parts_that_follow_each_other(model: LifeCourseModel, block: Records) -> None:
+    parts = list(Generator(model, seed=3).parts(0, 300))
+    assert [part.first_patient for part in parts] == [0, 128, 256]
+    assert [part.n_patients for part in parts] == [128, 128, 44]
+    together = Records.concat(parts)
+    for name in ("patient", "coverage", "encounter"):
+        assert together[name].to_pylist() == block[name].slice(0, together[name].num_rows).to_pylist()
+    # A part has its own numbers: whoever is counted over all blocks is nobody else.
+    next_one = next(Generator(model, seed=3).parts(1, 128))
+    assert next_one.first_patient == 1024
+    for name in ("patient_id", "medical_record_number", "social_security_number"):
+        values = [*block["patient"][name].to_pylist(), *next_one["patient"][name].to_pylist()]
+        assert len(set(values)) == 1024 + 128
+
+
 def test_other_seeds_and_blocks_are_other_people(model: LifeCourseModel) -> None:
     births = {tuple(_people(model, seed, block).birth_day[:5]) for seed, block in ((3, 0), (4, 0), (3, 1))}
     assert len(births) == 3

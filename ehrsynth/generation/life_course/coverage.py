@@ -12,7 +12,7 @@ from ehrsynth.generation.details import BlockContext
 from ehrsynth.generation.life_course.people import DAYS_PER_YEAR, Lives
 from ehrsynth.generation.names import as_digits
 from ehrsynth.probability.categorical import cumulative, sample_rows
-from ehrsynth.randomness import BLOCK_SIZE, identifier_bytes, stream
+from ehrsynth.randomness import identifier_bytes, stream
 
 __all__ = ["coverages"]
 
@@ -54,7 +54,7 @@ def coverages(
     over = first_kind | lives.dead[who]
     ids = identifier_bytes(seed, "coverage", block, len(who))
     offset = int(stream(seed, "coverage.member").integers(_MEMBERS))
-    member = as_digits(((block * BLOCK_SIZE + who) * 15_485_863 + offset + first_kind * 7) % _MEMBERS, "0000000000")
+    member = as_digits(((block * n + who) * 15_485_863 + offset + first_kind * 7) % _MEMBERS, "0000000000")
     columns: Columns = {
         "coverage_id": id_column(ids),
         "patient_id": id_column(context.patient_ids, who),

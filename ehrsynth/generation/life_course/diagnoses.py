@@ -26,7 +26,6 @@ from ehrsynth.generation.life_course.schedule import Schedule
 from ehrsynth.generation.life_course.segments import RowIndex, first_in_each, number_within
 from ehrsynth.generation.places import Ragged
 from ehrsynth.model.life_course import AGES, LifeCourseModel
-from ehrsynth.randomness import BLOCK_SIZE
 
 __all__ = ["CodeSampler", "Diagnoses", "diagnose", "first_after"]
 
@@ -214,7 +213,7 @@ def _follow_up(
     """Return encounter and episode of each chronic condition that is seen to again."""
     wanted = model.listing("chronic").number["visits_per_year"]
     lasting = np.flatnonzero(chronic & (seen >= 0))
-    index = RowIndex(episodes.patient[lasting], BLOCK_SIZE)
+    index = RowIndex(episodes.patient[lasting], len(lives))
     visits = np.flatnonzero(np.isin(schedule.kind, (FOLLOW_UP, CHECK_UP, DEATH)) | (schedule.setting == 3))
     item, at = index.pairs(schedule.patient[visits])
     episode = lasting[at]

@@ -39,6 +39,9 @@ __all__ = ["LifeCourseGenerator"]
 
 Int = npt.NDArray[np.int64]
 
+PART_SIZE = 128
+"""Patients drawn together: few enough for the caches and the memory of one core, enough to draw by columns."""
+
 _STAGES = (("N18.1", "N18.2", "N18.9"), ("N18.3", "N18.4"))
 """Codes of chronic kidney disease without and with a low filtration rate."""
 
@@ -68,7 +71,10 @@ class OfficeVisits:
 
 
 class LifeCourseGenerator:
-    """Makes patients of a life-course model, in blocks of `BLOCK_SIZE`; see `ehrsynth.generation.Generator`."""
+    """Makes patients of a life-course model, in blocks of `BLOCK_SIZE`; see `ehrsynth.generation.Generator`.
+
+    A block is made of parts of `PART_SIZE` patients with their own streams: a lifelong block is hundreds of megabytes.
+    """
 
     def __init__(
         self,
@@ -99,6 +105,14 @@ class LifeCourseGenerator:
         self._background = BackgroundSampler(model)
         self._surroundings = Surroundings(model, seed)
         self._births = model.array("births")
+        listed = model.listing("codes").text
+        self._reasons = (
+            *(
+                Coding(system=ICD10CM, code=code, display=text)
+                for code, text in zip(listed["code"], listed["display"], strict=True)
+            ),
+            *(Coding(system=ICD10CM, code=code, display=text) for code, text in EXTRA_CODES),
+        )
 
     @property
     def provenance(self) -> Provenance:
@@ -130,13 +144,31 @@ class LifeCourseGenerator:
         UsageError
             `index` is negative or `n` is not between 1 and `BLOCK_SIZE`.
         """
+        return Records.concat(self.parts(index, n))
+
+    def parts(self, index: int, n: int = BLOCK_SIZE) -> Iterator[Records]:
+        """Yield the first `n` patients of block `index`, `PART_SIZE` at a time.
+
+        Every part is drawn whole from its own streams, so what comes after the n-th patient need not be drawn, and the
+        memory that is needed is that of one part.
+
+        Raises
+        ------
+        UsageError
+            `index` is negative or `n` is not between 1 and `BLOCK_SIZE`.
+        """
         if index < 0 or not 1 <= n <= BLOCK_SIZE:
             raise UsageError(f"There is no block {index} of {n} patients (at most {BLOCK_SIZE}).")
+        for start in range(0, n, PART_SIZE):
+            yield self._part((index * BLOCK_SIZE + start) // PART_SIZE, min(PART_SIZE, n - start))
+
+    def _part(self, index: int, n: int) -> Records:
+        """Return the first `n` patients of the part `index`, counted over all blocks."""
 
         def rng(name: str) -> np.random.Generator:
             return stream(self.seed, f"life/{name}", index)
 
-        lives = self._lives.draw(self.seed, index)
+        lives = self._lives.draw(self.seed, index, PART_SIZE)
         onset = self._courses.onsets(lives, rng("onset"))
         episodes, codes = self._illnesses(lives, onset, rng)
         planned = self._interventions.plan(lives, episodes, rng("procedure"))
@@ -182,7 +214,9 @@ class LifeCourseGenerator:
         for name, (table, visit) in tables.items():
             whole[name] = table
             cuts[name] = int(np.searchsorted(visit, schedule.encounters.visits.offsets[n]))
-        return self._records({name: table.slice(0, cuts[name]) for name, table in whole.items()})
+        return self._records(
+            {name: table.slice(0, cuts[name]) for name, table in whole.items()}, first_patient=index * PART_SIZE
+        )
 
     def office_visits(self, index: int) -> OfficeVisits:
         """Return what brings the people of a block to practices, by sex and age: what a recipe calibrates."""
@@ -278,7 +312,7 @@ class LifeCourseGenerator:
             block=index,
             encounters=schedule.encounters,
             dated=True,
-            patient_ids=identifier_bytes(self.seed, "patient", index, BLOCK_SIZE),
+            patient_ids=identifier_bytes(self.seed, "patient", index, PART_SIZE),
             encounter_ids=identifier_bytes(self.seed, "encounter", index, len(schedule)),
             shared_ids=self._surroundings.ids,
             surroundings=self._surroundings.of(
@@ -299,17 +333,9 @@ class LifeCourseGenerator:
         patients["cause_of_death_system"] = labels(np.where(cause >= 0, 0, -1), [ICD10CM])
         patients["cause_of_death_code"] = labels(cause, codes["code"])
         patients["cause_of_death_display"] = labels(cause, codes["display"])
-        listed = self.model.listing("codes").text
-        codings = [
-            *(
-                Coding(system=ICD10CM, code=c, display=d)
-                for c, d in zip(listed["code"], listed["display"], strict=True)
-            ),
-            *(Coding(system=ICD10CM, code=code, display=text) for code, text in EXTRA_CODES),
-        ]
         own = np.arange(len(lives))
         encounters = encounter_columns(
-            context, _Labels(), (ids, np.full(len(own), -1)), (diagnoses.reason, tuple(codings))
+            context, _Labels(), (ids, np.full(len(own), -1)), (diagnoses.reason, self._reasons)
         )
         encounters["coverage_id"] = id_column(ids, covered)
         offsets = schedule.encounters.visits.offsets
@@ -318,12 +344,12 @@ class LifeCourseGenerator:
         first["coverage"] = int(np.searchsorted(whose, n))
         return whole, first
 
-    def _records(self, tables: dict[str, pa.Table]) -> Records:
+    def _records(self, tables: dict[str, pa.Table], first_patient: int = 0) -> Records:
         whole = {
             table.name: conform(tables[table.name], table) if table.name in tables else table.arrow.empty_table()
             for table in self._schema.tables
         }
-        return Records(tables=whole, schema=self._schema, provenance=self.provenance)
+        return Records(tables=whole, schema=self._schema, provenance=self.provenance, first_patient=first_patient)
 
 
 class _Finder:

@@ -96,14 +96,14 @@ class LivesSampler:
         lag = model.array("death_lag").reshape(-1, model.deceased_years)
         self._lag = cumulative(np.where(lag.sum(axis=1, keepdims=True) > 0, lag, 1.0))
 
-    def draw(self, seed: int, block: int) -> Lives:
-        """Return the `BLOCK_SIZE` people of `block`."""
-        data = self._sampler.draw(stream(seed, "life/person", block).random((BLOCK_SIZE, len(self._variables))))
+    def draw(self, seed: int, block: int, n: int = BLOCK_SIZE) -> Lives:
+        """Return the people of `block`, all `n` of them."""
+        data = self._sampler.draw(stream(seed, "life/person", block).random((n, len(self._variables))))
         plain = {name: np.ascontiguousarray(data[:, at]) for name, at in self._variables.items() if ":" not in name}
         labels = {variable.name: variable.states for variable in self._network.variables if ":" not in variable.name}
         dead = plain["deceased"] == 1
         sex, age = plain["sex"], plain["age"]
-        u = stream(seed, "life/dates", block).random((3, BLOCK_SIZE))
+        u = stream(seed, "life/dates", block).random((3, n))
         lag = sample_rows(self._lag, sex * AGES + age, u[0])
         since = ((lag + u[1]) * DAYS_PER_YEAR).astype(np.int64) + 1
         last = np.where(dead, self._reference - since, self._reference)
