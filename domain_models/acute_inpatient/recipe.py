@@ -251,8 +251,7 @@ def published(sources: Path) -> tuple[pd.DataFrame, pd.Series]:
 def lifts(learned: Records, table: str, codes: list[str], groups: list[str]) -> np.ndarray:
     """Return float [groups, codes]: how many times likelier an admission of a group has a code than any admission.
 
-    Shrunk by `PSEUDO_ADMISSIONS`. Only where `FEWEST` people of the group have the code, or would if it were spread
-    evenly; what a code has more of in those groups it has less of in the others, all alike, so that its share of all
+    Shrunk by `PSEUDO_ADMISSIONS`. Only where `FEWEST` people of the group have the code; what a code has more of in those groups it has less of in the others, all alike, so that its share of all
     admissions stays.
     """
     group = learned["encounter"].to_pandas().set_index("encounter_id")["encounter_class"].astype(str)
@@ -265,7 +264,7 @@ def lifts(learned: Records, table: str, codes: list[str], groups: list[str]) -> 
     people = people.reindex(**axes, fill_value=0).to_numpy(float)
     even = found.sum(axis=0, keepdims=True) * admitted / admitted.sum()
     lift = (found + PSEUDO_ADMISSIONS) / (even + PSEUDO_ADMISSIONS)
-    told = (people >= FEWEST) | ((even >= 2 * FEWEST) & (lift < 1))
+    told = people >= FEWEST
     share = even / np.maximum(found.sum(axis=0, keepdims=True), 1.0)
     taken, left = (share * lift * told).sum(axis=0), (share * ~told).sum(axis=0)
     return np.asarray(np.where(told, lift, np.clip((1 - taken) / np.maximum(left, 1e-9), 0.1, 1.0)))
