@@ -251,8 +251,8 @@ def published(sources: Path) -> tuple[pd.DataFrame, pd.Series]:
 def lifts(learned: Records, table: str, codes: list[str], groups: list[str]) -> np.ndarray:
     """Return float [groups, codes]: how many times likelier an admission of a group has a code than any admission.
 
-    Shrunk by `PSEUDO_ADMISSIONS`. Only where `FEWEST` people of the group have the code; what a code has more of in those groups it has less of in the others, all alike, so that its share of all
-    admissions stays.
+    Shrunk by `PSEUDO_ADMISSIONS`. Only where `FEWEST` people of the group have the code; what a code has more of in
+    those groups it has less of in the others, all alike, so that its share of all admissions stays.
     """
     group = learned["encounter"].to_pandas().set_index("encounter_id")["encounter_class"].astype(str)
     rows = learned[table].to_pandas()[["encounter_id", "patient_id", "code"]].drop_duplicates()
