@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -132,9 +133,12 @@ def _column(values: pa.Array) -> list[Slot]:
 
 
 def _has_special(values: pa.Array) -> bool:
-    # The buffer may hold more than these values: then the slower way is taken for nothing, and is right as well.
-    data = values.buffers()[2]
-    content = b"" if data is None else data.to_pybytes()
+    _, offsets, data = values.buffers()
+    if data is None:
+        return False
+    # Of a slice, what lies before and after is not asked for: it would be searched again for every slice.
+    ends = np.frombuffer(offsets, dtype=np.int32, count=len(values) + 1, offset=4 * values.offset)
+    content = data.slice(int(ends[0]), int(ends[-1] - ends[0])).to_pybytes()
     return any(mark in content for mark in _SPECIAL)
 
 
@@ -144,6 +148,7 @@ def _quoted(values: pa.DictionaryArray) -> Slot:
     return Slot(pool_of(texts), index)
 
 
+@lru_cache(maxsize=1 << 14)
 def _quote(text: bytes | None) -> bytes:
     if text is None or not any(mark in text for mark in _SPECIAL):
         return text or b""

@@ -37,6 +37,8 @@ def to_document(value: Any, arrays: Arrays, name: str) -> Any:
         arrays[name] = value
         return {_ARRAY: name}
     if isinstance(value, (tuple, list)):
+        if all(type(item) is str for item in value):
+            return list(value)
         return [to_document(item, arrays, f"{name}.{index}") for index, item in enumerate(value)]
     if isinstance(value, Mapping):
         return {str(key): to_document(item, arrays, f"{name}.{key}") for key, item in value.items()}
@@ -69,6 +71,9 @@ def from_document(kind: Any, document: Any, arrays: Mapping[str, np.ndarray[Any,
         items = _expect(document, list, place)
         inner = typing.get_args(kind)
         kinds = [inner[0]] * len(items) if len(inner) == 2 and inner[1] is Ellipsis else list(inner)
+        if inner == (str, ...) and all(type(item) is str for item in items):
+            # Listings are columns of thousands of texts.
+            return tuple(items)
         if len(kinds) != len(items):
             raise ModelError(f"{place} has {len(items)} items instead of {len(kinds)}.")
         return tuple(

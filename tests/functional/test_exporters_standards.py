@@ -55,7 +55,7 @@ def test_every_resource_is_one_to_fhir_resources(small_records: Records, small: 
             if shape not in shapes:
                 shapes.add(shape)
                 get_fhir_model_class(resource["resourceType"]).model_validate(resource)
-    assert len({shape[0] for shape in shapes}) == 28
+    assert len({shape[0] for shape in shapes}) == 29
     assert len(shapes) > 100
 
 

@@ -226,13 +226,14 @@ def test_nothing_is_recorded_twice(models: ModuleType) -> None:
 
 
 def test_repeats_are_numbered_in_order_of_time(models: ModuleType) -> None:
+    from ehrsynth.generation.generator import Generator as OfTrajectories
+    from ehrsynth.generation.generator import _visit_context
+
     model = models.tiny_model()
-    generator = Generator(model, seed=9)
+    generator = OfTrajectories(model, seed=9)
     people = generator._population.draw(9, 0)
     visits = generator._trajectory.draw(people, stream(9, "trajectory", 0))
     encounters = generator._encounters.draw(visits, people.age_days, stream(9, "encounter", 0))
-    from ehrsynth.generation.generator import _visit_context
-
     sampler = next(s for s in generator._families if s.family.table == "observation")
     _, found = sampler.draw(_visit_context(people, encounters), encounters, stream(9, "observation", 0), None)
     order = np.lexsort((found.repeat, found.code, found.visit))

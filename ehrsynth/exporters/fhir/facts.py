@@ -130,11 +130,16 @@ def has_code(rows: pa.Table, codes: dict[str, Iterable[str]]) -> Mask:
     """Return which rows have a code that begins with one of `codes`, by code system, shape (n,)."""
     found = np.zeros(len(rows), dtype=bool)
     array = whole(rows["code"])
-    texts = array.dictionary.to_pylist()
+    index = pc.fill_null(array.indices, -1).to_numpy()
+    # Dictionaries hold every code of a model, rows few of them.
+    used = np.flatnonzero(np.bincount(index + 1, minlength=1)[1:])
+    texts = array.dictionary.take(pa.array(used)).to_pylist()
     for system, begins in codes.items():
-        among = np.array([*(text.startswith(tuple(begins)) for text in texts), False], dtype=bool)
+        starts = tuple(begins)
+        among = np.zeros(len(array.dictionary) + 1, dtype=bool)
+        among[used] = [text.startswith(starts) for text in texts]
         if among.any():
-            found |= among[pc.fill_null(array.indices, -1).to_numpy()] & hits(rows["code_system"], [system])
+            found |= among[index] & hits(rows["code_system"], [system])
     return found
 
 

@@ -27,6 +27,7 @@ def goal_facts() -> dict[str, Any]:
     return facts
 
 
+@lru_cache(maxsize=1 << 14)
 def _goal_of(system: str | None, code: str | None) -> int | None:
     if system != ICD_10_CM or code is None:
         return None

@@ -52,8 +52,13 @@ class ValueSampler:
         self._measure = np.array([self.measures.index(name) if name else -1 for name in names], dtype=np.int64)
         self._code = labs.integers("code_number")
         self._n_codes = int(self._code.max(initial=-1)) + 1
-        self._mean, self._sd = labs.number["mean"], labs.number["sd"]
-        self._log = np.array([name == "lognormal" for name in labs.text["skew"]])
+        # The mean and the standard deviation, or, of what is skewed, those of its logarithm.
+        mean, sd = labs.number["mean"], np.maximum(labs.number["sd"], 1e-12)
+        self._log = np.array([name == "lognormal" for name in labs.text["skew"]], dtype=bool)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            width = np.log1p((sd / mean) ** 2)
+            self._place = np.where(self._log, np.log(np.maximum(mean, 1e-9)) - width / 2, mean)
+            self._width = np.where(self._log, np.sqrt(width), sd)
         self._floor = np.where(np.isnan(labs.number["floor"]), -np.inf, labs.number["floor"])
         self._ceiling = np.where(np.isnan(labs.number["ceiling"]), np.inf, labs.number["ceiling"])
         self._own = np.clip(labs.number["person_share"], 0, 1)
@@ -220,11 +225,9 @@ class ValueSampler:
             shift[rows] += by * has
             factor[rows] = np.where(has, factor[rows] * wider, factor[rows])
         score = np.clip(score * factor + shift, -_FARTHEST, _FARTHEST)
-        mean, sd = self._mean[row], np.maximum(self._sd[row], 1e-12)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            width = np.log1p((sd / mean) ** 2)
-            logarithmic = np.exp(np.log(np.maximum(mean, 1e-9)) - width / 2 + np.sqrt(width) * score)
-        return np.asarray(np.where(self._log[row], logarithmic, mean + sd * score))
+        value: Float = self._place[row] + self._width[row] * score
+        np.exp(value, out=value, where=self._log[row])
+        return value
 
     def _acute_visits(self, episodes: Episodes, schedule: Schedule, seen: Int) -> tuple[Int, int]:
         """Return the sorted keys of encounters in which an acute illness is seen, and their base."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -87,7 +88,7 @@ class Schedule:
         """Row of each encounter's person."""
         return self.encounters.visits.patient
 
-    @property
+    @cached_property
     def day(self) -> Int:
         """Day of each encounter's start."""
         return self.encounters.start // DAY
