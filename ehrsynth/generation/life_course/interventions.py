@@ -225,7 +225,6 @@ class InterventionSampler:
                 takes = takes & (normal.cdf(score) < rows.number["coverage"][row] / 100.0) & (begin <= lives.last_day)
                 patient = np.flatnonzero(takes)
                 day, until = begin[patient], stop[patient]
-<<<<<<< .merge_file_Bje13X
             # At least four weeks after the dose before.
             before = last.setdefault(int(series[row]), np.full(n, -NEVER, dtype=np.int64))
             wanted = np.maximum(np.maximum(day, lives.first_day[patient]), before[patient] + _APART)
@@ -238,18 +237,9 @@ class InterventionSampler:
             fits &= (calendar >= rows.number["from_year"][row]) & (calendar <= rows.number["to_year"][row])
             np.maximum.at(before, patient[fits], schedule.day[visit[fits]])
             parts.append((visit[fits], np.full(fits.sum(), row)))
-=======
-            parts.append((patient, day, until, np.full(len(patient), row)))
->>>>>>> .merge_file_1RwEn7
         if not parts:
             return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
-        patient, day, until, what = (np.concatenate(columns) for columns in zip(*parts, strict=True))
-        visit = first_after(schedule, lives, patient, np.maximum(day, lives.first_day[patient]), offered)
-        at = np.maximum(visit, 0)
-        calendar = schedule.encounters.start[at].astype("datetime64[s]").astype("datetime64[Y]").astype(np.int64) + 1970
-        fits = (visit >= 0) & (schedule.day[at] <= until) & (day >= lives.first_day[patient])
-        fits &= (calendar >= rows.number["from_year"][what]) & (calendar <= rows.number["to_year"][what])
-        visit, what = visit[fits], what[fits]
+        visit, what = (np.concatenate(columns) for columns in zip(*parts, strict=True))
         order = np.argsort(visit, kind="stable")
         visit, what = visit[order], what[order]
         # One dose of a vaccine in one encounter.
