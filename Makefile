@@ -20,10 +20,10 @@ setup: $(VENV)/.core  ## Install what generates, exports and validates.
 
 setup-dev: $(VENV)/.dev  ## Install also what learns and tests.
 
-demo: setup  ## Generate 100 lifelong patients from the shipped model, validate them, show one.
+demo: setup  ## Generate 1,000 patients from the shipped model, validate them, show one.
 	rm -rf $(DEMO)
 	$(BIN)/ehrsynth models list
-	$(BIN)/ehrsynth generate -p 100 -s 7 -o $(DEMO) -f fhir-ndjson -f csv
+	$(BIN)/ehrsynth generate -p 1000 -s 7 --history-years 5 -o $(DEMO) -f fhir-ndjson -f csv
 	$(BIN)/ehrsynth validate $(DEMO)/csv
 	$(BIN)/ehrsynth validate $(DEMO)/fhir-ndjson --sample 100
 	$(BIN)/ehrsynth show $(DEMO)/csv --patient 1

@@ -40,10 +40,12 @@ def list_(json: options.Json = False) -> None:
             f"{name} (default)" if name == catalogue.DEFAULT_MODEL else name,
             entry.get("version", ""),
             entry.get("title", ""),
+            ", ".join(licence.get("name", "") for licence in entry.get("licenses", [])),
+            f"{catalogue.size(name) / 1000:,.0f} kB",
         )
         for name, entry in found.items()
     ]
-    out.print(table("", ("name", "version", "title"), rows))
+    out.print(table("", ("name", "version", "title", "licence", "size"), rows, numbers=[4]))
 
 
 @app.command()
@@ -59,6 +61,9 @@ def show(
         bool,
         typer.Option("--expectations", help="Instead: what patients of a shipped model must show, line by line."),
     ] = False,
+    readme: Annotated[
+        bool, typer.Option("--readme", help="Instead: the README of a shipped model (sources, assumptions, limits).")
+    ] = False,
     json: options.Json = False,
 ) -> None:
     """Show what a model holds, so that a custodian can decide whether it may leave the building.
@@ -70,6 +75,9 @@ def show(
     from ehrsynth.model.life_course import LifeCourseModel
     from ehrsynth.model.summary import summarise
 
+    if readme:
+        _show_readme(model, json=json)
+        return
     if expectations:
         _show_expectations(model, json=json)
         return
@@ -95,14 +103,9 @@ def _show_expectations(model: str | None, *, json: bool) -> None:
     """Print what patients of a shipped model must show; the tests hold them to it."""
     from ehrsynth import resources
     from ehrsynth.cli.console import out, print_json, table
-    from ehrsynth.errors import ModelError
     from ehrsynth.evaluation.expectations import describe_expectation
-    from ehrsynth.model.catalogue import DEFAULT_MODEL, shipped
-    from ehrsynth.plugins import nearest
 
-    name = model or DEFAULT_MODEL
-    if name not in shipped():
-        raise ModelError(f"Only shipped models have expectations; {name!r} is none.", hint=nearest(name, shipped()))
+    name = _shipped(model, "expectations")
     whole = resources.read_json(f"domain_models/{name}/expectations.json")
     if json:
         print_json(whole)
@@ -110,6 +113,31 @@ def _show_expectations(model: str | None, *, json: bool) -> None:
     general = whole.get("source", "")
     rows = [(*describe_expectation(row), str(row.get("source", general))) for row in whole["expectations"]]
     out.print(table(f"What patients of {name} must show", ("statistic", "value", "source"), rows))
+
+
+def _show_readme(model: str | None, *, json: bool) -> None:
+    """Print the README of a shipped model as it is."""
+    from ehrsynth import resources
+    from ehrsynth.cli.console import out, print_json
+
+    name = _shipped(model, "a README")
+    text = resources.read_bytes(f"domain_models/{name}/README.md").decode("utf-8")
+    if json:
+        print_json({"name": name, "readme": text})
+    else:
+        out.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def _shipped(model: str | None, what: str) -> str:
+    """Return the name of a shipped model, the default one's if none is given."""
+    from ehrsynth.errors import ModelError
+    from ehrsynth.model.catalogue import DEFAULT_MODEL, shipped
+    from ehrsynth.plugins import nearest
+
+    name = model or DEFAULT_MODEL
+    if name not in shipped():
+        raise ModelError(f"Only shipped models have {what}; {name!r} is none.", hint=nearest(name, shipped()))
+    return name
 
 
 def _show_life_course(model: LifeCourseModel, svg: Path | None, *, json: bool) -> None:
@@ -183,7 +211,7 @@ def _print(summary: ModelSummary, n_states: int) -> None:
         (
             f"{s.trajectory_class}.{s.state}",
             _percent(s.share),
-            s.encounter_class,
+            s.name,
             "; ".join(f"{name} {_percent(p)}" for name, p in s.new_codes[:3]),
             ", ".join(f"{s.trajectory_class}.{k} {_percent(p)}" for k, p in s.next_states),
             _percent(s.end_hazard),
@@ -193,7 +221,7 @@ def _print(summary: ModelSummary, n_states: int) -> None:
     title = "The visits: hidden states, the commonest first" + (
         f" ({len(shown)} of {len(summary.states)})" if len(shown) < len(summary.states) else ""
     )
-    columns = ("state", "visits", "class", "most often new, per visit", "next", "ends after 1st")
+    columns = ("state", "visits", "what it is", "most often new, per visit", "next", "ends after 1st")
     out.print(table(title, columns, rows, numbers=[1, 5]))
     families = [
         (f.table, f.codes, ", ".join(f"{k} {v}" for k, v in f.systems.items()), "; ".join(f.commonest))

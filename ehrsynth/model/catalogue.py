@@ -12,7 +12,7 @@ from ehrsynth.model.package import load
 from ehrsynth.model.patient_model import PatientModel
 from ehrsynth.plugins import nearest
 
-__all__ = ["DEFAULT_MODEL", "describe", "open_model", "shipped"]
+__all__ = ["DEFAULT_MODEL", "describe", "open_model", "shipped", "size"]
 
 DEFAULT_MODEL = "us_ambulatory"
 
@@ -29,6 +29,11 @@ def _has_model(name: str) -> bool:
 def describe(name: str) -> dict[str, Any]:
     """Return the ``datapackage.json`` of a shipped model: title, description, sources, licences."""
     return dict(resources.read_json(f"domain_models/{name}/datapackage.json"))
+
+
+def size(name: str) -> int:
+    """Return the bytes of a shipped model."""
+    return len(resources.read_bytes(f"domain_models/{name}/model.ehrsynth"))
 
 
 def open_model(name_or_path: str | Path | None = None) -> PatientModel | LifeCourseModel:

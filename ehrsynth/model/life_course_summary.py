@@ -9,6 +9,7 @@ import numpy as np
 
 from ehrsynth.model.life_course import LifeCourseModel
 from ehrsynth.model.summary import VariableSummary
+from ehrsynth.model.wording import level_labels
 from ehrsynth.probability.bayesnet import posterior
 
 __all__ = ["LifeCourseSummary", "ListingSummary", "summarise_life_course"]
@@ -66,12 +67,13 @@ def summarise_life_course(model: LifeCourseModel) -> LifeCourseSummary:
             continue
         margin = posterior(network, [index], {})
         order = np.argsort(-margin, kind="stable")[:_SHOWN]
+        labels = level_labels(variable.name, [variable.states[i] for i in order])
         variables.append(
             VariableSummary(
                 name=variable.name,
                 levels=variable.cardinality,
                 parents=tuple(network.variables[parent].name for parent in network.parents[index]),
-                commonest=tuple((variable.states[i], round(float(margin[i]), 4)) for i in order),
+                commonest=tuple((label, round(float(margin[i]), 4)) for label, i in zip(labels, order, strict=True)),
             )
         )
     population = posterior(network, [network.index("sex"), network.index("age")], alive)

@@ -8,8 +8,10 @@ from ehrsynth.model.summary import ModelSummary, VariableSummary
 
 __all__ = ["network_svg"]
 
-_WIDTH, _HEIGHT, _GAP_X, _GAP_Y, _LINE = 196, 92, 28, 64, 15
+_WIDTH, _HEIGHT, _GAP_X, _GAP_Y, _LINE = 250, 92, 28, 64, 15
 _SHOWN = 3
+_LEVEL, _NAME = _WIDTH - 20 - 40, _WIDTH - 20 - 55
+"""Pixels for a level beside its share, and for a name beside the number of levels."""
 
 
 def network_svg(summary: ModelSummary) -> str:
@@ -64,17 +66,38 @@ def _layers(variables: dict[str, VariableSummary]) -> list[list[str]]:
 
 
 def _box(variable: VariableSummary, x: float, y: float) -> str:
-    lines = [f"{escape(level[:18])} {100 * share:.0f} %" for level, share in variable.commonest[:_SHOWN]]
+    left, right = x + 10, x + _WIDTH - 10
     texts = "".join(
-        f'<text x="{x + 10:.0f}" y="{y + 38 + i * _LINE:.0f}" fill="#345">{line}</text>' for i, line in enumerate(lines)
+        f'<text x="{left:.0f}" y="{y + 38 + i * _LINE:.0f}" fill="#345">{escape(_fitted(level, _LEVEL))}</text>'
+        f'<text x="{right:.0f}" y="{y + 38 + i * _LINE:.0f}" text-anchor="end" fill="#345">{100 * share:.0f} %</text>'
+        for i, (level, share) in enumerate(variable.commonest[:_SHOWN])
     )
-    more = f" ({variable.levels} levels)" if variable.levels > _SHOWN else ""
+    more = f"{variable.levels} levels" if variable.levels > _SHOWN else ""
+    # A reader who points at a box sees what did not fit.
+    whole = "; ".join(f"{level} {100 * share:.1f} %" for level, share in variable.commonest)
     return (
+        f"<g><title>{escape(f'{variable.name}: {whole}')}</title>"
         f'<rect x="{x:.0f}" y="{y:.0f}" width="{_WIDTH}" height="{_HEIGHT}" rx="8" fill="#eef4fa" stroke="#456"/>'
-        f'<text x="{x + 10:.0f}" y="{y + 20:.0f}" font-weight="bold">{escape(variable.name)}</text>'
-        f'<text x="{x + _WIDTH - 10:.0f}" y="{y + 20:.0f}" text-anchor="end" fill="#789" font-size="10">{more}</text>'
+        f'<text x="{left:.0f}" y="{y + 20:.0f}" font-weight="bold">{escape(_fitted(variable.name, _NAME))}</text>'
+        f'<text x="{right:.0f}" y="{y + 20:.0f}" text-anchor="end" fill="#789" font-size="10">{more}</text>'
         + texts
+        + "</g>"
     )
+
+
+def _fitted(text: str, width: float) -> str:
+    """Return `text`, or as much of it as fits into `width` pixels, with an ellipsis.
+
+    Wide letters count more; the widths are those of a wide sans-serif face (DejaVu Sans, 12 px), so that others fit.
+    """
+    room = width
+    for place, letter in enumerate(text):
+        room -= (
+            11.8 if letter in "MW%@mw" else 4.9 if letter in "ijlIft.,;:'()|!- " else 8.4 if letter.isupper() else 7.7
+        )
+        if room < 0:
+            return f"{text[: max(place - 2, 1)].rstrip(' ,;:(')}…"
+    return text
 
 
 def _arrow(parent: tuple[float, float], child: tuple[float, float]) -> str:

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ehrsynth.model.patient_model import CodeFamily, Coding, PatientModel, Trajectory
+from ehrsynth.model.patient_model import CodeFamily, PatientModel, Trajectory
+from ehrsynth.model.wording import class_sentence, code_label, encounter_words, lean, level_labels, telling_codes
 from ehrsynth.probability.bayesnet import posterior
 
 __all__ = ["FamilySummary", "ModelSummary", "StateSummary", "VariableSummary", "summarise"]
@@ -31,15 +32,19 @@ class VariableSummary:
 class StateSummary:
     """A hidden state: class and number within it, share of all visits, what visits in it are, where it leads.
 
-    `new_codes` are the codes most likely to appear for the first time in it, with their probability per visit;
+    `name` says the class of encounter and the most telling codes; `new_codes` are the codes most likely to appear for
+    the first time in it, with their probability per visit; `telling_codes` those that are so many times commoner in it
+    than in all other visits: label, probability per visit, lift;
     `next_states` the likeliest next states of the same class, with the probability given that the record goes on.
     """
 
     trajectory_class: int
     state: int
     share: float
+    name: str
     encounter_class: str
     new_codes: tuple[tuple[str, float], ...]
+    telling_codes: tuple[tuple[str, float, float], ...]
     next_states: tuple[tuple[int, float], ...]
     end_hazard: float
 
@@ -121,12 +126,13 @@ def _variables(model: PatientModel) -> tuple[VariableSummary, ...]:
     for index, variable in enumerate(network.variables):
         margin = posterior(network, [index], {})
         order = np.argsort(-margin, kind="stable")[:_SHOWN]
+        labels = level_labels(variable.name, [variable.states[i] for i in order])
         found.append(
             VariableSummary(
                 name=variable.name,
                 levels=variable.cardinality,
                 parents=tuple(network.variables[parent].name for parent in network.parents[index]),
-                commonest=tuple((variable.states[i], round(float(margin[i]), 4)) for i in order),
+                commonest=tuple((label, round(float(margin[i]), 4)) for label, i in zip(labels, order, strict=True)),
             )
         )
     return tuple(found)
@@ -205,15 +211,11 @@ def _mean_gap(t: Trajectory) -> npt.NDArray[np.float64]:
     return np.asarray(t.gap, dtype=float) @ mean
 
 
-def _label(coding: Coding) -> str:
-    return f"{coding.code} {coding.display}".strip()
-
-
 def _top_codes(family: CodeFamily | None, rates: npt.NDArray[np.float64]) -> tuple[tuple[str, float], ...]:
     if family is None or not len(rates):
         return ()
     order = np.argsort(-rates, kind="stable")[:_SHOWN]
-    return tuple((_label(family.codings[i]), round(float(rates[i]), 4)) for i in order if rates[i] > 0)
+    return tuple((code_label(family.codings[i]), round(float(rates[i]), 4)) for i in order if rates[i] > 0)
 
 
 def _states(
@@ -222,6 +224,7 @@ def _states(
     t = model.trajectory
     shares = occupancy / max(occupancy.sum(), 1e-300)
     new_rates = _new_rates(model, conditions)
+    everywhere = shares @ new_rates
     mean_matrix = np.einsum(
         "r,rgij->gij", _stratum_weights(model), np.asarray(t.transition, dtype=float)[t.transition_stratum]
     )
@@ -231,13 +234,20 @@ def _states(
         following = mean_matrix[g, k]
         likely = np.argsort(-following, kind="stable")[:3]
         rates = new_rates[q]
+        elsewhere = (everywhere - shares[q] * rates) / max(1.0 - float(shares[q]), 1e-9)
+        telling = telling_codes(conditions, rates, np.maximum(elsewhere, 0.0), _SHOWN)
+        kind = t.encounter_classes[int(np.argmax(t.encounter_class[q]))]
+        common = _top_codes(conditions, rates)
+        named = [label for label, *_ in telling[:2]] or [label for label, _ in common[:1]]
         found.append(
             StateSummary(
                 trajectory_class=g,
                 state=k,
                 share=round(float(shares[q]), 4),
-                encounter_class=t.encounter_classes[int(np.argmax(t.encounter_class[q]))],
-                new_codes=_top_codes(conditions, rates),
+                name=f"{encounter_words(kind)}: {', '.join(named) or 'no new diagnosis'}",
+                encounter_class=kind,
+                new_codes=common,
+                telling_codes=telling,
                 next_states=tuple((int(i), round(float(following[i]), 3)) for i in likely),
                 end_hazard=round(float(t.end_hazard[0, q]), 4),
             )
@@ -248,19 +258,25 @@ def _states(
 def _classes(
     model: PatientModel, occupancy: npt.NDArray[np.float64], conditions: CodeFamily | None
 ) -> list[tuple[str, float]]:
-    """One sentence per trajectory class: share of people, visits each, typical encounter, commonest new codes."""
+    """One sentence per trajectory class: visits, kind of encounter, age and sex, what sets it apart from the others."""
     t, weights, new_rates = model.trajectory, _class_weights(model), _new_rates(model, conditions)
     sentences = []
     for g in range(t.n_classes):
         block = slice(g * t.n_states, (g + 1) * t.n_states)
         visits = occupancy[block].sum() / max(weights[g], 1e-300)
         mix = occupancy[block] / max(occupancy[block].sum(), 1e-300)
-        kind = t.encounter_classes[int(np.argmax(mix @ np.asarray(t.encounter_class[block], dtype=float)))]
-        rates = mix @ new_rates[block]
-        codes = ", ".join(label for label, _ in _top_codes(conditions, rates)[:3])
-        sentences.append(
-            (f"{visits:.1f} visits each, mostly {kind}; most often new: {codes or 'nothing'}", float(weights[g]))
-        )
+        kinds = mix @ np.asarray(t.encounter_class[block], dtype=float)
+        kind = int(np.argmax(kinds))
+        rest = occupancy.copy()
+        rest[block] = 0.0
+        others = rest @ new_rates / max(rest.sum(), 1e-300)
+        if t.n_classes > 1:
+            telling = telling_codes(conditions, mix @ new_rates[block], others, 3)
+            sentence = class_sentence(visits, t.encounter_classes[kind], kinds[kind], lean(model.person, g), telling)
+        else:
+            people = [*lean(model.person, g), "everybody is of this class"]
+            sentence = class_sentence(visits, t.encounter_classes[kind], kinds[kind], people, None)
+        sentences.append((sentence, float(weights[g])))
     return sentences
 
 
@@ -287,6 +303,6 @@ def _measurements(model: PatientModel) -> tuple[tuple[str, str, str], ...]:
     for m, margin in enumerate(measured.margins):
         low, middle, high = margin.inverse(scores)
         found.append(
-            (_label(family.codings[int(measured.code[m])]), measured.unit[m], f"{low:g} - {middle:g} - {high:g}")
+            (code_label(family.codings[int(measured.code[m])]), measured.unit[m], f"{low:g} - {middle:g} - {high:g}")
         )
     return tuple(found)

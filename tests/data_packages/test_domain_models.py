@@ -124,6 +124,10 @@ class Facts:
                 first = self.encounters.groupby("patient_id")["start_datetime"].first()
                 birth = pd.to_datetime(people.set_index("patient_id")["birth_date"]).reindex(first.index)
                 return float(((first - birth).dt.days / 365.2425).mean())
+            case "geometric mean days of stay":
+                stays = self.encounters[self.encounters["type_code"] == wanted["code"]]
+                days = (stays["end_datetime"] - stays["start_datetime"]).dt.total_seconds() / 86_400
+                return float(np.exp(np.log(days).mean()))
             case "ever":
                 tables = [self.frames[name] for name in ("condition", "medication_request", "procedure")]
                 return sum(t.loc[t["code"] == wanted["code"], "patient_id"].nunique() for t in tables) / self.n

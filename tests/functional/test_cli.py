@@ -111,6 +111,11 @@ def test_models_and_vocabularies(model: Path) -> None:
     assert "Bayesian network" in run("models", "show", model).stdout
     assert json.loads(run("models", "show", model, "--json").stdout)["min_patients"] >= 1
     assert json.loads(run("models", "list", "--json").stdout)["default"]
+    listed = run("models", "list").stdout
+    assert "ODbL-1.0" in listed
+    assert " kB" in listed
+    assert "What it must not be used for" in run("models", "show", "acute_inpatient", "--readme").stdout
+    assert "Only shipped models have a README" in run("models", "show", "mine", "--readme", code=4).stderr
     assert "icd10cm" in run("vocabularies", "list").stdout
     assert "male only" in run("vocabularies", "show", "icd10cm", "N40.0").stdout
     assert "E11" in run("vocabularies", "search", "type", "2", "diabetes").stdout

@@ -44,11 +44,11 @@ def _people(model: LifeCourseModel, seed: int = 3, block: int = 0, **evidence: A
 
 def test_the_first_are_the_same_for_every_number(model: LifeCourseModel, block: Records) -> None:
     few = Generator(model, seed=3).block(0, 40)
+    same = block.select_patients(few["patient"]["patient_id"].combine_chunks())
     for name in block:
         if "patient_id" in block.schema[name]:
-            part = block.select_patients(few["patient"]["patient_id"].combine_chunks())[name]
-            assert part.num_rows == few[name].num_rows
-            assert part.to_pylist()[:200] == few[name].to_pylist()[:200], name
+            assert same[name].num_rows == few[name].num_rows
+            assert same[name].to_pylist()[:200] == few[name].to_pylist()[:200], name
 
 
 def test_a_block_is_made_of_parts_that_follow_each_other(model: LifeCourseModel, block: Records) -> None:

@@ -101,6 +101,7 @@ class CourseSampler:
         at_practice = np.tile([1.0, 0.0, 0.0, 0.0], (self.n_chronic, 1))
         self._place = cumulative(np.concatenate([at_practice, places]))
         self._days = np.concatenate([np.full(self.n_chronic, 30.0), np.maximum(acute.number["days"], 1.0)])
+        self._first_days = np.concatenate([np.full(self.n_chronic, np.inf), acute.number["first_days"]])
         year = np.concatenate([np.full(self.n_chronic, 1800.0), acute.number["from_year"]])
         self._from_day = ((year - 1970) * DAYS_PER_YEAR).astype(np.int64)
         self._season = np.concatenate([np.zeros(self.n_chronic), acute.number["season"]])
@@ -144,6 +145,12 @@ class CourseSampler:
         extra = self._of_the_ill(lives, onset, rng)
         who = np.concatenate([patient[item], extra[0]])
         problem, day = np.concatenate([problem, extra[1]]), np.concatenate([day, extra[2]])
+        # What newborns have begins in their first days, or not at all.
+        window = self._first_days[problem]
+        newborn = np.isfinite(window)
+        after = np.floor(rng.random(len(day)) * np.where(newborn, window, 0.0)).astype(np.int64)
+        born = newborn & (lives.age_at(who, day) == 0)
+        day = np.where(born, np.minimum(lives.birth_day[who] + after, lives.last_day[who]), day)
         day = self._in_season(day, problem, lives.first_day[who], lives.last_day[who], rng)
         place = sample_rows(self._place, problem, rng.random(len(problem)))
         days = self._days[problem] * np.exp(0.5 * rng.standard_normal(len(problem)))
@@ -157,7 +164,7 @@ class CourseSampler:
         now = np.full(len(problem), NEVER, dtype=np.int64)
         now[chronic] = onset[who[chronic], problem[chronic]]
         kept = ~chronic | (end < np.minimum(now, lives.last_day[who]))
-        kept &= day >= self._from_day[problem]
+        kept &= (day >= self._from_day[problem]) & (born | ~newborn) & (day >= lives.first_day[who])
         found = found.take(kept)
         # Nobody has the same thing twice at a time.
         order = np.lexsort((found.day, found.problem, found.patient))

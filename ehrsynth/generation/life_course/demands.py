@@ -192,8 +192,8 @@ class DemandSampler:
 
     def _children(self, lives: Lives, rng: np.random.Generator) -> Demands:
         days = np.concatenate([_WELL_CHILD, (np.arange(4, _CHILD) * DAYS_PER_YEAR).astype(np.int64)])
-        keeps = 1.0 - np.where(days < 1000, 0.10, 0.35)
-        own = np.clip(rng.normal(1.0, 0.12, len(lives)), 0.4, 1.2)
+        keeps = 1.0 - np.where(days < 1000, 0.02, 0.35)
+        own = np.clip(rng.normal(1.05, 0.1, len(lives)), 0.5, 1.2)
         patient, number = expand(np.full(len(lives), len(days)))
         goes = rng.random(len(patient)) < keeps[number] * own[patient]
         patient, number = patient[goes], number[goes]

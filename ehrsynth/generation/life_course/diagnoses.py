@@ -176,7 +176,12 @@ def diagnose(
     known = episode >= 0
     day = schedule.day[all_visit]
     onset, end = day.copy(), np.full(len(day), NEVER)
-    onset[known] = np.minimum(episodes.day[episode[known]], day[known])
+    # What has another code at first (a child's eyes) has this one from the age on at which there is such a thing.
+    own = np.minimum(all_code[known], n_codes - 1)
+    birth = lives.birth_day[schedule.patient[all_visit[known]]]
+    earliest = birth + np.ceil(listing.number["age_min"][own] * 365.25).astype(np.int64) + 1
+    earliest = np.where(listing.number["age_min"][own] > 0, earliest, birth)
+    onset[known] = np.minimum(np.maximum(episodes.day[episode[known]], earliest), day[known])
     end[known] = episodes.end[episode[known]]
     end[~known] = day[~known]
     rank = number_within(all_visit) + 1

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from ehrsynth.generation.life_course.courses import Episodes
 from ehrsynth.generation.life_course.demands import BIRTH, DELIVERY, PROCEDURE, Demands
 from ehrsynth.generation.life_course.diagnoses import first_after
-from ehrsynth.generation.life_course.people import DAYS_PER_YEAR, Lives
+from ehrsynth.generation.life_course.people import DAYS_PER_YEAR, NEVER, Lives
 from ehrsynth.generation.life_course.schedule import EMERGENCY, Schedule
 from ehrsynth.generation.life_course.segments import RowIndex, expand, first_in_each
 from ehrsynth.model.life_course import LifeCourseModel
@@ -25,6 +25,7 @@ Bool = npt.NDArray[np.bool_]
 _SCREENING, _PREGNANCY, _NEWBORN = -7, -4, -8
 _DELAY = 500.0
 _SPREAD = 0.55
+_APART = 28
 _SETTING = {"amb": 0, "urgent": 1, "emer": 2, "imp": 3}
 _LATEST_COMPLICATION = 60
 
@@ -202,6 +203,7 @@ class InterventionSampler:
         sex = rows.integers("sex_limit")
         series = rows.integers("series")
         scores: dict[int, Float] = {}
+        last: dict[int, Int] = {}
         for row in range(len(rows)):
             # Who has the third dose of a series has had the second.
             if int(series[row]) not in scores:
@@ -223,16 +225,21 @@ class InterventionSampler:
                 takes = takes & (normal.cdf(score) < rows.number["coverage"][row] / 100.0) & (begin <= lives.last_day)
                 patient = np.flatnonzero(takes)
                 day, until = begin[patient], stop[patient]
-            parts.append((patient, day, until, np.full(len(patient), row)))
+            # At least four weeks after the dose before.
+            before = last.setdefault(int(series[row]), np.full(n, -NEVER, dtype=np.int64))
+            wanted = np.maximum(np.maximum(day, lives.first_day[patient]), before[patient] + _APART)
+            visit = first_after(schedule, lives, patient, wanted, offered)
+            at = np.maximum(visit, 0)
+            calendar = (
+                schedule.encounters.start[at].astype("datetime64[s]").astype("datetime64[Y]").astype(np.int64) + 1970
+            )
+            fits = (visit >= 0) & (schedule.day[at] <= until) & (day >= lives.first_day[patient])
+            fits &= (calendar >= rows.number["from_year"][row]) & (calendar <= rows.number["to_year"][row])
+            np.maximum.at(before, patient[fits], schedule.day[visit[fits]])
+            parts.append((visit[fits], np.full(fits.sum(), row)))
         if not parts:
             return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
-        patient, day, until, what = (np.concatenate(columns) for columns in zip(*parts, strict=True))
-        visit = first_after(schedule, lives, patient, np.maximum(day, lives.first_day[patient]), offered)
-        at = np.maximum(visit, 0)
-        calendar = schedule.encounters.start[at].astype("datetime64[s]").astype("datetime64[Y]").astype(np.int64) + 1970
-        fits = (visit >= 0) & (schedule.day[at] <= until) & (day >= lives.first_day[patient])
-        fits &= (calendar >= rows.number["from_year"][what]) & (calendar <= rows.number["to_year"][what])
-        visit, what = visit[fits], what[fits]
+        visit, what = (np.concatenate(columns) for columns in zip(*parts, strict=True))
         order = np.argsort(visit, kind="stable")
         visit, what = visit[order], what[order]
         # One dose of a vaccine in one encounter.

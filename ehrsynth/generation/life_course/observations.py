@@ -166,6 +166,9 @@ class ValueSampler:
                 return _creatinine(quantile("egfr"), here.sex, here.age)
             case "albumin_urine":
                 return np.asarray(np.round(quantile("acr"), 1) * np.exp(0.5 * spare[1]) * 1.1)
+            case "sbp" | "dbp":
+                # A reading is the last mark that the pressure reached: 130 or more is 130 or more before rounding too.
+                return np.floor(quantile(name))
             case _:
                 return quantile(name)
 

@@ -26,6 +26,8 @@ DAYS_PER_YEAR = 365.2425
 _KIDNEY = ("low_gfr", "albuminuria")
 NEVER = np.int64(1 << 40)
 """A day that does not come."""
+FIRST_RECORD = int(np.datetime64("1950-01-01").astype(np.int64))
+"""No record of care begins earlier: who reads records (the OHDSI checks among them) takes such dates for errors."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,9 +108,9 @@ class LivesSampler:
         since = ((lag + u[1]) * DAYS_PER_YEAR).astype(np.int64) + 1
         last = np.where(dead, self._reference - since, self._reference)
         birth = _birth(last, age, u[2])
-        first = birth
+        first = np.maximum(birth, np.minimum(FIRST_RECORD, last))
         if self.scenario.history_years is not None:
-            first = np.maximum(birth, last - int(self.scenario.history_years * DAYS_PER_YEAR))
+            first = np.maximum(first, last - int(self.scenario.history_years * DAYS_PER_YEAR))
         people = People(sex=sex, group=np.zeros_like(sex), age_days=last - birth, states=plain, labels=labels)
         return Lives(
             people=people,

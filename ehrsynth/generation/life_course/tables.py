@@ -36,6 +36,7 @@ RXNORM = "http://www.nlm.nih.gov/research/umls/rxnorm"
 LOINC = "http://loinc.org"
 SNOMED = "http://snomed.info/sct"
 CVX = "http://hl7.org/fhir/sid/cvx"
+_LONGEST_SUPPLY = 365
 _SYSTEMS = {
     "SNOMED": SNOMED,
     "ICD10PCS": "http://www.cms.gov/Medicare/Coding/ICD10",
@@ -134,6 +135,10 @@ class Writer:
         }
         for name in ("dose_value", "frequency_per_day", "days_supply", "quantity", "refills"):
             columns[name] = _number(rows, name, row, whole=name in ("days_supply", "refills"))
+        # What works for years (an implant) is no supply of so many days; the content says when it is renewed.
+        columns["days_supply"] = pc.if_else(
+            pc.greater(columns["days_supply"], _LONGEST_SUPPLY), None, columns["days_supply"]
+        )
         return pa.table(columns)
 
     def observations(

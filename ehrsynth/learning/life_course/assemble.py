@@ -76,8 +76,6 @@ _TERMINAL = {
 }
 """The acute illness in which a chronic one ends."""
 _IN_HOSPITAL = {"copd": 1.25}
-_SINCE = {"covid": 2020}
-"""The first year of a new illness."""
 # Year of approval by the FDA (Drugs@FDA) of what is newer than a life.
 _APPROVED = {
     **dict.fromkeys(("gliflozin",), 2014),
@@ -145,7 +143,6 @@ def link(content: Content) -> dict[str, Listing]:
         ]
     )
     treatments.number["from_year"] = np.array([float(_approved(text)) for text in treatments.text["display"]])
-    found["acute"].number["from_year"] = np.array([float(_SINCE.get(key, 1900)) for key in found["acute"].text["key"]])
     labs = found["labs"] = _with_children(found["labs"])
     panels = list(dict.fromkeys(labs.text["panel"]))
     labs.number["panel_number"] = _numbers(labs.text["panel"], panels)
@@ -161,6 +158,8 @@ def link(content: Content) -> dict[str, Listing]:
     labs.number["code_number"] = _numbers(labs.text["loinc"], codes)
     labs.number["missing"] = np.array([_MISSING.get(code, _MISSING_ELSEWHERE) for code in labs.text["loinc"]])
     labs.number["missing"][np.isin(labs.text["loinc"], _UNRECORDED)] = 1.0
+    # A ratio of some milligrams needs its decimal.
+    labs.number["decimals"][np.isin(labs.text["loinc"], ["9318-7"])] = 1.0
     # The parts of a blood pressure are taken together.
     labs.number["missing"][np.isin(labs.text["loinc"], ["8480-6", "8462-4", "29463-7"])] = 0.0
     labs.text["core"] = tuple(_MEASURES.get(code, "") for code in labs.text["loinc"])

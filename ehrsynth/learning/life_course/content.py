@@ -139,6 +139,8 @@ def read_content(folder: Path) -> Content:
     listings["acute"].number["rate_ratio"] = _numbers(folder / "acute.csv", acute, "rate_ratio", 1.0)
     # Episodes a year of a person with the condition, where it is stated.
     listings["acute"].number["rate_with"] = _numbers(folder / "acute.csv", acute, "rate_with", np.nan) / 1000.0
+    listings["acute"].number["from_year"] = _numbers(folder / "acute.csv", acute, "from_year", 1800.0)
+    listings["acute"].number["first_days"] = _numbers(folder / "acute.csv", acute, "first_days", np.inf)
     listings["acute"].number["season"] = np.array(
         [{"winter": 1.0, "summer": 2.0}.get(row.get("season", ""), 0.0) for row in acute]
     )
