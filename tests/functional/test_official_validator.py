@@ -28,7 +28,8 @@ def validator(shared: Path) -> Path:
 @pytest.mark.parametrize("source", ["default", "tiny"])
 def test_no_errors(validator: Path, models: ModuleType, tmp_path: Path, name: str, source: str) -> None:
     model = None if source == "default" else models.tiny_model()
-    ehrsynth.generate_files(model, tmp_path / "out", formats=[name], population=40, seed=5)
+    scenario = {"history_years": 6.0} if source == "default" else None
+    ehrsynth.generate_files(model, tmp_path / "out", formats=[name], population=40, seed=5, scenario=scenario)
     report = tmp_path / "report.json"
     command = [str(validator), str(tmp_path / "out" / name), "--sample", "25", "--json", str(report)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -129,7 +129,14 @@ class Writer:
             "sig": labels(row, rows.text["sig"]),
             "route_system": labels(row, [SNOMED if code else "" for code in rows.text["route_code"]]),
             "route_code": labels(row, rows.text["route_code"]),
-            "route_display": labels(row, rows.text["route_display"]),
+            # A route that has no code is in the directions; a display belongs to its code.
+            "route_display": labels(
+                row,
+                [
+                    display if code else ""
+                    for code, display in zip(rows.text["route_code"], rows.text["route_display"], strict=True)
+                ],
+            ),
             "dose_unit": labels(row, rows.text["dose_unit"]),
             "reason_condition_id": id_column(condition_ids, reason),
         }
