@@ -57,3 +57,7 @@ def test_the_other_documents_are_there() -> None:
     glossary = (ROOT / "GLOSSARY.md").read_text()
     for word in ("patient", "encounter", "trajectory class", "fidelity", "disclosure", "coding"):
         assert f"**{word}**" in glossary
+
+
+def test_the_readme_holds_no_blanks() -> None:
+    assert "@@" not in (ROOT / "README.md").read_text(encoding="utf-8")
