@@ -231,7 +231,14 @@ def _days(days: npt.NDArray[np.integer[Any]], absent: npt.NDArray[np.bool_] | No
 def _calendar() -> pa.LargeBinaryArray:
     """Every date of two centuries: looking one up costs less than finding which dates there are."""
     days = np.arange(_FIRST_DAY, _LAST_DAY).astype("datetime64[D]")
-    text = np.datetime_as_string(days, unit="D").astype("S10")
+    months = days.astype("datetime64[M]")
+    numbers = months.astype(np.int64) + 1970 * 12
+    parts = (numbers // 12, numbers % 12 + 1, (days - months).astype(np.int64) + 1)
+    text = np.full((len(days), 10), ord("-"), dtype=np.uint8)
+    for place, tens in enumerate((1000, 100, 10, 1)):
+        text[:, place] = parts[0] // tens % 10 + ord("0")
+    for place, part in ((5, parts[1]), (8, parts[2])):
+        text[:, place], text[:, place + 1] = part // 10 + ord("0"), part % 10 + ord("0")
     ends = np.arange(len(days) + 1, dtype=np.int64) * 10
     buffers = [None, pa.py_buffer(ends), pa.py_buffer(text)]
     return pa.LargeBinaryArray.from_buffers(pa.large_binary(), len(days), buffers)
