@@ -29,6 +29,18 @@ class Native(Protocol):
         """Return the texts of `ehrsynth.randomness.identifier_bytes`."""
         ...
 
+    def are_uuids(self, texts: Any) -> bool:
+        """Return whether every 36 bytes are a UUID in lower case."""
+        ...
+
+    def turned(self, texts: Any, by: Any) -> bytearray:
+        """Return UUIDs with their digits combined with those of `by` (36 numbers below 16) by exclusive or."""
+        ...
+
+    def base64(self, data: Any) -> bytes:
+        """Return the Base64 of `data`, whole threes of bytes."""
+        ...
+
 
 def _found() -> Native | None:
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import binascii
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 
 from ehrsynth import native
 from ehrsynth.exporters import make_exporters
+from ehrsynth.exporters.fhir.identity import _are_uuids, _turned
 from ehrsynth.exporters.fragments import Slot, constant, join, pool_of
 from ehrsynth.randomness import identifier_bytes
 from ehrsynth.records import Records
@@ -89,3 +91,38 @@ def test_files_are_the_same_without_a_compiler(small_records: Records, name: str
 def test_a_constant_stands_in_every_row() -> None:
     slots = [constant(b"{"), Slot(pool_of([b"x", b""]), np.array([0, 1, -1], dtype=np.int32)), constant(b"}\n")]
     assert join(slots, 3).to_pylist() == [b"{x}\n", b"{}\n", b"{}\n"]
+
+
+@given(st.integers(0, 2**32), st.integers(0, 20), st.lists(st.integers(0, 15), min_size=36, max_size=36))
+def test_turned_identifiers_are_those_of_numpy(seed: int, count: int, by: list[int]) -> None:
+    letters = np.frombuffer(identifier_bytes(seed, "x", 0, count), dtype=np.uint8).reshape(-1, 36)
+    turn = np.array(by, dtype=np.uint8)
+    found = bytes(_turned(letters, turn))
+    with only_numpy():
+        assert found == bytes(_turned(letters, turn))
+
+
+@pytest.mark.parametrize("letter", ["g", "A", "-", "/", ":", "`", "\u0000"])
+@pytest.mark.parametrize("place", [0, 8, 35])
+def test_what_is_no_uuid_is_told_as_by_numpy(letter: str, place: int) -> None:
+    good = identifier_bytes(7, "x", 0, 3).astype("U36").tolist()
+    spoilt = good[1][:place] + letter + good[1][place + 1 :]
+    keys = pa.array([good[0], spoilt, None, good[2]])
+    assert _are_uuids(pa.array(good))
+    found = _are_uuids(keys)
+    assert found == (spoilt == good[1])
+    with only_numpy():
+        assert _are_uuids(keys) == found
+
+
+@given(st.binary(max_size=300))
+def test_base64_is_that_of_python(data: bytes) -> None:
+    loop = native.compiled()
+    assert loop is not None
+    whole = data[: len(data) // 3 * 3]
+    assert loop.base64(whole) == binascii.b2a_base64(whole, newline=False)
+    for odd in (b"a", b"ab", b"abcd"):
+        with pytest.raises(ValueError, match="threes"):
+            loop.base64(odd)
+    with pytest.raises(ValueError, match="36"):
+        loop.turned(b"a" * 35, b"b" * 36)
