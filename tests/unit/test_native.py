@@ -32,7 +32,7 @@ def only_numpy() -> Iterator[None]:
         yield
 
 
-@given(st.data(), st.integers(0, 40))
+@given(st.data(), st.integers(0, 200))
 def test_joined_rows_are_those_of_arrow(data: st.DataObject, n: int) -> None:
     slots = []
     for _ in range(data.draw(st.integers(0, 6))):
@@ -62,7 +62,7 @@ def test_what_is_not_there_is_refused() -> None:
     loop = native.compiled()
     assert loop is not None
     with pytest.raises(ValueError, match="outside"):
-        loop.join([(pa.py_buffer(np.array([0, 9])), 0, 1, pa.py_buffer(b"abc"), 0)], 1, bytearray(16), bytearray)
+        loop.join([(pa.py_buffer(np.array([0, 9])), 0, 1, pa.py_buffer(b"abc"), 0, True)], 1, bytearray(16), bytearray)
     with pytest.raises(ValueError, match="room"):
         loop.join([], 2, bytearray(16), bytearray)
 
@@ -126,3 +126,16 @@ def test_base64_is_that_of_python(data: bytes) -> None:
             loop.base64(odd)
     with pytest.raises(ValueError, match="36"):
         loop.turned(b"a" * 35, b"b" * 36)
+
+
+@pytest.mark.parametrize("kinds", [3, 40, 5000])
+def test_runs_of_many_combinations_are_joined_alike(kinds: int) -> None:
+    rng = np.random.default_rng(kinds)
+    pool = pool_of([b"%d," % at * (at % 5) for at in range(min(kinds, 2000))])
+    shared = rng.integers(-1, len(pool), 3000).astype(np.int32)
+    slots = [constant(b"["), Slot(pool, shared), constant(b"|", np.minimum(shared, 0)), Slot(pool, shared[::-1])]
+    slots += [Slot(pool, rng.integers(0, len(pool), 3000).astype(np.int32)) for _ in range(6)]
+    found = join(slots, 3000)
+    found.validate(full=True)
+    with only_numpy():
+        assert found.equals(join(slots, 3000))
