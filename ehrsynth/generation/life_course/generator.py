@@ -97,7 +97,9 @@ class LifeCourseGenerator:
         keys = model.listing("chronic").text["key"]
         self._ckd = keys.index("ckd") if "ckd" in keys and keys.index("ckd") not in scenario.codes else -1
         # The stage of kidney disease is the one that the filtration rate shows.
-        self._stages = [CodeSampler(model, {self._ckd: codes}) for codes in _STAGES] if self._ckd >= 0 else []
+        self._stages = (
+            [CodeSampler(model, {self._ckd: codes}, self._ckd) for codes in _STAGES] if self._ckd >= 0 else []
+        )
         self._demands = DemandSampler(model)
         self._interventions = InterventionSampler(model)
         self._orders = OrderSampler(model)
