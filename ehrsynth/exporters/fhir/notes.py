@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 
 from ehrsynth.exporters.fhir.joins import first_of_each, grouped, joined, whole, with_columns
 from ehrsynth.exporters.fhir.resource import Source
-from ehrsynth.exporters.fragments import Slot, constant, join, row_texts, time_slots
+from ehrsynth.exporters.fragments import Slot, constant, join, time_slots
 
 __all__ = ["SECTIONS", "documented_encounters"]
 
@@ -60,7 +60,7 @@ def _slots(rows: pa.Table, source: Source) -> list[Slot]:
         *_dated(b"Visit: ", whole(rows["start_datetime"]).cast(pa.date32())),
         *_dated(b"Until: ", whole(rows["end_datetime"]).cast(pa.date32())),
         *_line(b"Kind: ", classes),
-        *_line(b"Reason: ", _coded(rows, "reason_code", "reason_display")),
+        *_after(b"Reason: ", _coded(rows, "reason_code", "reason_display"), b"\n"),
     ]
     keys = whole(rows["encounter_id"])
     for heading, table in SECTIONS:
@@ -76,12 +76,7 @@ def _spoken(classes: pa.Array) -> pa.Array:
 
 def _line(lead: bytes, texts: pa.Array) -> list[Slot]:
     """The slots of a line of text; of nothing where there is no text."""
-    texts = _plain(texts)
-    slot = row_texts(texts)
-    where: npt.NDArray[np.int32] | int = 0
-    if texts.null_count:
-        where = texts.is_valid().to_numpy(zero_copy_only=False).astype(np.int32) - np.int32(1)
-    return [constant(lead, where), slot, constant(b"\n", where)]
+    return _after(lead, _said(texts), b"\n")
 
 
 def _dated(lead: bytes, days: pa.Array) -> list[Slot]:
@@ -91,11 +86,13 @@ def _dated(lead: bytes, days: pa.Array) -> list[Slot]:
     return [constant(lead, where), *time_slots(days, close=b"\n")]
 
 
-def _plain(texts: pa.Array) -> pa.Array:
-    """Texts on one line each."""
-    encoded = texts.cast(pa.string()).dictionary_encode()
-    made = [" ".join(text.split()) or None for text in encoded.dictionary.to_pylist()]
-    return pa.array(made, pa.string()).take(encoded.indices)
+def _said(texts: pa.Array) -> Slot:
+    """The slot of texts, on one line each; of nothing where there is none."""
+    encoded = texts if pa.types.is_dictionary(texts.type) else texts.dictionary_encode()
+    made = [" ".join(text.split()) for text in encoded.dictionary.to_pylist()]
+    index = pc.fill_null(encoded.indices, -1).to_numpy().astype(np.int32, copy=False)
+    there = np.array([*(bool(text) for text in made), False], dtype=bool)
+    return Slot(pa.array(made, pa.large_binary()), np.where(there[index], index, np.int32(-1)), foldable=False)
 
 
 def _joined_names(given: pa.Array, family: pa.Array) -> pa.Array:
@@ -104,14 +101,17 @@ def _joined_names(given: pa.Array, family: pa.Array) -> pa.Array:
     return pc.coalesce(pc.binary_join_element_wise(given, family, " "), given, family)
 
 
-def _coded(rows: pa.Table, code: str, display: str) -> pa.Array:
-    """``code display`` of each row, null without a code; made once per distinct pair."""
+def _coded(rows: pa.Table, code: str, display: str) -> Slot:
+    """``code display`` of each row, nothing without a code; made once per distinct pair."""
     group = grouped(rows[code], rows[display])
     distinct = rows.select([code, display]).take(pa.array(first_of_each(group))).to_pylist()
-    texts = [
-        None if row[code] is None else f"{row[code]} {row[display]}" if row[display] else row[code] for row in distinct
-    ]
-    return pa.array(texts, pa.string()).take(pa.array(group))
+    texts = ["" if row[code] is None else " ".join(f"{row[code]} {row[display] or ''}".split()) for row in distinct]
+    there = np.array([bool(text) for text in texts], dtype=bool)
+    index = group.astype(np.int32)
+    return Slot(pa.array(texts, pa.large_binary()), np.where(there[group], index, np.int32(-1)), foldable=False)
+
+
+_VALUE = ("value_number", "value_unit", "value_display", "value_code", "value_text")
 
 
 def _section(heading: str, rows: pa.Table, keys: pa.Array, n: int) -> list[Slot]:
@@ -120,10 +120,12 @@ def _section(heading: str, rows: pa.Table, keys: pa.Array, n: int) -> list[Slot]
     order = np.argsort(pc.fill_null(owner, -1).to_numpy(), kind="stable")[owner.null_count :]
     if len(order) == 0:
         return []
-    rows, owners = rows.take(pa.array(order)).combine_chunks(), owner.take(pa.array(order)).to_numpy()
-    lines = [constant(b"- "), row_texts(_plain(_coded(rows, "code", "display")))]
-    if "value_number" in rows.column_names:
-        lines += [*_value(rows)]
+    wanted = [name for name in ("code", "display", *_VALUE) if name in rows.column_names]
+    rows = rows.select(wanted).take(pa.array(order)).combine_chunks()
+    owners = owner.take(pa.array(order)).to_numpy()
+    lines = [constant(b"- "), _coded(rows, "code", "display")]
+    if "value_number" in wanted:
+        lines += _value(rows)
     texts = join([*lines, constant(b"\n")], len(rows))
     _, offsets, data = texts.buffers()
     ends = np.frombuffer(offsets, dtype=np.int64, count=len(texts) + 1)
@@ -136,20 +138,31 @@ def _section(heading: str, rows: pa.Table, keys: pa.Array, n: int) -> list[Slot]
 
 
 def _value(rows: pa.Table) -> list[Slot]:
-    """`` = value unit`` of results that have one."""
+    """`` = value unit`` of results that have one: the number, else what stands in its place."""
     numbers = whole(rows["value_number"])
     numbers = pc.if_else(pc.is_finite(numbers), numbers, None)
-    coded = pc.coalesce(whole(rows["value_display"]).cast(pa.string()), whole(rows["value_code"]).cast(pa.string()))
-    texts = pc.coalesce(numbers.cast(pa.string()), coded, whole(rows["value_text"]).cast(pa.string()))
-    unit = pc.if_else(numbers.is_valid(), whole(rows["value_unit"]).cast(pa.string()), None)
-    return [*_after(b" = ", _plain(texts)), *_after(b" ", unit)]
+    number = _said(numbers.dictionary_encode().cast(pa.dictionary(pa.int32(), pa.string())))
+    unit = _said(pc.if_else(numbers.is_valid(), whole(rows["value_unit"]), None))
+    words = rows.filter(numbers.is_null()).combine_chunks()
+    said = pc.coalesce(
+        *(whole(words[name]).cast(pa.string()) for name in ("value_display", "value_code", "value_text"))
+    )
+    beside = _said(said)
+    place = np.full(len(rows), -1, dtype=np.int32)
+    place[numbers.is_null().to_numpy(zero_copy_only=False)] = beside.index
+    return [
+        *_after(b" = ", number),
+        *_after(b" = ", Slot(beside.pool, place, foldable=False)),
+        *_after(b" ", unit),
+    ]
 
 
-def _after(lead: bytes, texts: pa.Array) -> list[Slot]:
-    where: npt.NDArray[np.int32] | int = 0
-    if texts.null_count:
-        where = texts.is_valid().to_numpy(zero_copy_only=False).astype(np.int32) - np.int32(1)
-    return [constant(lead, where), row_texts(texts)]
+def _after(lead: bytes, slot: Slot, close: bytes = b"") -> list[Slot]:
+    """The slots of a text between `lead` and `close`; of nothing where there is none."""
+    where = np.minimum(slot.index, np.int32(0))
+    if not where.any():
+        return [constant(lead), slot, constant(close)]
+    return [constant(lead, where), slot, constant(close, where)]
 
 
 def _padded(texts: pa.LargeBinaryArray) -> pa.LargeBinaryArray:
