@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -58,15 +59,25 @@ def number_column(values: npt.NDArray[Any], known: Bool | None = None) -> pa.Arr
 
 def labels(indices: npt.NDArray[np.integer[Any]], values: Sequence[str | None]) -> pa.Array:
     """Return a categorical column: `indices` into `values`; empty where negative, None or the empty text."""
+    number, distinct = _dictionary(tuple(values))
+    return dictionary_column(indices if number is None else number[np.maximum(indices, -1)], distinct)
+
+
+@lru_cache(maxsize=512)
+def _dictionary(values: tuple[str | None, ...]) -> tuple[npt.NDArray[np.int32] | None, pa.Array]:
+    """Return the number of each value among the distinct ones (None: itself), and these.
+
+    Every part of a run asks for the same ones, of thousands of codes; what is written of a dictionary is kept as well.
+    """
     distinct = list(dict.fromkeys(value for value in values if value))
+    texts = pa.array(distinct, pa.string())
     if len(distinct) == len(values):
-        return dictionary_column(indices, distinct)
+        return None, texts
     place = {value: at for at, value in enumerate(distinct)}
     # The last one answers for all negative indices.
-    number = np.array([place[value] if value else -1 for value in values] + [-1], dtype=np.int32)
-    return dictionary_column(number[np.maximum(indices, -1)], distinct)
+    return np.array([place[value] if value else -1 for value in values] + [-1], dtype=np.int32), texts
 
 
 def constant(value: str, count: int) -> pa.Array:
     """Return a categorical column of one value."""
-    return dictionary_column(np.zeros(count, dtype=np.int32), [value])
+    return dictionary_column(np.zeros(count, dtype=np.int32), _dictionary((value,))[1])

@@ -14,6 +14,7 @@ from ehrsynth.generation.life_course.numbers import BodySampler, CoreSampler
 from ehrsynth.generation.life_course.orders import Orders
 from ehrsynth.generation.life_course.people import DAYS_PER_YEAR, NEVER, Lives
 from ehrsynth.generation.life_course.schedule import Schedule
+from ehrsynth.generation.life_course.segments import distinct
 from ehrsynth.model.life_course import LifeCourseModel
 
 __all__ = ["ValueSampler"]
@@ -101,7 +102,7 @@ class ValueSampler:
         measure = self._measure[row]
         value = self._general(lives, episodes, onset, schedule, seen, visit, row, rng)
         core_rows = np.flatnonzero(measure >= 0)
-        wanted = np.unique(visit[core_rows])
+        wanted = distinct(visit[core_rows])
         shift = self._body.shift(lives, self._model, rng)
         scores = self._core.scores(lives, schedule, wanted, shift, rng)
         spare = rng.standard_normal((4, len(wanted)))
