@@ -1,6 +1,6 @@
 """Hold generated patients of `us_ambulatory` against the published statistics of its expectations.
 
-    python -m benchmarks.population [--blocks 98] [--model FILE] [--all]
+    python -m benchmarks.population [--blocks 98] [--sense 24] [--model FILE] [--all]
 
 Prints one line for each expectation that is not met (or all), and how many are of each kind. Blocks hold 1,024 people.
 """
@@ -28,6 +28,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--blocks", type=int, default=98)
     parser.add_argument("--model", default="us_ambulatory")
+    parser.add_argument("--sense", type=int, default=24, help="blocks in which rules of plausibility are counted")
     parser.add_argument("--seed", type=int, default=11)
     parser.add_argument("--all", action="store_true")
     chosen = parser.parse_args()
@@ -46,7 +47,8 @@ def main() -> None:
         rows += sum(block.row_counts.values())
         facts.add(block)
         care.add(block)
-        sense.add(block)
+        if index < chosen.sense:
+            sense.add(block)
     people = chosen.blocks * 1024
     print(f"{people:,} people, {rows / people:.0f} rows each, {rows / making:,.0f} rows/s of CPU")
     wanted = resources.read_json("domain_models/us_ambulatory/expectations.json")["expectations"]
