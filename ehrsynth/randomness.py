@@ -13,6 +13,8 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
+from ehrsynth.native import compiled
+
 __all__ = ["BLOCK_SIZE", "identifier_bytes", "identifiers", "stream"]
 
 BLOCK_SIZE = 1024
@@ -76,11 +78,15 @@ def identifier_bytes(seed: int, table: str, block: int, count: int) -> npt.NDArr
     row) for up to 2**30 blocks of up to 2**32 rows; between tables and seeds 122 bits stand against collision.
     """
     key = _digest("identifiers", seed, table)
-    k0, k1 = (np.uint64(int.from_bytes(key[i : i + 8], "big")) for i in (0, 8))
+    keys = [int.from_bytes(key[i : i + 8], "big") for i in (0, 8)]
+    native = compiled()
+    if native is not None:
+        return np.frombuffer(native.uuids(keys[0], keys[1], block, count), dtype="S36")
+    k0, k1 = (np.uint64(part) for part in keys)
     rows = np.uint64(block << 32) + np.arange(count, dtype=np.uint64)
     with np.errstate(over="ignore"):
         high = _splitmix64(_splitmix64(rows * np.uint64(0x9E3779B97F4A7C15) + k0) ^ k1)
-    low = _bijection62(rows, int(k1))
+    low = _bijection62(rows, keys[1])
     high = (high & np.uint64(_MASK ^ 0xF000)) | np.uint64(0x8000)
     low = low | np.uint64(0x8000000000000000)
     text = _hexadecimal()

@@ -232,15 +232,24 @@ def _cast(values: Any, target: pa.DataType) -> Any:
     return values.cast(target)
 
 
-def dictionary_column(indices: Any, values: Sequence[str | None]) -> pa.DictionaryArray:
+def dictionary_column(indices: Any, values: Sequence[str | None] | pa.StringArray) -> pa.DictionaryArray:
     """Return a categorical column: `indices` (int array, negative for empty) into the distinct `values`.
 
-    This is how a generator makes text columns without one Python object per row. A None among `values` is empty too.
+    This is how a generator makes text columns without one Python object per row. A None among `values` is empty too
+    (an Arrow array has none).
     """
     import numpy as np
 
     codes = np.asarray(indices, dtype=np.int32)
     absent = codes < 0
+    if isinstance(values, pa.StringArray):
+        if not len(values):
+            return pa.DictionaryArray.from_arrays(pa.nulls(len(codes), pa.int32()), values)
+        if not absent.any():
+            return pa.DictionaryArray.from_arrays(pa.array(codes), values, safe=False)
+        return pa.DictionaryArray.from_arrays(
+            pa.array(np.where(absent, 0, codes), type=pa.int32(), mask=absent), values
+        )
     if any(value is None for value in values):
         is_none = np.array([value is None for value in values] or [False])
         absent |= is_none[np.where(absent, 0, codes)]

@@ -20,6 +20,8 @@ from ehrsynth.schema import TableSchema, clinical, datapackage
 __all__ = ["CsvExporter", "package_document"]
 
 CHUNK_ROWS = 1 << 15
+_MOST_QUOTED = 256
+_QUOTED: dict[tuple[int, ...], tuple[pa.Array, pa.LargeBinaryArray]] = {}
 _SPECIAL = (b'"', b",", b"\n", b"\r")
 
 
@@ -143,9 +145,18 @@ def _has_special(values: pa.Array) -> bool:
 
 
 def _quoted(values: pa.DictionaryArray) -> Slot:
-    texts = [_quote(text) for text in values.dictionary.cast(pa.binary()).to_pylist()]
+    dictionary = values.dictionary
+    # A run's parts share their dictionaries: a model's thousands of codes are looked at once.
+    key = (len(dictionary), dictionary.offset, *(part.address for part in dictionary.buffers() if part is not None))
+    kept = _QUOTED.get(key)
+    if kept is None:
+        if len(_QUOTED) >= _MOST_QUOTED:
+            _QUOTED.clear()
+        texts = [_quote(text) for text in dictionary.cast(pa.binary()).to_pylist()]
+        # The dictionary is kept as well: while it lives nobody else's is at its place.
+        kept = _QUOTED[key] = (dictionary, pool_of(texts))
     index = pc.fill_null(values.indices, -1).to_numpy().astype(np.int32, copy=False)
-    return Slot(pool_of(texts), index)
+    return Slot(kept[1], index)
 
 
 @lru_cache(maxsize=1 << 14)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from ehrsynth.native import compiled
 from ehrsynth.records import dictionary_column
 
 __all__ = ["Columns", "constant", "date_column", "datetime_column", "id_column", "labels", "number_column"]
@@ -26,9 +28,9 @@ def id_column(ids: npt.NDArray[np.bytes_], rows: Int | None = None) -> pa.Array:
     if rows is not None:
         known = rows >= 0
         if known.all():
-            known, ids = None, ids[rows]
+            known, ids = None, _gathered(ids, rows)
         else:
-            ids = ids[rows[known]]
+            ids = _gathered(ids, rows[known])
     length = len(ids) if known is None else len(known)
     ends = np.arange(length) + 1 if known is None else np.cumsum(known)
     # 64-bit offsets are never needed: a block of more than 59 million rows does not fit in memory anyway.
@@ -37,6 +39,14 @@ def id_column(ids: npt.NDArray[np.bytes_], rows: Int | None = None) -> pa.Array:
     validity = None if known is None else pa.py_buffer(np.packbits(known, bitorder="little"))
     data = pa.py_buffer(np.ascontiguousarray(ids))
     return pa.StringArray.from_buffers(length, pa.py_buffer(offsets), data, validity)
+
+
+def _gathered(ids: npt.NDArray[np.bytes_], rows: Int) -> npt.NDArray[np.bytes_]:
+    native = compiled()
+    if native is None or ids.dtype.itemsize != _WIDTH:
+        return ids[rows]
+    texts = native.gathered(np.ascontiguousarray(ids), np.ascontiguousarray(rows, dtype=np.int64))
+    return np.frombuffer(texts, dtype=ids.dtype)
 
 
 def date_column(days: Int, known: Bool | None = None) -> pa.Array:
@@ -58,15 +68,25 @@ def number_column(values: npt.NDArray[Any], known: Bool | None = None) -> pa.Arr
 
 def labels(indices: npt.NDArray[np.integer[Any]], values: Sequence[str | None]) -> pa.Array:
     """Return a categorical column: `indices` into `values`; empty where negative, None or the empty text."""
+    number, distinct = _dictionary(tuple(values))
+    return dictionary_column(indices if number is None else number[np.maximum(indices, -1)], distinct)
+
+
+@lru_cache(maxsize=512)
+def _dictionary(values: tuple[str | None, ...]) -> tuple[npt.NDArray[np.int32] | None, pa.Array]:
+    """Return the number of each value among the distinct ones (None: itself), and these.
+
+    Every part of a run asks for the same ones, of thousands of codes; what is written of a dictionary is kept as well.
+    """
     distinct = list(dict.fromkeys(value for value in values if value))
+    texts = pa.array(distinct, pa.string())
     if len(distinct) == len(values):
-        return dictionary_column(indices, distinct)
+        return None, texts
     place = {value: at for at, value in enumerate(distinct)}
     # The last one answers for all negative indices.
-    number = np.array([place[value] if value else -1 for value in values] + [-1], dtype=np.int32)
-    return dictionary_column(number[np.maximum(indices, -1)], distinct)
+    return np.array([place[value] if value else -1 for value in values] + [-1], dtype=np.int32), texts
 
 
 def constant(value: str, count: int) -> pa.Array:
     """Return a categorical column of one value."""
-    return dictionary_column(np.zeros(count, dtype=np.int32), [value])
+    return dictionary_column(np.zeros(count, dtype=np.int32), _dictionary((value,))[1])

@@ -206,16 +206,19 @@ def _choose_regions(seed: int, states: Sequence[str] | None, n_regions: int | No
         if count < 1:
             raise UsageError(f"{count} regions: there must be one at least.")
         return tuple(sorted(regions[order[:count]].tolist()))
-    wanted = sorted(set(states))
+    unique = set(states)
+    wanted = sorted(unique)
     unknown = [name for name in wanted if name not in state]
     if unknown or not wanted:
         raise UsageError(f"No place is known in the state {(unknown or [''])[0]!r}.", hint="Give USPS codes: MA, NY...")
     count = max(_REGIONS, len(wanted)) if n_regions is None else n_regions
     if count < len(wanted):
         raise UsageError(f"{count} regions for {len(wanted)} states.", hint="Each state needs one.")
-    inside = order[np.isin(state[order], wanted)]
+    # Not by numpy.isin, which imports masked arrays for texts.
+    inside = order[np.array([name in unique for name in state[order].tolist()], dtype=bool)]
     first = [inside[state[inside] == name][0] for name in wanted]
-    others = [number for number in inside if number not in set(first)]
+    taken = set(first)
+    others = [number for number in inside if number not in taken]
     return tuple(sorted(regions[[*first, *others[: count - len(first)]]].tolist()))
 
 
@@ -293,10 +296,11 @@ def _practitioners(seed: int, organization: pa.Table, kind: Int) -> tuple[Staff,
     specialties = library.code_system("nucc").codes
     codes, place = specialties["code"].to_pylist(), specialties["place"].to_pylist()
     weight = specialties["weight"].to_numpy()
+    offers = {label: np.array([row for row, at in enumerate(place) if at == label]) for label in _ALWAYS}
     employer, specialty, service = [], [], []
     for at, one in enumerate(kind.tolist()):
         for where, count in _STAFF[KINDS[one]]:
-            offered = np.array([row for row, label in enumerate(place) if label == where])
+            offered = offers[where]
             share = np.cumsum(weight[offered]) / weight[offered].sum()
             drawn = offered[np.searchsorted(share, rng.random(count), side="right").clip(max=len(offered) - 1)]
             always = [codes.index(code) for code in _ALWAYS[where]]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -42,7 +42,7 @@ class Places:
     state: pa.Array
     people: Float
 
-    @property
+    @cached_property
     def region(self) -> pa.Array:
         """State and first three digits of the ZIP code, ``MA 021``: what a mail centre, roughly a hospital, serves."""
         return pc.binary_join_element_wise(self.state, pc.utf8_slice_codeunits(self.postal_code, 0, 3), " ")

@@ -17,6 +17,7 @@ __all__ = [
     "Refused",
     "code_of",
     "coded",
+    "coded_or_words",
     "dicts",
     "exactness",
     "first",
@@ -38,7 +39,7 @@ PREFERRED = (ICD10CM, LOINC, RXNORM, CVX, SNOMED, ICD9CM, ICD10PCS, HCPCS, NDC)
 
 _RANK = {system: place for place, system in enumerate(PREFERRED)}
 
-_OIDS = {
+_OTHER_NAMES = {
     "urn:oid:2.16.840.1.113883.6.90": ICD10CM,
     "urn:oid:2.16.840.1.113883.6.103": ICD9CM,
     "urn:oid:2.16.840.1.113883.6.4": ICD10PCS,
@@ -47,8 +48,10 @@ _OIDS = {
     "urn:oid:2.16.840.1.113883.6.88": RXNORM,
     "urn:oid:2.16.840.1.113883.6.69": NDC,
     "urn:oid:2.16.840.1.113883.12.292": CVX,
+    # As US Core's value sets write it; HL7 Terminology has http.
+    "https://www.cms.gov/Medicare/Coding/HCPCSReleaseCodeSets": HCPCS,
 }
-"""HL7's object identifiers of code systems, as documents that went through CDA have them."""
+"""Other names of code systems: HL7's object identifiers, as documents that went through CDA have them."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _PRECISION = {4: "year", 7: "month", 10: "day", 16: "minute"}
@@ -112,7 +115,7 @@ def preferred(concept: Any) -> tuple[str, str, str | None] | None:
         system, code = string(coding.get("system")), string(coding.get("code"))
         if system is None or code is None:
             continue
-        system = _OIDS.get(system, system)
+        system = _OTHER_NAMES.get(system, system)
         rank = (_RANK.get(system, len(_RANK)), coding.get("userSelected") is not True)
         if best is None or rank < best:
             best, chosen = rank, (system, code, string(coding.get("display")) or string(concept.get("text")))
@@ -131,6 +134,12 @@ def coded(prefix: str, concept: Any, *, lead: str = "") -> dict[str, Any]:
         (f"{lead}_system", "code", "display") if lead else (f"{prefix}_system", f"{prefix}_code", f"{prefix}_display")
     )
     return dict(zip(names, found, strict=True))
+
+
+def coded_or_words(prefix: str, concept: Any) -> dict[str, Any]:
+    """Return the three columns of a coding as `coded` does; only the display where the concept is words."""
+    words = string(node(concept).get("text")) or string(first(node(concept).get("coding")).get("display"))
+    return coded(prefix, concept) or ({f"{prefix}_display": words} if words else {})
 
 
 def code_of(concept: Any, *systems: str) -> str | None:

@@ -31,6 +31,7 @@ _TIMES = {
     "procedure": ("start_datetime",),
     "immunization": ("occurrence_datetime",),
     "device": ("start_datetime",),
+    "allergy_intolerance": ("recorded_date",),
     "coverage": ("start_date",),
 }
 
@@ -103,7 +104,7 @@ def _numbers(column: pa.ChunkedArray) -> np.ndarray[Any, np.dtype[np.int64]]:
 def _note_unread(folder: SourceFolder, account: Account) -> None:
     read = set(account.report.rows_read)
     concepts = set(folder.matching(r".*concept(_relationship)?"))
-    rest = [name for name in folder.files if name not in read | concepts | {"cdm_source"}]
+    rest = [name for name in folder.files if name not in read | concepts | {"cdm_source", "vocabulary"}]
     if rest:
         account.note(f"Not read: {', '.join(rest)}.")
 

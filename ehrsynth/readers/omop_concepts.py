@@ -31,6 +31,14 @@ class Concept:
     public: bool
 
 
+_URI = re.compile(r"(urn|https?):\S+")
+
+
+def _is_local(concept_id: str) -> bool:
+    # OMOP leaves ids above two billion to the sources.
+    return concept_id.isdigit() and int(concept_id) > 2_000_000_000
+
+
 def local_system(name: str) -> str:
     """Return the URI of a source's own vocabulary or column: ``urn:ehrsynth:source:mimiciv-drug-ndc``."""
     return f"urn:ehrsynth:source:{re.sub(r'[^a-z0-9]+', '-', name.lower()).strip('-') or 'unknown'}"
@@ -85,6 +93,17 @@ class Concepts:
             pairs.append((one.filter(other), two.filter(other)))
         return pairs
 
+    @cached_property
+    def _references(self) -> dict[str, str]:
+        """The URI of each vocabulary of the source's own that says it."""
+        if "vocabulary" not in self._folder:
+            return {}
+        table = self._folder.read("vocabulary", wanted=("vocabulary_id", "vocabulary_reference"))
+        if "vocabulary_id" not in table or "vocabulary_reference" not in table:
+            return {}
+        pairs = zip(table["vocabulary_id"].to_pylist(), table["vocabulary_reference"].to_pylist(), strict=True)
+        return {one: uri for one, uri in pairs if one and uri and _URI.match(uri)}
+
     def find(self, ids: Iterable[str]) -> dict[str, Concept]:
         """Return what is known of each id; ids of which nothing is known, and 0 (no concept), are left out."""
         asked = list(dict.fromkeys(ids))
@@ -92,7 +111,7 @@ class Concepts:
         if new:
             self._found.update(dict.fromkeys(new))
             for table in self._tables:
-                self._found.update(_rows_of(table, new))
+                self._found.update(_rows_of(table, new, self._references))
             rest = [one for one in new if self._found[one] is None]
             self._found.update(_packaged(rest))
             self._found["0"] = None
@@ -126,7 +145,7 @@ class Concepts:
         return found
 
 
-def _rows_of(table: SourceTable, ids: list[str]) -> dict[str, Concept]:
+def _rows_of(table: SourceTable, ids: list[str], references: Mapping[str, str]) -> dict[str, Concept]:
     rows = table.columns.filter(pc.is_in(table["concept_id"], value_set=pa.array(ids, pa.string())))
     found = {}
     for one, name, domain, vocabulary, code in zip(*(rows[column].to_pylist() for column in _COLUMNS), strict=True):
@@ -140,7 +159,10 @@ def _rows_of(table: SourceTable, ids: list[str]) -> dict[str, Concept]:
             continue
         # The descriptions of CPT are the American Medical Association's and go no further.
         display = None if system == CPT else tidy(name)
-        coding = Coding(system=system or local_system(vocabulary or "unknown"), code=text, display=display)
+        own = references.get(vocabulary or "") if _is_local(one) else None
+        # A concept has to have a name: of a code without a text it is the code.
+        display = None if display == text and (system or own) else display
+        coding = Coding(system=system or own or local_system(vocabulary or "unknown"), code=text, display=display)
         found[one] = Concept(coding=coding, domain=domain or "", public=system is not None)
     return found
 

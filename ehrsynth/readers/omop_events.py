@@ -20,6 +20,7 @@ from ehrsynth.readers.omop_time import (
     Exactness,
     as_times,
     cut_to_lives,
+    days,
     moments,
     within_lives,
 )
@@ -234,8 +235,10 @@ def _cut(reading: Reading, rows: Rows, people: People) -> Rows:
 def _first_of_each(reading: Reading, rows: Rows, *, by_day: bool) -> Rows:
     day = rows.start // DAY
     grain = day if by_day else np.where(rows.visits >= 0, 0, day)
-    order = np.lexsort((rows.start, grain, rows.codes.index, rows.visits, rows.patients))
-    keys = np.stack([rows.patients, rows.visits, rows.codes.index, grain])[:, order]
+    # Two orders of a day with different ends, where the source states them, are two.
+    stated = days(rows.table.get("verbatim_end_date", pa.date32()))
+    order = np.lexsort((rows.start, stated, grain, rows.codes.index, rows.visits, rows.patients))
+    keys = np.stack([rows.patients, rows.visits, rows.codes.index, grain, stated])[:, order]
     again = np.zeros(len(order), dtype=bool)
     again[order[1:]] = (keys[:, 1:] == keys[:, :-1]).all(axis=0)
     reason = "repeated on the same day" if by_day else "repeated in the same visit"

@@ -224,6 +224,7 @@ TABLES = {
             "provider_id": "key",
             "care_site_id": "key",
             "visit_source_value": "string",
+            "visit_source_concept_id": "key",
             "admitted_from_concept_id": "key",
             "admitted_from_source_value": "string",
             "discharged_to_concept_id": "key",
@@ -242,9 +243,16 @@ TABLES = {
             "discharged_to_source_value": "discharge_to_source_value",
         },
     ),
-    "condition_occurrence": _event_layout(EVENTS["condition_occurrence"], condition_type_concept_id="key"),
+    "condition_occurrence": _event_layout(
+        EVENTS["condition_occurrence"],
+        condition_type_concept_id="key",
+        stop_reason="string",
+        condition_status_source_value="string",
+    ),
     "drug_exposure": _event_layout(
         EVENTS["drug_exposure"],
+        drug_type_concept_id="key",
+        verbatim_end_date="date",
         stop_reason="string",
         refills="integer",
         quantity="number",
@@ -258,6 +266,7 @@ TABLES = {
     "procedure_occurrence": _event_layout(EVENTS["procedure_occurrence"], quantity="number"),
     "measurement": _event_layout(
         EVENTS["measurement"],
+        measurement_type_concept_id="key",
         operator_concept_id="key",
         value_as_number="number",
         value_as_concept_id="key",
@@ -270,6 +279,8 @@ TABLES = {
     "observation": _event_layout(
         EVENTS["observation"],
         observation_type_concept_id="key",
+        qualifier_concept_id="key",
+        qualifier_source_value="string",
         value_as_number="number",
         value_as_string="string",
         value_as_concept_id="key",
@@ -277,7 +288,9 @@ TABLES = {
         unit_source_value="string",
         value_source_value="string",
     ),
-    "device_exposure": _event_layout(EVENTS["device_exposure"], unique_device_id="string", quantity="number"),
+    "device_exposure": _event_layout(
+        EVENTS["device_exposure"], device_type_concept_id="key", unique_device_id="string", quantity="number"
+    ),
     "provider": Layout(
         columns={
             "provider_id": "key",

@@ -7,7 +7,7 @@ from functools import lru_cache
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ehrsynth.terminology import library
+from ehrsynth.terminology import UCUM, library
 
 __all__ = [
     "ADMIT_SOURCE",
@@ -19,6 +19,8 @@ __all__ = [
     "OMOP",
     "RACE_AND_ETHNICITY",
     "SEX",
+    "allergy_concepts",
+    "of_unit",
     "system_of",
     "translate",
     "words",
@@ -27,6 +29,7 @@ __all__ = [
 OMOP = "https://fhir-terminology.ohdsi.org"
 """URI of the OMOP concepts, as HL7's FHIR to OMOP guide names them."""
 
+_ALLERGY = "urn:ehrsynth:allergy-to"
 _WORDS = "urn:ehrsynth:source:text"
 _DISCHARGE_STATUS = "https://www.nubc.org/CodeSystem/PatDischargeStatus"
 
@@ -63,6 +66,26 @@ def translate(codes: pa.ChunkedArray | pa.Array, target: str, *, source: str = O
     keys, values = _targets(source, target)
     found = pc.index_in(codes, value_set=keys)
     return values.take(found.combine_chunks() if isinstance(found, pa.ChunkedArray) else found)
+
+
+@lru_cache(maxsize=1)
+def allergy_concepts() -> tuple[str, ...]:
+    """Return the ids of the concepts that the packaged map knows as allergies."""
+    rows = library.concept_map("omop_vocabulary").table("map")
+    found = rows.filter(pc.equal(rows["source_system"], _ALLERGY))["target_code"].cast(pa.string())
+    return tuple(sorted({str(one) for one in found.to_pylist()}))
+
+
+@lru_cache(maxsize=1)
+def _units() -> dict[str, str]:
+    rows = library.concept_map("omop_vocabulary").table("map")
+    units = rows.filter(pc.equal(rows["source_system"], UCUM))
+    return dict(zip(units["source_code"].to_pylist(), units["target_code"].cast(pa.string()).to_pylist(), strict=True))
+
+
+def of_unit(text: str) -> str | None:
+    """Return the concept id that a unit leads to, None if it is none of UCUM's that the packaged map knows."""
+    return _units().get(text)
 
 
 def words(values: pa.ChunkedArray, target: str) -> pa.Array:

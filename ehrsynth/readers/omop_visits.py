@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 
 from ehrsynth.readers.account import Known, is_true, positions
 from ehrsynth.readers.assembly import encounter_sequence
+from ehrsynth.readers.omop_codes import coded_column
 from ehrsynth.readers.omop_layout import Reading
 from ehrsynth.readers.omop_people import People
 from ehrsynth.readers.omop_places import Places, link
@@ -22,6 +23,10 @@ __all__ = ["EMERGENCY_STAY_DAYS", "Visits", "read_visits"]
 
 EMERGENCY_STAY_DAYS = (2, 365)
 """An emergency visit of 2 to 365 days is read as the inpatient stay it led to, as the N3C macrovisits do."""
+
+
+_FINER = {"ACUTE": "IMP", "SS": "AMB", "PRENC": "AMB"}
+"""Classes of HL7 of which the concepts of visits only know a broader one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,9 +57,11 @@ def read_visits(reading: Reading, people: People, places: Places, coverage: pa.T
 
     Choices made:
 
-    - Class by visit concept; 262 (emergency room and inpatient) is the inpatient stay. An emergency visit of two days
+    - Class by visit concept, or the class of HL7 that the source's word is, if it says more (SS is AMB); 262 (emergency
+      room and inpatient) is the inpatient stay. An emergency visit of two days
       to a year is an inpatient stay, admitted from the emergency department. If the concept says nothing the source
       value may; else a visit of two days or more is inpatient and a shorter one ambulatory. All of that is counted.
+    - A source concept of a public vocabulary is the type of the encounter.
     - Admission and discharge by the source's words first (they know more than the place-of-service concepts: home and
       home health care are one concept), then by concept.
     - The sequence is by start, then end. A visit is `finished` when it has an end, else `unknown`.
@@ -108,6 +115,7 @@ def read_visits(reading: Reading, people: People, places: Places, coverage: pa.T
         "time_precision": exact.names(),
         "status": pc.if_else(pa.array(end != ABSENT), "finished", "unknown"),
         "encounter_class": kind,
+        **coded_column(visit, "visit_source_concept_id", reading.concepts).columns("type"),
         "admit_source_code": admitted,
         "discharge_disposition_code": pc.coalesce(
             words(visit.get("discharged_to_source_value"), DISCHARGE_DISPOSITION),
@@ -150,12 +158,18 @@ def _classes(
     kind = pc.coalesce(known, by_stay)
     shortest, longest = EMERGENCY_STAY_DAYS
     emergency = is_true(pc.equal(kind, "EMER")) & (stay >= shortest) & (stay <= longest)
+    emergency &= ~is_true(pc.equal(visit.get("visit_source_value"), "EMER"))
     account.adjust(
         visit,
         emergency,
         what="emergency of two days to a year: read as the inpatient stay it led to",
         column="visit_concept_id",
     )
+    finer = visit.get("visit_source_value")
+    broader = pa.array(list(_FINER.values())).take(
+        pc.index_in(finer, value_set=pa.array(list(_FINER))).combine_chunks()
+    )
+    kind = pc.if_else(pc.fill_null(pc.equal(broader, kind), False), finer, kind)
     both = is_true(pc.equal(concept, "262"))
     return pc.if_else(pa.array(emergency), "IMP", kind), emergency | both
 

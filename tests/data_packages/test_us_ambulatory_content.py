@@ -43,7 +43,8 @@ def tables_with(column: str) -> list[str]:
 def test_the_tables_are_all_there() -> None:
     assert set(FILES) == {
         *("chronic", "chronic_codes", "comorbidity", "acute", "acute_codes", "treatments", "monitoring", "labs"),
-        *("lab_effects", "procedures", "immunizations", "allergies", "devices", "social", "mortality_causes", "visits"),
+        *("lab_effects", "procedures", "immunizations", "allergies", "devices", "social", "mortality_causes"),
+        *("scales", "visits"),
     }
     assert len(rows("chronic")) >= 150
     assert len(rows("acute")) >= 150
@@ -203,6 +204,34 @@ def test_laboratory_values_have_codes_units_and_sense() -> None:
         assert 0 <= float(row["person_share"]) <= 1
         if row["low"]:
             assert float(row["low"]) <= float(row["high"]), row
+
+
+def test_scales_read_every_value_of_what_the_same_panel_measures() -> None:
+    panels: dict[str, set[str]] = defaultdict(set)
+    for row in rows("labs"):
+        panels[row["loinc"]].add(row["panel"])
+    grades: dict[str, list[Row]] = defaultdict(list)
+    for row in rows("scales"):
+        grades[row["loinc"]].append(row)
+        assert panels[row["loinc"]], row
+        assert not row["of"] or panels[row["loinc"]] <= panels[row["of"]], row
+        assert row["interpretation"] in {"N", "A"}
+        assert row["answer_display"]
+        assert bool(row["answer_system"]) == bool(row["answer_code"])
+        if row["answer_code"]:
+            assert terminology.display(row["answer_system"], row["answer_code"]) == row["answer_display"]
+    for code, found in grades.items():
+        starts = [float(row["from"]) for row in found]
+        floors = [float(row["floor"]) for row in rows("labs") if row["loinc"] == (found[0]["of"] or code)]
+        assert starts == sorted(set(starts))
+        assert starts[0] <= min(floors)
+        assert {row["of"] for row in found} == {found[0]["of"]}
+
+
+def test_reactions_are_findings_that_we_know() -> None:
+    for row in rows("allergies"):
+        assert row["reaction_system"] == "http://snomed.info/sct"
+        assert terminology.display(row["reaction_system"], row["reaction_code"]) == row["reaction_display"]
 
 
 def test_ages_of_a_laboratory_value_do_not_overlap() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -61,3 +62,24 @@ def test_the_other_documents_are_there() -> None:
 
 def test_the_readme_holds_no_blanks() -> None:
     assert "@@" not in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_readme_gives_a_reason_for_every_dependency() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    asked = [*project["dependencies"]]
+    for extra, wanted in project["optional-dependencies"].items():
+        if extra != "dev":
+            asked += wanted
+    reasons = README[README.index("### What it is built on") : README.index("## What it does not promise")]
+    told = {
+        name.strip() for row in re.findall(r"^\| ([^|]+) \|", reasons, flags=re.MULTILINE) for name in row.split(",")
+    }
+    assert {re.split(r"[\[<>=]", one)[0] for one in asked} <= told
+
+
+def test_no_row_of_the_readme_comes_twice() -> None:
+    # Branches that add rows to one table are merged line by line: an older form of a row can come back.
+    first = [line.split(" | ")[0] for line in README.splitlines() if line.startswith("| ") and "`ehrsynth " in line]
+    assert len(first) == len(set(first))
+    bullets = [line[:40] for line in README.splitlines() if line.startswith("- ")]
+    assert len(bullets) == len(set(bullets))

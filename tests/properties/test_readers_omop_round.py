@@ -18,7 +18,8 @@ def differences(rules: ModuleType, records: Records, folder: Path, style: str = 
     api.export(records, folder, formats=[style])
     was = rules.carried(records)
     again, report = api.read_with_report(folder / style, format="omop")
-    assert report.set_aside == []
+    # A code that is twice in the same visit or on the same day is there once: `carried` knows that too.
+    assert {one.reason for one in report.set_aside} <= {"repeated on the same day", "repeated in the same visit"}
     assert report.adjusted == []
     assert again.check_keys() == []
     now = rules.read_back(again)
@@ -30,11 +31,19 @@ def differences(rules: ModuleType, records: Records, folder: Path, style: str = 
     return found
 
 
-@pytest.mark.parametrize("style", ["omop", "omop-parquet"])
-def test_patients_of_the_shipped_model_come_back(omop_carried: ModuleType, tmp_path: Path, style: str) -> None:
-    # Of the lifelong population more is lost: HCPCS procedures of the domain Measurement come back as observations,
-    # allergies to drugs are set aside, displays without codes and some ends of conditions are gone.
-    records = api.generate(api.load_model("cardiometabolic_cohort"), population=20, seed=5)
+# Not diabetes_inpatient: its records have an order and no dates, and OMOP refuses them.
+SHIPPED = [
+    ("cardiometabolic_cohort", 20, "omop"),
+    ("us_ambulatory", 16, "omop-parquet"),
+    ("acute_inpatient", 10, "omop-parquet"),
+]
+
+
+@pytest.mark.parametrize(("name", "population", "style"), SHIPPED)
+def test_patients_of_shipped_models_come_back(
+    omop_carried: ModuleType, tmp_path: Path, name: str, population: int, style: str
+) -> None:
+    records = api.generate(api.load_model(name), population=population, seed=5)
     assert differences(omop_carried, records, tmp_path / "out", style) == []
 
 

@@ -137,7 +137,7 @@ def _fill_coverage(row: Row, tables: Tables) -> None:
 
 
 def _fill_encounter(row: Row, tables: Tables) -> None:
-    if row["type_code"] is None:
+    if row["type_code"] is None and row["type_display"] is None:
         types = resources.read_json("output_schemas/fhir_r4/mapping/encounter_types.json")
         found = types["by_class"].get(row["encounter_class"], types["default"])
         row |= {"type_system": types["system"], "type_code": found["code"], "type_display": found["display"]}

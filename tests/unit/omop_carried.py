@@ -6,16 +6,18 @@ and what leads to a row does so by its place. What the exporter writes different
 - Not carried of patients: names, street, telephone, e-mail, numbers, marital status, language, sex at birth; races that
   are no category of the OMB. Of practitioners and organizations: identifiers other than a practitioner's NPI,
   telephone, titles; specialties are words. Places within an organization, and kinds of payers.
-- Of encounters: type, reason, place, coverage (the reader finds the one in force), and a status other than finished;
-  one without an end ends when it starts; ACUTE is IMP, SS and PRENC are AMB; an emergency of two days or more is the
-  stay that it led to; admission by a general practitioner and an unnamed discharge are left out.
-- Of conditions: rank, verification; an onset far from the visit is the day of the record; an end on the last day of the
-  visit is the end of the visit; the status says whether there is an end. The same code is once in a visit.
-- Of orders: dose, frequency, reason; the end is the last day of the supply where it is not stated, the status then says
-  stopped or completed. The same code is once a day, as of procedures and devices.
+- Of encounters: reason, place, coverage (the reader finds the one in force), and a status other than finished; one
+  without an end ends when it starts; the type of those whose class is ACUTE, SS or PRENC, and of emergencies of two
+  days or more; admission by a general practitioner and an unnamed discharge are left out.
+- Of conditions: an onset far from the visit is the day of the record; how sure a ranked one is. The same code is once
+  in a visit.
+- Of orders: dose, frequency, reason; where no order of all has a stated end, each ends with its supply. The same code
+  with the same end is once a day; as of procedures and devices the same code is.
+- Of procedures that OMOP calls measurements or observations: end and quantity.
 - Of observations: panel, interpretation, why there is no value, category unless its code says it; range and comparator
   of what OMOP does not call a measurement.
-- What did not happen, or has no date, and allergies (they come back as observations).
+- Of allergies: whether it is not known if it is an allergy, active, or confirmed.
+- What did not happen, or has no date.
 - Displays are those of the concepts, where the packaged map names them, else the vocabularies' where they are empty.
 - An empty precision means second (of a birth day); OMOP's times have seconds, or there is only a date.
 """
@@ -46,6 +48,7 @@ _TABLES = (
     "procedure",
     "immunization",
     "device",
+    "allergy_intolerance",
     "coverage",
 )
 _KEPT = {
@@ -54,10 +57,10 @@ _KEPT = {
     "patient": "birth_date birth_date_precision sex race_code ethnicity_code death_datetime death_precision "
     "cause_of_death_system cause_of_death_code cause_of_death_display record_start_date record_end_date city state "
     "postal_code organization_id practitioner_id",
-    "encounter": "patient_id sequence start_datetime end_datetime time_precision encounter_class admit_source_code "
-    "discharge_disposition_code organization_id practitioner_id",
-    "condition": "patient_id encounter_id category code_system code display clinical_status onset_date abatement_date "
-    "recorded_date practitioner_id",
+    "encounter": "patient_id sequence start_datetime end_datetime time_precision encounter_class type_system type_code "
+    "type_display admit_source_code discharge_disposition_code organization_id practitioner_id",
+    "condition": "patient_id encounter_id category code_system code display clinical_status verification_status "
+    "onset_date abatement_date recorded_date rank practitioner_id",
     "observation": "patient_id encounter_id category code_system code display effective_datetime time_precision "
     "value_number value_comparator value_unit value_system value_code value_display value_text reference_low "
     "reference_high practitioner_id",
@@ -69,6 +72,9 @@ _KEPT = {
     "practitioner_id",
     "device": "patient_id encounter_id code_system code display status start_datetime end_datetime time_precision "
     "unique_device_id quantity practitioner_id",
+    "allergy_intolerance": "patient_id encounter_id code_system code display allergy_type category criticality "
+    "clinical_status verification_status onset_date recorded_date reaction_system reaction_code reaction_display "
+    "reaction_severity practitioner_id",
     "coverage": "patient_id payer start_date end_date",
 }
 _TIMES = {
@@ -79,7 +85,6 @@ _TIMES = {
     "immunization": ("occurrence_datetime",),
     "device": ("start_datetime", "end_datetime"),
 }
-_CLASSES = {"ACUTE": "IMP", "SS": "AMB", "PRENC": "AMB"}
 _RACES = ("1002-5", "2028-9", "2054-5", "2076-8", "2106-3", "2131-1")
 
 
@@ -129,12 +134,15 @@ def carried(records: Records) -> Tables:
         row["specialty_display"] = row["specialty_display"] and row["specialty_display"][:50]
     for row in tables["encounter"]:
         row["end_datetime"] = row["end_datetime"] or row["start_datetime"]
-        row["encounter_class"] = _CLASSES.get(row["encounter_class"], row["encounter_class"])
+        if row["encounter_class"] not in ("ACUTE", "SS", "PRENC"):
+            _fill_display(row, "type_")
+        else:
+            row |= {"type_system": None, "type_code": None, "type_display": None}
         for column in ("admit_source_code", "discharge_disposition_code"):
             row[column] = None if row[column] in ("gp", "oth") else row[column]
-        stay = row["end_datetime"] - row["start_datetime"]
-        if row["encounter_class"] == "EMER" and timedelta(days=2) <= stay <= timedelta(days=365):
-            row["encounter_class"], row["admit_source_code"] = "IMP", row["admit_source_code"] or "emd"
+        nights = (row["end_datetime"].date() - row["start_datetime"].date()).days
+        if row["encounter_class"] == "EMER" and nights > 1:
+            row |= {"type_system": None, "type_code": None, "type_display": None}
     for row in tables["condition"]:
         _carry_condition(row, visits)
     for name in ("observation", "medication_request", "procedure", "immunization", "device"):
@@ -142,16 +150,19 @@ def carried(records: Records) -> Tables:
             _fill_display(row, "")
     for row in tables["observation"]:
         _carry_observation(row)
+    for row in tables["procedure"]:
+        if _map().get((row["code_system"], row["code"]), (None, None))[0] in ("Measurement", "Observation"):
+            row |= {"end_datetime": None, "quantity": None}
+    for row in tables["allergy_intolerance"]:
+        _carry_allergy(row)
+    stated = any(row["end_date"] is not None for row in tables["medication_request"])
     for row in tables["medication_request"]:
-        start = row["start_date"]
-        supply = timedelta(days=max((row["days_supply"] or 0) - 1, 0))
-        row["end_date"] = max(row["end_date"] or start + supply, start)
-        row["status"] = "stopped" if row["status"] == "stopped" else "completed"
+        _carry_order(row, stated=stated)
     for row in tables["coverage"]:
         row["end_date"] = row["end_date"] or tables["patient"][row["patient_id"]]["record_end_date"]
     grains = {
         "condition": ("patient_id", "encounter_id", "code"),
-        "medication_request": ("patient_id", "encounter_id", "code", "start_date"),
+        "medication_request": ("patient_id", "encounter_id", "code", "start_date", "end_date"),
         "immunization": ("patient_id", "encounter_id", "code", "occurrence_datetime"),
         "procedure": ("patient_id", "encounter_id", "code", "start_datetime"),
         "device": ("patient_id", "encounter_id", "code", "start_datetime"),
@@ -214,11 +225,32 @@ def _carry_condition(row: Row, visits: list[Row]) -> None:
     row["recorded_date"] = max(row["onset_date"], first)
     if row["abatement_date"] is not None:
         row["abatement_date"] = max(row["abatement_date"], row["onset_date"])
-        if row["abatement_date"] == last:
+        if row["abatement_date"] == last and row["clinical_status"] in ("active", None):
             row["abatement_date"] = None
-    row["clinical_status"] = "active" if row["abatement_date"] is None else "resolved"
+    row["clinical_status"] = row["clinical_status"] or ("active" if row["abatement_date"] is None else "resolved")
+    if row["rank"] is not None or row["verification_status"] is None:
+        row["verification_status"] = "confirmed"
     if row["category"] != "problem-list-item":
         row["category"] = "encounter-diagnosis"
+
+
+def _carry_order(row: Row, *, stated: bool) -> None:
+    start = row["start_date"]
+    if not stated:
+        row["end_date"] = start + timedelta(days=max((row["days_supply"] or 0) - 1, 0))
+    elif row["end_date"] is not None:
+        row["end_date"] = max(row["end_date"], start)
+    if row["status"] not in ("completed", "stopped", "on-hold"):
+        row["status"] = "active" if row["end_date"] is None else "completed"
+
+
+def _carry_allergy(row: Row) -> None:
+    _fill_display(row, "")
+    row["allergy_type"] = row["allergy_type"] or "allergy"
+    row["clinical_status"] = row["clinical_status"] or "active"
+    row["verification_status"] = row["verification_status"] or "confirmed"
+    row["recorded_date"] = row["recorded_date"] or row["onset_date"]
+    row["reaction_display"] = row["reaction_display"] and row["reaction_display"][:60]
 
 
 def _carry_observation(row: Row) -> None:
@@ -230,4 +262,7 @@ def _carry_observation(row: Row) -> None:
     if row["value_number"] is None:
         row["value_comparator"] = row["value_unit"] = None
     if row["value_number"] is not None or row["value_code"] is not None:
+        row["value_text"] = None
+    if row["value_code"] is None and row["value_display"] is not None:
+        row["value_display"] = row["value_display"][:50]
         row["value_text"] = None

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from ehrsynth import terminology
 from ehrsynth.exporters.fhir.identity import identifier_system
-from ehrsynth.exporters.fhir.rows import Node
+from ehrsynth.exporters.fhir.rows import NOTHING, Node, Piece, Rows
 from ehrsynth.exporters.fhir.templates import Each, First, Instead, Later, Object, compile_template
 from ehrsynth.exporters.fhir.values import Code, Id, Number, OwnId, SourceKey, Text, Time, clean_code, clean_text
 
@@ -40,6 +41,10 @@ US_CORE = "http://hl7.org/fhir/us/core/StructureDefinition/"
 
 UCUM = "http://unitsofmeasure.org"
 NULL_FLAVOR = "http://terminology.hl7.org/CodeSystem/v3-NullFlavor"
+# HL7 Terminology names HCPCS by http; the value sets of procedures of US Core 6.1.0, which bind, by https.
+_WRITTEN = {
+    "http://www.cms.gov/Medicare/Coding/HCPCSReleaseCodeSets": "https://www.cms.gov/Medicare/Coding/HCPCSReleaseCodeSets"
+}
 _NULL_CODES = ("UNK", "ASKU", "OTH", "NI", "NASK", "NA", "MSK")
 
 ABSENT = {"extension": [{"url": "http://hl7.org/fhir/StructureDefinition/data-absent-reason", "valueCode": "unknown"}]}
@@ -63,7 +68,7 @@ def make_coding(system: str | None, code: str | None, display: str | None = None
         return None
     system = clean_code(system)
     shown = clean_text(display) or (terminology.display(system, code) if system else None)
-    made = {"system": system, "code": code, "display": shown}
+    made = {"system": _WRITTEN.get(system or "", system), "code": code, "display": shown}
     return {key: value for key, value in made.items() if value is not None}
 
 
@@ -80,9 +85,18 @@ def coding(system: str, code: str, display: str) -> Each:
     return Each((code, system, display), lambda c, s, d: make_coding(s, c, d))
 
 
+@dataclass(frozen=True)
+class _Concept(Each):
+    """A CodeableConcept of code, system and display; of words alone where there is no code."""
+
+    def piece(self, rows: Rows) -> Piece:
+        code, _, display = self.columns
+        return NOTHING if rows.valid(code) is False and rows.valid(display) is False else super().piece(rows)
+
+
 def concept(system: str, code: str, display: str) -> Each:
-    """Return the node of a CodeableConcept from three columns."""
-    return Each((code, system, display), lambda c, s, d: make_concept(s, c, d))
+    """Return the node of a CodeableConcept from three columns; of text alone where only the display is there."""
+    return _Concept((code, system, display), lambda c, s, d: make_concept(s, c, d), needs=())
 
 
 def coding_of(system: str, code: str) -> Each:

@@ -133,6 +133,7 @@ class Used:
     codes: dict[int, Concept] = field(default_factory=dict)
     maps: set[tuple[int, int]] = field(default_factory=set)
     names: dict[int, str] = field(default_factory=dict)
+    systems: dict[str, str] = field(default_factory=dict)
     counts: dict[str, list[int]] = field(default_factory=dict)
     dropped: dict[str, int] = field(default_factory=dict)
     first_day: int | None = None
@@ -237,7 +238,9 @@ class Block:
             used.concepts |= {target.source, target.standard}
             used.maps.add((target.source, target.standard))
             if not self.concepts.describes(target.source):
-                used.codes[target.source] = source_concept(code, target.source, target.domain or domain)
+                mine = source_concept(code, target.source, target.domain or domain)
+                used.codes[target.source] = mine
+                used.systems.setdefault(mine.vocabulary_id, code.system)
             if target.relation == "mapped" and code.display:
                 used.names[target.standard] = min(code.display, used.names.get(target.standard, code.display))
 

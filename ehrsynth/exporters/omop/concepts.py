@@ -8,7 +8,7 @@ from functools import cached_property, lru_cache
 from typing import NamedTuple
 
 from ehrsynth.exporters.omop.athena import Athena
-from ehrsynth.terminology import CVX, ICD9CM, ICD10CM, LOINC, NDC, RXNORM, UCUM, library
+from ehrsynth.terminology import CVX, ICD10CM, LOINC, NDC, RXNORM, UCUM, library
 
 __all__ = ["ALLERGY", "Code", "Concept", "ConceptIds", "Target", "local_id", "source_concept"]
 
@@ -27,7 +27,8 @@ _FAR, _HASH_BITS = 1 << 33, 47
 # Systems of which a longer code is a child of the shorter one it begins with.
 _HIERARCHIES = {ICD10CM: "icd10cm", "http://www.cms.gov/Medicare/Coding/ICD10": "icd10pcs"}
 
-_DOMAINS = {ICD10CM: "Condition", ICD9CM: "Condition", RXNORM: "Drug", CVX: "Drug", NDC: "Drug", LOINC: "Measurement"}
+# Not ICD-9-CM: it has diagnoses and procedures.
+_DOMAINS = {ICD10CM: "Condition", RXNORM: "Drug", CVX: "Drug", NDC: "Drug", LOINC: "Measurement"}
 
 
 class Code(NamedTuple):
@@ -106,6 +107,10 @@ class ConceptIds:
             return True
         # Ids of our own are above, and never in a download.
         return self._athena is not None and concept_id < LOCAL and self._athena.has(concept_id)
+
+    def is_public(self, system: str) -> bool:
+        """Whether OMOP has a name for a code system."""
+        return bool(_vocabularies(system))
 
     def units(self, units: Iterable[str | None]) -> list[int | None]:
         """Return the concept id of each UCUM unit, 0 where there is none, None where there is no unit."""

@@ -1,4 +1,4 @@
-"""Encounters and clinical events as OMOP rows, each in the table of its concept's domain."""
+"""Encounters as OMOP visits, and what all clinical events share: each goes into the table of its concept's domain."""
 
 from __future__ import annotations
 
@@ -17,24 +17,18 @@ __all__ = [
     "ABSENT",
     "Event",
     "Visits",
-    "conditions",
     "dates",
     "days",
-    "devices",
     "done",
-    "drugs",
     "opened",
-    "procedures",
+    "qualifier",
     "sheets",
     "timed",
-    "vaccines",
     "visits",
 ]
 
 DAY = 86_400
 ABSENT = np.iinfo(np.int64).min
-SLACK_DAYS = 1
-"""A condition's first day counts where it lies so near to its visit; else the day on which it was recorded does."""
 
 # Where rows of each domain belong, with the columns that say what they are.
 TABLES: Mapping[str, tuple[str, str]] = {
@@ -86,6 +80,14 @@ def timed(rows: pa.Table, column: str) -> pa.Array:
     return pc.if_else(known, flat(rows[column]), None)
 
 
+def qualifier(*words: pa.Array) -> pa.Array:
+    """Words that say more of an observation, in the 50 characters that it has for them; null where there are none."""
+    # Not with null_handling="skip": where all words of all rows are null, Arrow then returns no rows.
+    said = pc.binary_join_element_wise(*(pc.coalesce(word, "") for word in words), " ")
+    said = pc.utf8_trim_whitespace(pc.replace_substring_regex(said, " +", " "))
+    return pc.if_else(pc.equal(said, ""), None, pc.utf8_slice_codeunits(said, 0, 50))
+
+
 def done(rows: pa.Table, *columns: str) -> Mask:
     """Whether what a row tells has happened."""
     not_done = pa.array(facts()["not_done"], pa.string())
@@ -96,6 +98,8 @@ def done(rows: pa.Table, *columns: str) -> Mask:
 
 def visits(block: Block) -> Visits:
     """Return visit_occurrence: every encounter that took place; one without an end ends when it starts.
+
+    The source's word for a visit is its type, or its class where that says more than the concept of the visit does.
 
     Raises
     ------
@@ -124,6 +128,7 @@ def visits(block: Block) -> Visits:
     block.used.concepts |= {
         one for column in (kind, admitted, discharged) for one in pc.unique(column).to_pylist() if one is not None
     } | {known["type"]["encounter"]}
+    word, source = _source_words(block, rows, last - start)
     sheet = Sheet(
         table="visit_occurrence",
         person=person,
@@ -136,8 +141,8 @@ def visits(block: Block) -> Visits:
             "visit_type_concept_id": np.full(len(person), known["type"]["encounter"]),
             "provider_id": at(positions(rows["practitioner_id"], block.providers)),
             "care_site_id": at(positions(rows["organization_id"], block.care_sites)),
-            "visit_source_value": flat(rows["encounter_class"].cast(pa.string())),
-            "visit_source_concept_id": np.zeros(len(person), np.int64),
+            "visit_source_value": word,
+            "visit_source_concept_id": source,
             "admitted_from_concept_id": admitted,
             "admitted_from_source_value": _worded(rows["admit_source_code"], known["admit_words"]),
             "discharged_to_concept_id": discharged,
@@ -153,6 +158,17 @@ def visits(block: Block) -> Visits:
         base=block.row_ids("visit_occurrence", 1)[0].as_py(),
         sheet=sheet.keep(took_place),
     )
+
+
+def _source_words(block: Block, rows: pa.Table, nights: Ints) -> tuple[pa.Array, pa.Array]:
+    """What the source calls each visit, and the concept of that."""
+    kind = flat(rows["encounter_class"].cast(pa.string()))
+    type_ = block.coded(rows, "type", domain="Visit")
+    plain = pc.is_in(kind, value_set=pa.array(facts()["plain_classes"], pa.string()))
+    # A long emergency is taken for the stay that it led to, where the source does not say that it was one.
+    long_emergency = pc.and_(pc.equal(kind, "EMER"), pa.array(nights > 1))
+    typed = pc.and_(pc.and_(plain, pc.invert(long_emergency)), pa.array(type_.index >= 0))
+    return pc.if_else(typed, type_.texts, kind), pc.if_else(typed, type_.source_ids, pa.scalar(0, pa.int64()))
 
 
 def _worded(codes: pa.ChunkedArray, words: Mapping[str, str]) -> pa.Array:
@@ -259,124 +275,3 @@ def _starts(table: str, stem: str, day: pa.Array, time: pa.Array | None) -> dict
     elif table == "condition_occurrence":
         stem = "condition_start"
     return {f"{stem}_date": day} if time is None else {f"{stem}_date": day, f"{stem}_datetime": time}
-
-
-def conditions(block: Block, seen: Visits) -> list[Sheet]:
-    """Return condition_occurrence, and in observation the codes that OMOP does not call conditions (Z00.00).
-
-    A condition of a visit starts on its first day if that lies near the visit, else when it was recorded.
-    """
-    event = opened(block, seen, "condition", "Condition")
-    rows, known = event.rows, facts()
-    onset, recorded, end = (days(rows[name]) for name in ("onset_date", "recorded_date", "abatement_date"))
-    first, last = event.visit_day
-    linked = event.visit >= 0
-    near = (onset >= first - SLACK_DAYS) & (onset <= last + SLACK_DAYS) & (onset != ABSENT)
-    noted = np.where(recorded == ABSENT, first, recorded)
-    start = np.where(linked, np.where(near, onset, noted), np.where(onset == ABSENT, recorded, onset))
-    end = np.where((end != ABSENT) & (end < start), start, end)
-    problem = flat(pc.equal(rows["category"].cast(pa.string()), "problem-list-item"))
-    kinds = np.where(problem.to_numpy(zero_copy_only=False), known["type"]["problem"], known["type"]["encounter"])
-    rank = flat(rows["rank"])
-    status = pc.if_else(pc.equal(rank, 1), known["rank"]["first"], known["rank"]["other"])
-    block.used.concepts |= {one for one in pc.unique(status).to_pylist() if one is not None}
-    own = {
-        "condition_end_date": dates(end),
-        "condition_status_concept_id": status,
-        "condition_status_source_value": rank.cast(pa.string()),
-    }
-    keep = done(rows, "verification_status")
-    return sheets(block, event, start, {"Condition": own, "Observation": {}}, keep, kind=kinds, routes=("Observation",))
-
-
-def drugs(block: Block, seen: Visits) -> list[Sheet]:
-    """Return drug_exposure of orders: to the last day of use, else as long as the supply, else the first day."""
-    event = opened(block, seen, "medication_request", "Drug")
-    rows = event.rows
-    first, _ = event.visit_day
-    start = days(rows["start_date"])
-    start = np.where(start == ABSENT, days(rows["authored_datetime"]), start)
-    start = np.where(start == ABSENT, first, start)
-    supply = flat(rows["days_supply"])
-    lasts = pc.fill_null(supply, 0).to_numpy()
-    end = days(rows["end_date"])
-    end = np.maximum(np.where(end == ABSENT, start + np.maximum(lasts - 1, 0), end), start)
-    authored = pc.if_else(pa.array(days(rows["authored_datetime"]) == start), timed(rows, "authored_datetime"), None)
-    route = block.coded(rows, "route", domain="Route")
-    stopped = pc.if_else(pc.equal(flat(rows["status"].cast(pa.string())), "stopped"), "stopped", None)
-    own = {
-        "_time": authored,
-        "drug_exposure_end_date": dates(end),
-        # Midnight of the only day would lie before the hour of its begin.
-        "drug_exposure_end_datetime": pc.if_else(pa.array(end == start), authored, None),
-        "stop_reason": stopped,
-        "refills": flat(rows["refills"]),
-        "quantity": flat(rows["quantity"]),
-        "days_supply": supply,
-        "sig": flat(rows["sig"].cast(pa.string())),
-        "route_concept_id": route.standard_ids,
-        "route_source_value": route.texts,
-        "dose_unit_source_value": pc.utf8_slice_codeunits(flat(rows["dose_unit"].cast(pa.string())), 0, 50),
-    }
-    kind = facts()["type"]["prescription"]
-    return sheets(block, event, start, {"Drug": own}, done(rows, "status"), kind=kind)
-
-
-def vaccines(block: Block, seen: Visits) -> list[Sheet]:
-    """Return drug_exposure of immunizations that were given."""
-    event = opened(block, seen, "immunization", "Drug")
-    rows = event.rows
-    start = days(rows["occurrence_datetime"])
-    own = {
-        "_time": timed(rows, "occurrence_datetime"),
-        "drug_exposure_end_date": dates(start),
-        "drug_exposure_end_datetime": timed(rows, "occurrence_datetime"),
-        "lot_number": pc.utf8_slice_codeunits(flat(rows["lot_number"]), 0, 50),
-    }
-    kind = facts()["type"]["administration"]
-    return sheets(block, event, start, {"Drug": own}, done(rows, "status"), kind=kind)
-
-
-def procedures(block: Block, seen: Visits) -> list[Sheet]:
-    """Return procedure_occurrence of procedures that were done, and those that OMOP calls otherwise in its tables."""
-    event = opened(block, seen, "procedure", "Procedure")
-    rows = event.rows
-    first, _ = event.visit_day
-    start, end = days(rows["start_datetime"]), days(rows["end_datetime"])
-    start = np.where(start == ABSENT, first, start)
-    time = timed(rows, "start_datetime")
-    quantity = pc.round(flat(rows["quantity"])).cast(pa.int64())
-    own = {
-        "_time": time,
-        "procedure_end_date": dates(end),
-        "procedure_end_datetime": timed(rows, "end_datetime"),
-        "quantity": quantity,
-    }
-    ended = dates(np.where(end == ABSENT, start, end))
-    other: dict[str, dict[str, Any]] = {
-        "Procedure": own,
-        "Observation": {"_time": time},
-        "Measurement": {"_time": time},
-        "Drug": {"_time": time, "drug_exposure_end_date": ended},
-        "Device": {"_time": time, "device_exposure_end_date": ended},
-    }
-    routes = ("Observation", "Measurement", "Drug", "Device")
-    kind = facts()["type"]["default"]
-    return sheets(block, event, start, other, done(rows, "status"), kind=kind, routes=routes)
-
-
-def devices(block: Block, seen: Visits) -> list[Sheet]:
-    """Return device_exposure."""
-    event = opened(block, seen, "device", "Device")
-    rows = event.rows
-    first, _ = event.visit_day
-    start, end = days(rows["start_datetime"]), days(rows["end_datetime"])
-    start = np.where(start == ABSENT, first, start)
-    own = {
-        "_time": timed(rows, "start_datetime"),
-        "device_exposure_end_date": dates(end),
-        "device_exposure_end_datetime": timed(rows, "end_datetime"),
-        "unique_device_id": pc.utf8_slice_codeunits(flat(rows["unique_device_id"]), 0, 255),
-        "quantity": pc.round(flat(rows["quantity"])).cast(pa.int64()),
-    }
-    return sheets(block, event, start, {"Device": own}, done(rows, "status"), kind=facts()["type"]["default"])

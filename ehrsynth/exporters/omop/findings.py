@@ -11,31 +11,66 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ehrsynth.exporters.omop.block import Block, Coded, Sheet, facts, flat, look_up
-from ehrsynth.exporters.omop.concepts import ALLERGY
-from ehrsynth.exporters.omop.events import ABSENT, Visits, dates, days, done, opened, sheets, timed
+from ehrsynth.exporters.omop.concepts import ALLERGY, Code, Target
+from ehrsynth.exporters.omop.events import ABSENT, Visits, dates, days, done, opened, qualifier, sheets, timed
+from ehrsynth.terminology import CVX, NDC, RXNORM
 
 __all__ = ["allergies", "observations"]
 
+_WORDS = ("allergy_type", "onset_date", "criticality", "category", "severity", "status")
+
 
 def allergies(block: Block, seen: Visits) -> list[Sheet]:
-    """Return observation of allergies: the concept is the allergy where the map knows it, the code the substance."""
+    """Return observation of allergies: the concept is the allergy where the map knows it, the code the substance.
+
+    Of a drug it is the allergy to drugs. The substance is the value, as OHDSI has it; the reaction stands in the text,
+    and what is known of the allergy itself as words in the qualifier: mechanism, onset, criticality...
+    """
     event = opened(block, seen, "allergy_intolerance", "Observation")
     rows, coded = event.rows, event.coded
     start, onset = days(rows["recorded_date"]), days(rows["onset_date"])
     start = np.where(start == ABSENT, onset, start)
     to = block.concepts.resolve([code._replace(system=ALLERGY, display=None) for code in coded.codes])
     targets = [
-        own._replace(standard=allergy.standard, domain="Observation", relation=allergy.relation)
-        if allergy.standard or own.domain not in ("Observation", "Condition")
-        else own
-        for own, allergy in zip(coded.targets, to, strict=True)
+        _allergy(code, own, allergy.standard) for code, own, allergy in zip(coded.codes, coded.targets, to, strict=True)
     ]
     block.used.concepts |= {target.standard for target in targets}
     event = replace(event, coded=Coded(index=coded.index, codes=coded.codes, targets=targets))
-    reaction = pc.utf8_slice_codeunits(flat(rows["reaction_display"].cast(pa.string())), 0, 60)
-    own = {"value_as_string": reaction}
+    substance = pc.if_else(pc.equal(coded.standard_ids, 0), coded.source_ids, coded.standard_ids)
+    reaction = block.coded(rows, "reaction", domain="Observation")
+    own = {
+        "value_as_string": pc.utf8_slice_codeunits(flat(rows["reaction_display"].cast(pa.string())), 0, 60),
+        "value_as_concept_id": substance,
+        "qualifier_concept_id": reaction.source_ids,
+        "qualifier_source_value": _said_of_allergies(rows),
+    }
     keep = done(rows, "verification_status")
     return sheets(block, event, start, {"Observation": own}, keep, kind=facts()["type"]["default"])
+
+
+def _allergy(code: Code, own: Target, standard: int) -> Target:
+    """Where a substance leads as what somebody is allergic to."""
+    if standard:
+        return own._replace(standard=standard, domain="Observation", relation="mapped")
+    if own.domain == "Drug" or code.system in (RXNORM, NDC, CVX):
+        return own._replace(standard=facts()["drug_allergy"], domain="Observation", relation="broader")
+    return own if own.domain in ("Observation", "Condition") else own._replace(standard=0, domain="Observation")
+
+
+def _said_of_allergies(rows: pa.Table) -> pa.Array:
+    """The words of the qualifier; those that are nearly always the same are left out."""
+    texts = {name: flat(rows[name].cast(pa.string())) for name in rows.column_names if name.endswith(_WORDS)}
+    usual = {"clinical_status": "active", "verification_status": "confirmed"}
+    for name, word in usual.items():
+        texts[name] = pc.if_else(pc.equal(texts[name], word), None, texts[name])
+    return qualifier(
+        pc.coalesce(texts["allergy_type"], "allergy"),
+        texts["onset_date"],
+        *(
+            texts[name]
+            for name in ("criticality", "category", "reaction_severity", "clinical_status", "verification_status")
+        ),
+    )
 
 
 def observations(block: Block, seen: Visits) -> list[Sheet]:
@@ -72,6 +107,9 @@ def observations(block: Block, seen: Visits) -> list[Sheet]:
     comparator = look_up(rows["value_comparator"], facts()["comparator"], None)
     block.used.concepts |= {one for one in pc.unique(comparator).to_pylist() if one is not None}
     texts = flat(rows["value_text"].cast(pa.string()))
+    # A value of a list that has no code: no concept is known of it, which OMOP says with 0.
+    bare = pc.and_(pc.is_null(flat(rows["value_code"])), pc.is_valid(flat(rows["value_display"])))
+    term = pc.if_else(bare, pc.utf8_slice_codeunits(flat(rows["value_display"].cast(pa.string())), 0, 50), None)
     found = []
     for table, mask in (("measurement", is_measurement), ("observation", ~is_measurement)):
         here = mask & keep & dated
@@ -87,10 +125,10 @@ def observations(block: Block, seen: Visits) -> list[Sheet]:
             f"{table}_date": dates(start),
             f"{table}_datetime": timed(rows, "effective_datetime"),
             "value_as_number": flat(rows["value_number"]),
-            "value_as_concept_id": value["ids"],
+            "value_as_concept_id": pc.if_else(bare, pa.scalar(0, pa.int64()), value["ids"]),
             "unit_concept_id": unit_ids.take(unit.indices),
             "unit_source_value": pc.utf8_slice_codeunits(flat(rows["value_unit"].cast(pa.string())), 0, 50),
-            "value_source_value": pc.coalesce(value["texts"], pc.utf8_slice_codeunits(texts, 0, 50)),
+            "value_source_value": pc.coalesce(value["texts"], term, pc.utf8_slice_codeunits(texts, 0, 50)),
         }
         if table == "measurement":
             columns |= {

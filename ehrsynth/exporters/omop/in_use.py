@@ -26,6 +26,7 @@ def note_of(used: Used) -> bytes:
         "codes": [list(used.codes[key]) for key in sorted(used.codes)],
         "maps": sorted(used.maps),
         "names": sorted(used.names.items()),
+        "systems": sorted(used.systems.items()),
         "counts": used.counts,
         "dropped": used.dropped,
         "last_day": used.last_day,
@@ -43,6 +44,8 @@ def read_notes(lines: Iterable[bytes]) -> Used:
         whole.maps |= {(one, two) for one, two in note["maps"]}
         for key, text in note["names"]:
             whole.names[key] = min(text, whole.names.get(key, text))
+        for name, system in note["systems"]:
+            whole.systems[name] = min(system, whole.systems.get(name, system))
         for table, counts in note["counts"].items():
             total = whole.counts.setdefault(table, [0, 0, 0])
             whole.counts[table] = [one + two for one, two in zip(total, counts, strict=True)]
@@ -83,6 +86,7 @@ def closing_tables(used: Used, concepts: ConceptIds, provenance: Mapping[str, An
     known |= {key: one for key, one in used.codes.items() if key not in known}
     rows = [known[key] for key in sorted(known)]
     maps = sorted(pair for pair in used.maps if pair[0] in known and pair[1] in known)
+    local = {name: uri for name, uri in used.systems.items() if not concepts.is_public(uri)}
     names = {"Maps to": maps, "Mapped from": sorted((two, one) for one, two in maps)}
     dated = {"valid_start_date": _START, "valid_end_date": _END}
     return {
@@ -91,7 +95,8 @@ def closing_tables(used: Used, concepts: ConceptIds, provenance: Mapping[str, An
             "vocabulary",
             [
                 {"vocabulary_id": one, "vocabulary_name": one, "vocabulary_version": concepts.version}
-                | {"vocabulary_concept_id": 0}
+                # The URI of a vocabulary that is a source's own: of the others OHDSI's name says enough.
+                | {"vocabulary_concept_id": 0, "vocabulary_reference": local.get(one)}
                 for one in sorted({row.vocabulary_id for row in rows})
             ],
         ),

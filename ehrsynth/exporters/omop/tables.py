@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ehrsynth.exporters.omop import events, findings, people
+from ehrsynth.exporters.omop import acts, events, findings, people
 from ehrsynth.exporters.omop.block import Block, Ints, Sheet, facts, whole_table
 from ehrsynth.exporters.omop.concepts import ConceptIds
 from ehrsynth.exporters.omop.derived import costs, specimens
@@ -60,11 +60,11 @@ def block_tables(records: Records, shared: Records, concepts: ConceptIds) -> tup
     sheets: dict[str, list[Sheet]] = {name: [] for name in omop().names}
     made = [people.persons(block), people.homes(block), people.deaths(block), seen.sheet]
     for make in (
-        events.conditions,
-        events.drugs,
-        events.vaccines,
-        events.procedures,
-        events.devices,
+        acts.conditions,
+        acts.drugs,
+        acts.vaccines,
+        acts.procedures,
+        acts.devices,
         findings.observations,
         findings.allergies,
     ):

@@ -23,7 +23,7 @@ from ehrsynth.generation.life_course.demands import (
 )
 from ehrsynth.generation.life_course.people import NEVER, Lives
 from ehrsynth.generation.life_course.schedule import Schedule
-from ehrsynth.generation.life_course.segments import RowIndex, first_in_each, number_within
+from ehrsynth.generation.life_course.segments import RowIndex, distinct, expand, first_in_each, number_within
 from ehrsynth.generation.places import Ragged
 from ehrsynth.model.life_course import AGES, LifeCourseModel
 
@@ -54,13 +54,24 @@ _SEEN_TO = 1.25
 
 
 class CodeSampler:
-    """The codes of each problem for a sex and age."""
+    """The codes of each problem for a sex and age.
 
-    def __init__(self, model: LifeCourseModel, prefixes: Mapping[int, tuple[str, ...]]) -> None:
+    Parameters
+    ----------
+    model : LifeCourseModel
+    prefixes : mapping
+        What the codes of some problems must begin with.
+    only : int, optional
+        The problem whose codes are drawn; of all if left out.
+    """
+
+    def __init__(
+        self, model: LifeCourseModel, prefixes: Mapping[int, tuple[str, ...]], only: int | None = None
+    ) -> None:
         codes = model.listing("codes")
         self.n_problems = len(model.listing("chronic")) + len(model.listing("acute"))
         low, high = codes.number["age_min"], codes.number["age_max"]
-        edges = np.unique(np.concatenate([np.ceil(low), np.ceil(high)]))
+        edges = distinct(np.ceil(np.concatenate([low, high])))
         self._edges = edges[(edges > 0) & (edges < AGES)]
         n_bands = len(self._edges) + 1
         first = np.concatenate([[0.0], self._edges])
@@ -70,13 +81,20 @@ class CodeSampler:
                 code = codes.text["code"][at]
                 if not code.startswith(beginnings) and not code.replace(".", "").startswith(beginnings):
                     weight[at] = 0.0
-        fits_age = (low[:, None] <= first) & (first <= high[:, None])
-        fits_sex = np.stack([sex != 2, sex != 1], axis=1)
-        row, s, band = np.nonzero(fits_sex[:, :, None] & fits_age[:, None, :] & (weight > 0)[:, None, None])
-        keys = (owner[row] * 2 + s) * n_bands + band
-        order = np.argsort(keys, kind="stable")
+        wanted = weight > 0 if only is None else (weight > 0) & (owner == only)
+        # By problem, so that what follows is nearly in order.
+        rows = np.flatnonzero(wanted)
+        rows = rows[np.argsort(owner[rows], kind="stable")]
+        # The ages that a code fits are neighbours: bands `begin` to `end`.
+        begin, end = np.searchsorted(first, low[rows]), np.searchsorted(first, high[rows], side="right")
+        item, number = expand(np.maximum(end - begin, 0))
+        row, band = rows[item], begin[item] + number
+        keys = [(owner[row] * 2 + s) * n_bands + band for s in (0, 1)]
+        fits = [sex[row] != 2 - s for s in (0, 1)]
+        key = np.concatenate([keys[s][fits[s]] for s in (0, 1)])
+        row = np.concatenate([row[fits[s]] for s in (0, 1)])
         self._n_bands = n_bands
-        self._table = Ragged.build(keys[order], row[order], weight[row[order]], self.n_problems * 2 * n_bands)
+        self._table = Ragged.build(key, row, weight[row], self.n_problems * 2 * n_bands)
 
     def draw(self, problem: Int, sex: Int, age: Int, u: Float) -> Int:
         """Return a row of the codes for each; -1 where the problem has none for that sex and age."""

@@ -24,6 +24,7 @@ from ehrsynth.generation.life_course.measured import PanelSampler
 from ehrsynth.generation.life_course.observations import ValueSampler
 from ehrsynth.generation.life_course.orders import OrderSampler
 from ehrsynth.generation.life_course.people import DAYS_PER_YEAR, NEVER, Lives, LivesSampler
+from ehrsynth.generation.life_course.readings import ReadingSampler
 from ehrsynth.generation.life_course.schedule import ADMIT_SOURCES, CLASSES, DISPOSITIONS, TYPES, Schedule, settle
 from ehrsynth.generation.life_course.tables import ICD10CM, SNOMED, Writer
 from ehrsynth.generation.surroundings import Surroundings
@@ -96,12 +97,15 @@ class LifeCourseGenerator:
         keys = model.listing("chronic").text["key"]
         self._ckd = keys.index("ckd") if "ckd" in keys and keys.index("ckd") not in scenario.codes else -1
         # The stage of kidney disease is the one that the filtration rate shows.
-        self._stages = [CodeSampler(model, {self._ckd: codes}) for codes in _STAGES] if self._ckd >= 0 else []
+        self._stages = (
+            [CodeSampler(model, {self._ckd: codes}, self._ckd) for codes in _STAGES] if self._ckd >= 0 else []
+        )
         self._demands = DemandSampler(model)
         self._interventions = InterventionSampler(model)
         self._orders = OrderSampler(model)
         self._panels = PanelSampler(model)
         self._values = ValueSampler(model)
+        self._readings = ReadingSampler(model)
         self._background = BackgroundSampler(model)
         self._surroundings = Surroundings(model, seed)
         self._births = model.array("births")
@@ -204,7 +208,8 @@ class LifeCourseGenerator:
         tables: dict[str, tuple[pa.Table, Int]] = {"condition": (conditions, diagnoses.visit)}
         reason = find(orders.visit, orders.problem)
         tables["medication_request"] = (writer.medications(orders, reason, ids), orders.visit)
-        tables["observation"] = writer.observations(*measured, value, answers)
+        read = self._readings.draw(measured, value, rng("reading"))
+        tables["observation"] = writer.observations(measured, value, read, answers)
         reason = find(done[0], np.where(done[2] >= 0, episodes.problem[np.maximum(done[2], 0)], -1))
         tables["procedure"] = (writer.procedures(done[0], done[1], reason, ids), done[0])
         tables["immunization"] = (writer.immunizations(*shots), shots[0])

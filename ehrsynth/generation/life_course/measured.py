@@ -10,7 +10,7 @@ from ehrsynth.generation.life_course.demands import BIRTH, FIRST_PRENATAL, PRENA
 from ehrsynth.generation.life_course.diagnoses import first_after
 from ehrsynth.generation.life_course.people import Lives
 from ehrsynth.generation.life_course.schedule import EMERGENCY, STAY, Schedule
-from ehrsynth.generation.life_course.segments import RowIndex, expand, starts
+from ehrsynth.generation.life_course.segments import RowIndex, distinct, expand, starts
 from ehrsynth.model.life_course import LifeCourseModel
 
 __all__ = ["Measured", "PanelSampler"]
@@ -60,7 +60,7 @@ class PanelSampler:
         parts = [self._by_situation(schedule, rng), self._by_illness(lives, episodes, schedule, seen, rng)]
         visit = np.concatenate([part[0] for part in parts])
         panel = np.concatenate([part[1] for part in parts])
-        key = np.unique(visit * self._n_panels + panel)
+        key = distinct(visit * self._n_panels + panel)
         visit, panel = key // self._n_panels, key % self._n_panels
         report, row = self._labs.pairs(panel)
         person = lives.sex[schedule.patient[visit]] * _AGES + np.clip(schedule.age[visit], 0, _AGES - 1)

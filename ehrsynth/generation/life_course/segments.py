@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["RowIndex", "expand", "first_in_each", "number_within", "starts"]
+__all__ = ["RowIndex", "distinct", "expand", "first_in_each", "number_within", "starts"]
 
 Int = npt.NDArray[np.int64]
 Float = npt.NDArray[np.float64]
@@ -17,6 +19,14 @@ def expand(counts: Int) -> tuple[Int, Int]:
     item = np.repeat(np.arange(len(counts)), counts)
     number = np.arange(len(item)) - np.repeat(np.cumsum(counts) - counts, counts)
     return item, number
+
+
+def distinct(values: npt.NDArray[np.number[Any]]) -> npt.NDArray[Any]:
+    """Return the distinct values, ascending; `numpy.unique` imports masked arrays, a fiftieth of a second."""
+    ordered = np.sort(values)
+    first = np.ones(len(ordered), dtype=bool)
+    first[1:] = ordered[1:] != ordered[:-1]
+    return ordered[first]
 
 
 def starts(keys: Int) -> npt.NDArray[np.bool_]:

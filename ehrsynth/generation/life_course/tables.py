@@ -20,8 +20,10 @@ from ehrsynth.generation.columns import (
 )
 from ehrsynth.generation.details import BlockContext
 from ehrsynth.generation.life_course.diagnoses import EXTRA_CODES, Diagnoses
+from ehrsynth.generation.life_course.measured import Measured
 from ehrsynth.generation.life_course.orders import Orders
 from ehrsynth.generation.life_course.people import NEVER, Lives
+from ehrsynth.generation.life_course.readings import FAILED
 from ehrsynth.generation.life_course.segments import number_within
 from ehrsynth.model.life_course import LifeCourseModel, Listing
 from ehrsynth.randomness import identifier_bytes
@@ -130,14 +132,7 @@ class Writer:
             "sig": labels(row, rows.text["sig"]),
             "route_system": labels(row, [SNOMED if code else "" for code in rows.text["route_code"]]),
             "route_code": labels(row, rows.text["route_code"]),
-            # A route that has no code is in the directions; a display belongs to its code.
-            "route_display": labels(
-                row,
-                [
-                    display if code else ""
-                    for code, display in zip(rows.text["route_code"], rows.text["route_display"], strict=True)
-                ],
-            ),
+            "route_display": labels(row, rows.text["route_display"]),
             "dose_unit": labels(row, rows.text["dose_unit"]),
             "reason_condition_id": id_column(condition_ids, reason),
         }
@@ -153,20 +148,24 @@ class Writer:
         return pa.table(columns)
 
     def observations(
-        self, visit: Int, row: Int, report: Int, value: Float, answers: tuple[Int, Int]
+        self, measured: Measured, value: Float, read: Int, answers: tuple[Int, Int]
     ) -> tuple[pa.Table, Int]:
         """Return the observation table, sorted by encounter, and the encounter of each row."""
-        labs, social = self.model.listing("labs"), self.model.listing("social")
+        visit, row, report = measured
+        labs, social, scales = (self.model.listing(name) for name in ("labs", "social", "scales"))
         n_labs = len(labs)
         all_visit = np.concatenate([visit, answers[0]])
         code = np.concatenate([row, n_labs + answers[1]])
         group = np.concatenate([report, np.full(len(answers[0]), -1)])
-        number = np.concatenate([value, np.full(len(answers[0]), np.nan)])
+        number = np.concatenate([np.where(read == -1, value, np.nan), np.full(len(answers[0]), np.nan)])
+        # What stands in the place of a number: grades of a scale, then answers to questions.
+        said = np.concatenate([np.maximum(read, -1), len(scales) + answers[1]])
+        failed = np.concatenate([read == FAILED, np.zeros(len(answers[0]), dtype=bool)])
         order = np.argsort(all_visit, kind="stable")
         all_visit, code, group, number = all_visit[order], code[order], group[order], number[order]
+        said, failed = said[order], failed[order]
         columns, _ = self._base("observation", all_visit)
         known = ~np.isnan(number)
-        answer = code - n_labs
         low, high = (np.append(labs.number[name], np.nan)[np.minimum(code, n_labs)] for name in ("low", "high"))
         side = np.where(number < low, 0, np.where(number > high, 2, np.where(np.isnan(low) & np.isnan(high), -1, 1)))
         panel = labs.text["panel_loinc"]
@@ -176,6 +175,10 @@ class Writer:
         panels = identifier_bytes(self.context.seed, "panel", self.context.block, len(size))
         vital = np.append(np.array([name == "vital-signs" for name in labs.text["category"]]), True)
         share = np.where(vital[np.minimum(code, n_labs)], 0.15, 0.55)
+        # A grade or an answer without a code is words.
+        codes = [*scales.text["answer_code"], *social.text["answer_code"]]
+        words = [*scales.text["answer_display"], *social.text["answer_display"]]
+        systems = [system(name) for name in (*scales.text["answer_system"], *social.text["answer_system"])]
         columns |= {
             "panel_id": id_column(panels, np.where(together, group, -1)),
             "category": labels(code, [*labs.text["category"], *["social-history"] * len(social)]),
@@ -187,13 +190,21 @@ class Writer:
             "time_precision": constant("minute", len(code)),
             "value_number": number_column(np.where(known, number, 0.0), known),
             "value_unit": labels(np.where(known, code, -1), [*labs.text["unit"], *[None] * len(social)]),
-            "value_system": labels(answer, [system(name) for name in social.text["answer_system"]]),
-            "value_code": labels(answer, social.text["answer_code"]),
-            "value_display": labels(answer, social.text["answer_display"]),
+            "value_system": labels(said, systems),
+            "value_code": labels(said, codes),
+            "value_display": labels(said, [word if code else "" for word, code in zip(words, codes, strict=True)]),
+            "value_text": pc.cast(
+                labels(said, ["" if code else word for word, code in zip(words, codes, strict=True)]), pa.string()
+            ),
             "reference_low": number_column(np.nan_to_num(low), known & ~np.isnan(low)),
             "reference_high": number_column(np.nan_to_num(high), known & ~np.isnan(high)),
-            "interpretation_code": labels(np.where(known, side, -1), ["L", "N", "H"]),
-            "absent_reason_code": labels(np.where(known | (answer >= 0), -1, 0), ["unknown"]),
+            "interpretation_code": labels(
+                np.where(known, side, np.where(said >= 0, said + 3, -1)),
+                ["L", "N", "H", *scales.text["interpretation"], *[None] * len(social)],
+            ),
+            "absent_reason_code": labels(
+                np.where(known | (said >= 0), -1, np.where(failed, 1, 0)), ["unknown", "not-performed"]
+            ),
         }
         return pa.table(columns), all_visit
 
@@ -203,13 +214,15 @@ class Writer:
         columns, _ = self._base("procedure", visit)
         start = self._within(visit, np.full(len(visit), 0.3))
         end = np.minimum(start + 1200, self.context.encounters.end[visit])
+        # What is done in an office is taken down with its time; beginning and end are an operating room's.
+        timed = np.array([place != "amb" for place in rows.text["place"]], dtype=bool)[row]
         columns |= {
             "code_system": labels(row, [system(name) for name in rows.text["system"]]),
             "code": labels(row, rows.text["code"]),
             "display": labels(row, rows.text["display"]),
             "status": constant("completed", len(visit)),
             "start_datetime": datetime_column(start),
-            "end_datetime": datetime_column(np.maximum(end, start)),
+            "end_datetime": datetime_column(np.maximum(end, start), timed),
             "time_precision": constant("minute", len(visit)),
             "reason_condition_id": id_column(condition_ids, reason),
         }

@@ -55,6 +55,9 @@ _MEASURES = {
     "9318-7": "acr",
     "14959-1": "acr",
     "32294-1": "acr",
+    # What a strip in the urine answers to: the person's albumin, and sugar in the blood of the same visit.
+    "20454-5": "acr",
+    "25428-4": "glucose",
     "29463-7": "weight",
     "3141-9": "weight",
     "8302-2": "height",
@@ -106,6 +109,9 @@ _APPROVED = {
     **dict.fromkeys(("zolpidem",), 1993),
     **dict.fromkeys(("risperidone", "olanzapine", "quetiapine", "aripiprazole"), 1997),
 }
+# Assumptions: pressures by palpation or Doppler; cuffs that gave no reading (a struggling child, a shock).
+_SYSTOLIC_ONLY = 0.004
+_NO_PRESSURE = 0.003
 _SERIES = {"dtp": "dtap", "dtp ": "dtap"}
 _MISSING_ELSEWHERE = 0.015
 # Not all that is measured reaches the record as a value. Assumption; it also keeps a life's record to a readable size.
@@ -160,11 +166,16 @@ def link(content: Content) -> dict[str, Listing]:
     labs.number["missing"][np.isin(labs.text["loinc"], _UNRECORDED)] = 1.0
     # A ratio of some milligrams needs its decimal.
     labs.number["decimals"][np.isin(labs.text["loinc"], ["9318-7"])] = 1.0
-    # The parts of a blood pressure are taken together.
-    labs.number["missing"][np.isin(labs.text["loinc"], ["8480-6", "8462-4", "29463-7"])] = 0.0
+    # The parts of a blood pressure are taken together; what is felt or heard by Doppler has no diastolic part.
+    labs.number["missing"][np.isin(labs.text["loinc"], ["8480-6", "29463-7"])] = 0.0
+    labs.number["missing"][np.isin(labs.text["loinc"], ["8462-4"])] = _SYSTOLIC_ONLY
+    labs.number["failed"] = np.where(np.isin(labs.text["loinc"], ["8480-6", "8462-4"]), _NO_PRESSURE, 0.0)
     labs.text["core"] = tuple(_MEASURES.get(code, "") for code in labs.text["loinc"])
     effects = found["lab_effects"]
     effects.number["code_number"] = _numbers(effects.text["loinc"], codes)
+    scales = found["scales"]
+    scales.number["code_number"] = _numbers(scales.text["loinc"], codes)
+    scales.number["of_number"] = _numbers(scales.text["of"], codes)
     procedures = found["procedures"]
     procedures.number["complication"] = _numbers(procedures.text["complication_key"], keys)
     vaccines = found["immunizations"]

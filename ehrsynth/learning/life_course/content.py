@@ -65,6 +65,7 @@ _FILES: dict[str, tuple[tuple[str, ...], dict[str, float]]] = {
         },
     ),
     "lab_effects": (("loinc",), {"shift": 0, "sd_factor": 1}),
+    "scales": (("loinc", "of", "answer_system", "answer_code", "answer_display", "interpretation"), {"from": 0}),
     "procedures": (
         ("system", "code", "display", "place", "complication_key"),
         {"interval_years": 0, "share": 0, "complication_percent": 0},
