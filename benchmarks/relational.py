@@ -1,15 +1,15 @@
 """Write speed of tables, and databases filled with a large population that must answer alike.
 
     python -m benchmarks.relational speed [--blocks 4] [--repeats 5]
-    python -m benchmarks.relational databases [--population 100000] [--folder DIR]
+    python -m benchmarks.relational databases [--population 100000] [--model NAME] [--folder DIR]
 
 `speed`: rows per CPU second of each exporter over the mix of tables of the shipped model, from records in memory to
 bytes (CSV, Parquet) or to a closed file (DuckDB, SQLite), one thread; generation and start-up are not in it.
 
 `databases`: one population as Parquet, loaded into PostgreSQL (a cluster of its own on loopback), DuckDB and SQLite
 with all constraints, validated, and asked the twenty questions of ``tests/functional/twenty_queries.py``, as the FHIR
-export of the same seed is through DuckDB (`--without-fhir`: it takes 150 kB a patient). Every step in a process of its
-own, with what it cost.
+export of the same seed is through DuckDB (`--without-fhir`: it takes 150 kB a patient of a cohort, 2.4 MB of a life).
+Every step in a process of its own, with what it cost.
 """
 
 from __future__ import annotations
@@ -82,14 +82,14 @@ def speed(blocks: int, repeats: int) -> None:
         print(f"{name:8} {rate:12,.0f} rows per CPU second, best {best:12,.0f}, {size / rows:5.0f} bytes a row")
 
 
-def databases(population: int, folder: Path, *, fhir: bool = True) -> int:
+def databases(population: int, folder: Path, *, model: str = "us_ambulatory", fhir: bool = True) -> int:
     """Fill the databases, print costs, ask the questions; return how many are answered differently."""
     queries, postgres = _module("twenty_queries"), _module("postgres_cluster")
     programs = postgres.binaries()
     made = folder / "out"
     names = ("parquet", "fhir-ndjson") if fhir else ("parquet",)
     formats = [word for name in names for word in ("-f", name)]
-    command = [EHRSYNTH, "generate", "-p", str(population), "-s", "1", "-o", str(made), *formats]
+    command = [EHRSYNTH, "generate", model, "-p", str(population), "-s", "1", "-o", str(made), *formats]
     _tell(f"generate {', '.join(names)}", command)
     files = {kind: folder / f"records.{kind}" for kind in ("duckdb", "sqlite")}
     for kind, path in files.items():
@@ -165,6 +165,7 @@ def main() -> int:
     parser.add_argument("--blocks", type=int, default=4)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--population", type=int, default=100_000)
+    parser.add_argument("--model", default="us_ambulatory")
     parser.add_argument("--folder", type=Path)
     parser.add_argument("--without-fhir", action="store_true")
     given = parser.parse_args()
@@ -173,7 +174,7 @@ def main() -> int:
         return 0
     folder = given.folder or Path(tempfile.mkdtemp())
     try:
-        return int(databases(given.population, folder, fhir=not given.without_fhir) > 0)
+        return int(databases(given.population, folder, model=given.model, fhir=not given.without_fhir) > 0)
     finally:
         if given.folder is None:
             shutil.rmtree(folder, ignore_errors=True)

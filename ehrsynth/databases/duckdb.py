@@ -68,8 +68,8 @@ def load(
 
 
 _DIALECT = DIALECTS["duckdb"]
-_CHUNK_ROWS = 122_880
-"""Rows of one of DuckDB's row groups. What is inserted at once has its indexes in memory twice."""
+_CHUNK_ROWS = 4 * 122_880
+"""Rows of four of DuckDB's row groups. What is inserted at once has its indexes in memory twice."""
 
 
 def _connect(path: Path, target: Address) -> Any:
