@@ -353,22 +353,30 @@ class LifeCourseGenerator:
 
 
 class _Finder:
-    """Finds the row of a condition: of the encounter, or else the first that the person has of the problem."""
+    """Finds the row of a condition that is the reason at an encounter: of its problem, begun before and not over."""
 
     def __init__(self, diagnoses: Diagnoses, schedule: Schedule, n_problems: int) -> None:
-        self._schedule, self._n = schedule, n_problems
+        self._schedule, self._n, self._found = schedule, n_problems, diagnoses
         known = np.flatnonzero(diagnoses.problem >= 0)
         key = schedule.patient[diagnoses.visit[known]] * n_problems + diagnoses.problem[known]
-        order = np.argsort(key, kind="stable")
+        order = np.lexsort((diagnoses.visit[known], key))
         self._keys, self._rows = key[order], known[order]
-        self._visit = diagnoses.visit
+        self._place = self._keys * len(schedule) + diagnoses.visit[self._rows]
 
     def __call__(self, visit: Int, problem: Int) -> Int:
-        """Return a row of the condition table for each encounter and problem; -1 where there is none before it."""
-        key = self._schedule.patient[visit] * self._n + problem
-        at = np.minimum(np.searchsorted(self._keys, key), max(len(self._keys) - 1, 0))
+        """Return a row of the condition table for each encounter and problem; -1 where there is none.
+
+        The first that the person has of the problem; where that is over by then (what comes back), the last.
+        """
         if not len(self._keys):
             return np.full(len(visit), -1, dtype=np.int64)
-        row = self._rows[at]
-        fits = (problem >= 0) & (self._keys[at] == key) & (self._visit[row] <= visit)
-        return np.where(fits, row, -1)
+        key = self._schedule.patient[visit] * self._n + problem
+        day = self._schedule.encounters.start[visit] // 86_400
+        found = np.full(len(visit), -1, dtype=np.int64)
+        last = np.searchsorted(self._place, key * len(self._schedule) + visit, side="right") - 1
+        for at in (last, np.searchsorted(self._keys, key)):
+            at = np.clip(at, 0, len(self._keys) - 1)
+            row = self._rows[at]
+            fits = (problem >= 0) & (self._keys[at] == key) & (self._found.visit[row] <= visit)
+            found = np.where(fits & (self._found.end[row] >= day), row, found)
+        return found
