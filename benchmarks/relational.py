@@ -8,8 +8,8 @@ bytes (CSV, Parquet) or to a closed file (DuckDB, SQLite), one thread; generatio
 
 `databases`: one population as Parquet, loaded into PostgreSQL (a cluster of its own on loopback), DuckDB and SQLite
 with all constraints, validated, and asked the twenty questions of ``tests/functional/twenty_queries.py``, as the FHIR
-export of the same seed is through DuckDB (`--without-fhir`: it takes 150 kB a patient of a cohort, 2.4 MB of a life). Every step in a process of its
-own, with what it cost.
+export of the same seed is through DuckDB (`--without-fhir`: it takes 150 kB a patient of a cohort, 2.4 MB of a life).
+Every step in a process of its own, with what it cost.
 """
 
 from __future__ import annotations
