@@ -18,8 +18,9 @@ class Native(Protocol):
     def join(self, slots: list[Any], n: int, ends: Any, allocate: Any) -> Any:
         """Return the buffer of `n` rows that `slots` describe (see `ehrsynth.exporters.fragments`), joined.
 
-        A slot is (offsets, first, count, data, index): `count` texts from number `first` on of an Arrow array of
-        64-bit offsets, and which of them stands in each row (int32, -1 for none), or an int if it is always the same.
+        A slot is (offsets, first, count, data, index, foldable): `count` texts from number `first` on of an Arrow array
+        of 64-bit offsets, which of them stands in each row (int32, -1 for none; an int if it is always the same), and
+        whether few combinations with its neighbours are to be expected.
         Where each row ends is written to `ends` (int64, n + 1 of them); `allocate` is asked for a buffer of so many
         bytes.
         """
@@ -27,6 +28,22 @@ class Native(Protocol):
 
     def uuids(self, k0: int, k1: int, block: int, count: int) -> bytearray:
         """Return the texts of `ehrsynth.randomness.identifier_bytes`."""
+        ...
+
+    def gathered(self, ids: Any, rows: Any) -> bytearray:
+        """Return the identifiers (36 bytes each) of `rows` (int64), one after the other; nothing of negative ones."""
+        ...
+
+    def are_uuids(self, texts: Any) -> bool:
+        """Return whether every 36 bytes are a UUID in lower case."""
+        ...
+
+    def turned(self, texts: Any, by: Any) -> bytearray:
+        """Return UUIDs with their digits combined with those of `by` (36 numbers below 16) by exclusive or."""
+        ...
+
+    def base64(self, data: Any) -> bytes:
+        """Return the Base64 of `data`, whole threes of bytes."""
         ...
 
 

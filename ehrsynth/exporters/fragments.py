@@ -83,12 +83,12 @@ def join(slots: Sequence[Slot], n: int) -> pa.LargeBinaryArray:
 
 
 def _joined(native: Native, slots: Sequence[Slot], n: int) -> pa.LargeBinaryArray:
-    """Return what `_take` does; nothing is gained by folding, as a text costs no more than copying it."""
+    """Return what `_take` does of folded slots; the loop folds them itself."""
     lines = []
     for slot in slots:
         _, offsets, data = slot.pool.buffers()
         index = slot.index if isinstance(slot.index, int) else np.ascontiguousarray(slot.index, dtype=np.int32)
-        lines.append((offsets, slot.pool.offset, len(slot.pool), data, index))
+        lines.append((offsets, slot.pool.offset, len(slot.pool), data, index, slot.foldable))
     ends = pa.allocate_buffer(8 * (n + 1))
     data = native.join(lines, n, ends, pa.allocate_buffer)
     return pa.LargeBinaryArray.from_buffers(pa.large_binary(), n, [None, ends, data])

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from ehrsynth.native import compiled
 from ehrsynth.records import dictionary_column
 
 __all__ = ["Columns", "constant", "date_column", "datetime_column", "id_column", "labels", "number_column"]
@@ -27,9 +28,9 @@ def id_column(ids: npt.NDArray[np.bytes_], rows: Int | None = None) -> pa.Array:
     if rows is not None:
         known = rows >= 0
         if known.all():
-            known, ids = None, ids[rows]
+            known, ids = None, _gathered(ids, rows)
         else:
-            ids = ids[rows[known]]
+            ids = _gathered(ids, rows[known])
     length = len(ids) if known is None else len(known)
     ends = np.arange(length) + 1 if known is None else np.cumsum(known)
     # 64-bit offsets are never needed: a block of more than 59 million rows does not fit in memory anyway.
@@ -38,6 +39,14 @@ def id_column(ids: npt.NDArray[np.bytes_], rows: Int | None = None) -> pa.Array:
     validity = None if known is None else pa.py_buffer(np.packbits(known, bitorder="little"))
     data = pa.py_buffer(np.ascontiguousarray(ids))
     return pa.StringArray.from_buffers(length, pa.py_buffer(offsets), data, validity)
+
+
+def _gathered(ids: npt.NDArray[np.bytes_], rows: Int) -> npt.NDArray[np.bytes_]:
+    native = compiled()
+    if native is None or ids.dtype.itemsize != _WIDTH:
+        return ids[rows]
+    texts = native.gathered(np.ascontiguousarray(ids), np.ascontiguousarray(rows, dtype=np.int64))
+    return np.frombuffer(texts, dtype=ids.dtype)
 
 
 def date_column(days: Int, known: Bool | None = None) -> pa.Array:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import binascii
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 
 from ehrsynth import native
 from ehrsynth.exporters import make_exporters
+from ehrsynth.exporters.fhir.identity import _are_uuids, _turned
 from ehrsynth.exporters.fragments import Slot, constant, join, pool_of
 from ehrsynth.randomness import identifier_bytes
 from ehrsynth.records import Records
@@ -30,7 +32,7 @@ def only_numpy() -> Iterator[None]:
         yield
 
 
-@given(st.data(), st.integers(0, 40))
+@given(st.data(), st.integers(0, 200))
 def test_joined_rows_are_those_of_arrow(data: st.DataObject, n: int) -> None:
     slots = []
     for _ in range(data.draw(st.integers(0, 6))):
@@ -60,7 +62,7 @@ def test_what_is_not_there_is_refused() -> None:
     loop = native.compiled()
     assert loop is not None
     with pytest.raises(ValueError, match="outside"):
-        loop.join([(pa.py_buffer(np.array([0, 9])), 0, 1, pa.py_buffer(b"abc"), 0)], 1, bytearray(16), bytearray)
+        loop.join([(pa.py_buffer(np.array([0, 9])), 0, 1, pa.py_buffer(b"abc"), 0, True)], 1, bytearray(16), bytearray)
     with pytest.raises(ValueError, match="room"):
         loop.join([], 2, bytearray(16), bytearray)
 
@@ -89,3 +91,51 @@ def test_files_are_the_same_without_a_compiler(small_records: Records, name: str
 def test_a_constant_stands_in_every_row() -> None:
     slots = [constant(b"{"), Slot(pool_of([b"x", b""]), np.array([0, 1, -1], dtype=np.int32)), constant(b"}\n")]
     assert join(slots, 3).to_pylist() == [b"{x}\n", b"{}\n", b"{}\n"]
+
+
+@given(st.integers(0, 2**32), st.integers(0, 20), st.lists(st.integers(0, 15), min_size=36, max_size=36))
+def test_turned_identifiers_are_those_of_numpy(seed: int, count: int, by: list[int]) -> None:
+    letters = np.frombuffer(identifier_bytes(seed, "x", 0, count), dtype=np.uint8).reshape(-1, 36)
+    turn = np.array(by, dtype=np.uint8)
+    found = bytes(_turned(letters, turn))
+    with only_numpy():
+        assert found == bytes(_turned(letters, turn))
+
+
+@pytest.mark.parametrize("letter", ["g", "A", "-", "/", ":", "`", "\u0000"])
+@pytest.mark.parametrize("place", [0, 8, 35])
+def test_what_is_no_uuid_is_told_as_by_numpy(letter: str, place: int) -> None:
+    good = identifier_bytes(7, "x", 0, 3).astype("U36").tolist()
+    spoilt = good[1][:place] + letter + good[1][place + 1 :]
+    keys = pa.array([good[0], spoilt, None, good[2]])
+    assert _are_uuids(pa.array(good))
+    found = _are_uuids(keys)
+    assert found == (spoilt == good[1])
+    with only_numpy():
+        assert _are_uuids(keys) == found
+
+
+@given(st.binary(max_size=300))
+def test_base64_is_that_of_python(data: bytes) -> None:
+    loop = native.compiled()
+    assert loop is not None
+    whole = data[: len(data) // 3 * 3]
+    assert loop.base64(whole) == binascii.b2a_base64(whole, newline=False)
+    for odd in (b"a", b"ab", b"abcd"):
+        with pytest.raises(ValueError, match="threes"):
+            loop.base64(odd)
+    with pytest.raises(ValueError, match="36"):
+        loop.turned(b"a" * 35, b"b" * 36)
+
+
+@pytest.mark.parametrize("kinds", [3, 40, 5000])
+def test_runs_of_many_combinations_are_joined_alike(kinds: int) -> None:
+    rng = np.random.default_rng(kinds)
+    pool = pool_of([b"%d," % at * (at % 5) for at in range(min(kinds, 2000))])
+    shared = rng.integers(-1, len(pool), 3000).astype(np.int32)
+    slots = [constant(b"["), Slot(pool, shared), constant(b"|", np.minimum(shared, 0)), Slot(pool, shared[::-1])]
+    slots += [Slot(pool, rng.integers(0, len(pool), 3000).astype(np.int32)) for _ in range(6)]
+    found = join(slots, 3000)
+    found.validate(full=True)
+    with only_numpy():
+        assert found.equals(join(slots, 3000))

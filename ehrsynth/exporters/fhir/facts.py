@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from ehrsynth import resources
 from ehrsynth.exporters.fhir.identity import derived_ids
-from ehrsynth.exporters.fhir.joins import first_of_each, grouped, hits, joined, whole, with_columns
+from ehrsynth.exporters.fhir.joins import first_of_each, grouped, hits, joined, picked, whole, with_columns
 from ehrsynth.exporters.fhir.resource import Source
 
 __all__ = ["FACTS", "YEAR", "adult_visits", "facts", "has_code", "mapping", "visits", "with_condition"]
@@ -94,15 +94,24 @@ def facts(key: pa.Array, what: str, table: str, length: int, **columns: Any) -> 
     return pa.table(made, schema=FACTS)
 
 
+_OF_VISITS = (
+    *("encounter_id", "patient_id", "practitioner_id", "coverage_id", "encounter_class"),
+    *("start_datetime", "end_datetime", "time_precision"),
+)
+
+
 def visits(source: Source) -> pa.Table:
-    """Return the finished encounters of a known date, ordered by patient and time, with age (years) and sex."""
+    """Return the finished encounters of a known date, ordered by patient and time, with age (years) and sex.
+
+    Of their columns they have those by which something can be derived of them.
+    """
     return source.once("visits", _visits)
 
 
 def _visits(source: Source) -> pa.Table:
     rows, patients = source["encounter"], source["patient"]
     there = hits(rows["status"], ["finished"]) & rows["start_datetime"].is_valid().to_numpy()
-    rows = rows.filter(pa.array(there)).combine_chunks()
+    rows = picked(rows, there, _OF_VISITS)
     birth = joined(rows["patient_id"], patients, "patient_id", "birth_date").cast(pa.int32())
     days = pc.subtract(whole(rows["start_datetime"]).cast(pa.date32()).cast(pa.int32()), birth)
     rows = with_columns(
@@ -146,7 +155,7 @@ def has_code(rows: pa.Table, codes: dict[str, Iterable[str]]) -> Mask:
 def with_condition(source: Source, rows: pa.Table, codes: dict[str, Iterable[str]]) -> Mask:
     """Return of which encounters `rows` the patient has a condition of some codes that began by then, shape (n,)."""
     found = source["condition"]
-    found = found.filter(pa.array(has_code(found, codes))).combine_chunks()
+    found = picked(found, has_code(found, codes), ("patient_id", "encounter_id", "onset_date", "recorded_date"))
     if len(found) == 0:
         return np.zeros(len(rows), dtype=bool)
     own = joined(found["encounter_id"], source["encounter"], "encounter_id", "start_datetime").cast(pa.date32())

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from ehrsynth.exporters.fhir.datatypes import US_CORE
 from ehrsynth.exporters.fhir.facts import facts, mapping
-from ehrsynth.exporters.fhir.joins import hits, joined, whole
+from ehrsynth.exporters.fhir.joins import hits, joined, picked, whole
 from ehrsynth.exporters.fhir.resource import Source
 
 __all__ = ["growth_facts", "percentile"]
@@ -61,6 +61,12 @@ def growth_facts(source: Source) -> pa.Table:
     return pa.concat_tables([_facts(source, rows, measure) for measure in _PROFILES])
 
 
+_OF_MEASURED = (
+    *("observation_id", "patient_id", "encounter_id", "practitioner_id", "effective_datetime", "time_precision"),
+    *("code", "value_number", "value_unit"),
+)
+
+
 def _measured(source: Source) -> pa.Table:
     """The vital signs with a number, a unit that is known and a time, of patients up to 20 years old."""
     rows, patients = source["observation"], source["patient"]
@@ -69,7 +75,7 @@ def _measured(source: Source) -> pa.Table:
     taken &= rows["effective_datetime"].is_valid().to_numpy() & rows["value_number"].is_valid().to_numpy()
     if taken.any():
         taken &= hits(rows["code_system"], [LOINC]) & hits(rows["status"], ["final", "amended", "corrected"])
-    rows = rows.filter(pa.array(taken)).combine_chunks()
+    rows = picked(rows, taken, _OF_MEASURED)
     birth = joined(rows["patient_id"], patients, "patient_id", "birth_date").cast(pa.int32())
     days = pc.subtract(whole(rows["effective_datetime"]).cast(pa.date32()).cast(pa.int32()), birth)
     rows = rows.append_column("months", pc.divide(pc.fill_null(days, 1 << 20).cast(pa.float64()), MONTH))
@@ -88,7 +94,7 @@ def _facts(source: Source, measured: pa.Table, measure: str) -> pa.Table:
     chart = mapping("growth")[measure]
     rows = measured.filter(pa.array(hits(measured["code"], [chart["of"]]))).combine_chunks()
     said = source["observation"]
-    said = said.filter(pa.array(hits(said["code"], [chart["code"]])))
+    said = picked(said, hits(said["code"], [chart["code"]]), ("patient_id",))
     rows = rows.filter(pc.invert(pc.is_in(whole(rows["patient_id"]), whole(said["patient_id"])))).combine_chunks()
     x: Numbers = rows["months"].to_numpy()
     if chart["x"] == "length":

@@ -12,6 +12,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from ehrsynth.native import compiled
+
 __all__ = ["SYSTEM", "derived_ids", "fhir_ids", "identifier_system"]
 
 SYSTEM = "https://ehrsynth.example"
@@ -41,18 +43,26 @@ def derived_ids(keys: pa.Array, kind: str) -> pa.Array:
     there = ids.drop_null() if ids.null_count else ids
     if len(there) == 0:
         return ids
-    letters = _letters(there)
-    # 0-9 and a-f are 48-57 and 97-102: the seventh bit tells them apart. What this makes of dashes is overwritten.
-    digits = (letters & np.uint8(15)) + np.uint8(9) * (letters >> np.uint8(6))
-    digits ^= _turn(kind)
-    turned = digits + np.uint8(ord("0"))
-    turned += (digits > 9) * np.uint8(ord("a") - ord("0") - 10)
-    turned[:, _DASHES] = _DASH
+    turned = _turned(_letters(there), _turn(kind))
     known = ids.is_valid().to_numpy(zero_copy_only=False) if ids.null_count else np.ones(len(ids), dtype=bool)
     ends = np.zeros(len(ids) + 1, dtype=np.int32)
     np.cumsum(known * np.int32(36), out=ends[1:])
     validity = pa.py_buffer(np.packbits(known, bitorder="little")) if ids.null_count else None
     return pa.StringArray.from_buffers(len(ids), pa.py_buffer(ends), pa.py_buffer(turned), validity)
+
+
+def _turned(letters: npt.NDArray[np.uint8], turn: npt.NDArray[np.uint8]) -> bytearray | npt.NDArray[np.uint8]:
+    """Return the letters of UUIDs with their digits combined with those of `turn`."""
+    native = compiled()
+    if native is not None:
+        return native.turned(letters, turn)
+    # 0-9 and a-f are 48-57 and 97-102: the seventh bit tells them apart. What this makes of dashes is overwritten.
+    digits = (letters & np.uint8(15)) + np.uint8(9) * (letters >> np.uint8(6))
+    digits ^= turn
+    turned = digits + np.uint8(ord("0"))
+    turned += (digits > 9) * np.uint8(ord("a") - ord("0") - 10)
+    turned[:, _DASHES] = _DASH
+    return turned
 
 
 @lru_cache(maxsize=1024)
@@ -108,6 +118,9 @@ def _are_uuids(keys: pa.Array) -> bool:
     if pc.min(pc.binary_length(texts)).as_py() != 36 or pc.max(pc.binary_length(texts)).as_py() != 36:
         return False
     letters = _letters(texts)
+    native = compiled()
+    if native is not None:
+        return native.are_uuids(letters)
     # One comparison an interval: below it the difference wraps around and is large.
     hexadecimal = (letters - np.uint8(ord("0"))) < 10
     hexadecimal |= (letters - np.uint8(ord("a"))) < 6

@@ -20,6 +20,7 @@ __all__ = [
     "hits",
     "joined",
     "least_of_each",
+    "picked",
     "whole",
     "with_columns",
 ]
@@ -103,6 +104,12 @@ def counted(group: Places) -> Places:
     number = np.empty(len(group), dtype=np.int64)
     number[order] = np.arange(len(group)) - starts + 1
     return number
+
+
+def picked(rows: pa.Table, where: npt.NDArray[np.bool_] | pa.ChunkedArray, columns: Collection[str]) -> pa.Table:
+    """Return some columns of the rows `where`, shape (n,): what is not asked for is not copied."""
+    mask = pa.array(where) if isinstance(where, np.ndarray) else where
+    return rows.select(list(columns)).filter(mask).combine_chunks()
 
 
 def with_columns(rows: pa.Table, **columns: pa.Array) -> pa.Table:

@@ -7,6 +7,8 @@ medication, procedure, immunization and result, code first. Nothing stands in it
 from __future__ import annotations
 
 import binascii
+from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +17,8 @@ import pyarrow.compute as pc
 
 from ehrsynth.exporters.fhir.joins import first_of_each, grouped, joined, whole, with_columns
 from ehrsynth.exporters.fhir.resource import Source
-from ehrsynth.exporters.fragments import Slot, constant, join, row_texts, time_slots
+from ehrsynth.exporters.fragments import Slot, constant, join, pool_of, row_texts, time_slots
+from ehrsynth.native import compiled
 
 __all__ = ["SECTIONS", "documented_encounters"]
 
@@ -27,6 +30,8 @@ SECTIONS = (
     ("Results", "observation"),
 )
 """Heading and table, in the order of the note."""
+
+_SHOWN = ("code", "display", "value_number", "value_unit", "value_display", "value_code", "value_text")
 
 _CLASSES = {"AMB": "ambulatory", "EMER": "emergency", "IMP": "inpatient", "HH": "home", "VR": "virtual"}
 
@@ -60,7 +65,7 @@ def _slots(rows: pa.Table, source: Source) -> list[Slot]:
         *_dated(b"Visit: ", whole(rows["start_datetime"]).cast(pa.date32())),
         *_dated(b"Until: ", whole(rows["end_datetime"]).cast(pa.date32())),
         *_line(b"Kind: ", classes),
-        *_line(b"Reason: ", _coded(rows, "reason_code", "reason_display")),
+        *_coded(b"Reason: ", rows, "reason_code", "reason_display", b"\n"),
     ]
     keys = whole(rows["encounter_id"])
     for heading, table in SECTIONS:
@@ -104,14 +109,25 @@ def _joined_names(given: pa.Array, family: pa.Array) -> pa.Array:
     return pc.coalesce(pc.binary_join_element_wise(given, family, " "), given, family)
 
 
-def _coded(rows: pa.Table, code: str, display: str) -> pa.Array:
-    """``code display`` of each row, null without a code; made once per distinct pair."""
+def _coded(lead: bytes, rows: pa.Table, code: str, display: str, close: bytes) -> list[Slot]:
+    """The slots of ``code display`` of each row, nothing without a code; made once per distinct pair."""
     group = grouped(rows[code], rows[display])
-    distinct = rows.select([code, display]).take(pa.array(first_of_each(group))).to_pylist()
-    texts = [
-        None if row[code] is None else f"{row[code]} {row[display]}" if row[display] else row[code] for row in distinct
-    ]
-    return pa.array(texts, pa.string()).take(pa.array(group))
+    first = pa.array(first_of_each(group))
+    codes, displays = (whole(rows[name]).take(first).to_pylist() for name in (code, display))
+    texts = [None if c is None else f"{c} {d}" if d else c for c, d in zip(codes, displays, strict=True)]
+    return _distinct(lead, texts, group, close)
+
+
+def _distinct(
+    lead: bytes, texts: Iterable[str | None], index: npt.NDArray[np.integer[Any]], close: bytes
+) -> list[Slot]:
+    """The slots of the texts that `index` says, each on one line; of nothing where there is none (or -1)."""
+    plain = [" ".join(text.split()) if text else "" for text in texts]
+    there = np.array([*(bool(text) for text in plain), False], dtype=bool)[index]
+    at = np.where(there, index, -1).astype(np.int32)
+    where: npt.NDArray[np.int32] | int = 0 if there.all() else there.astype(np.int32) - np.int32(1)
+    pool = pool_of([text.encode() for text in plain])
+    return [constant(lead, where), Slot(pool, at, foldable=False), *([constant(close, where)] if close else [])]
 
 
 def _section(heading: str, rows: pa.Table, keys: pa.Array, n: int) -> list[Slot]:
@@ -120,8 +136,9 @@ def _section(heading: str, rows: pa.Table, keys: pa.Array, n: int) -> list[Slot]
     order = np.argsort(pc.fill_null(owner, -1).to_numpy(), kind="stable")[owner.null_count :]
     if len(order) == 0:
         return []
+    rows = rows.select([name for name in _SHOWN if name in rows.column_names])
     rows, owners = rows.take(pa.array(order)).combine_chunks(), owner.take(pa.array(order)).to_numpy()
-    lines = [constant(b"- "), row_texts(_plain(_coded(rows, "code", "display")))]
+    lines = [constant(b"- "), *_coded(b"", rows, "code", "display", b"")]
     if "value_number" in rows.column_names:
         lines += [*_value(rows)]
     texts = join([*lines, constant(b"\n")], len(rows))
@@ -136,20 +153,27 @@ def _section(heading: str, rows: pa.Table, keys: pa.Array, n: int) -> list[Slot]
 
 
 def _value(rows: pa.Table) -> list[Slot]:
-    """`` = value unit`` of results that have one."""
+    """`` = value unit`` of results that have one: a number, or the words of a code, or a text."""
     numbers = whole(rows["value_number"])
-    numbers = pc.if_else(pc.is_finite(numbers), numbers, None)
-    coded = pc.coalesce(whole(rows["value_display"]).cast(pa.string()), whole(rows["value_code"]).cast(pa.string()))
-    texts = pc.coalesce(numbers.cast(pa.string()), coded, whole(rows["value_text"]).cast(pa.string()))
-    unit = pc.if_else(numbers.is_valid(), whole(rows["value_unit"]).cast(pa.string()), None)
-    return [*_after(b" = ", _plain(texts)), *_after(b" ", unit)]
-
-
-def _after(lead: bytes, texts: pa.Array) -> list[Slot]:
-    where: npt.NDArray[np.int32] | int = 0
-    if texts.null_count:
-        where = texts.is_valid().to_numpy(zero_copy_only=False).astype(np.int32) - np.int32(1)
-    return [constant(lead, where), row_texts(texts)]
+    numbers = pc.if_else(pc.is_finite(numbers), numbers, None).dictionary_encode()
+    taken = np.zeros(len(rows), dtype=bool)
+    slots: list[Slot] = []
+    shown = [(numbers.dictionary.cast(pa.string()), numbers.indices)]
+    for name in ("value_display", "value_code", "value_text"):
+        column = whole(rows[name])
+        encoded = column if pa.types.is_dictionary(column.type) else column.dictionary_encode()
+        shown.append((encoded.dictionary, encoded.indices))
+    for texts, indices in shown:
+        index = pc.fill_null(indices, -1).to_numpy()
+        here = ~taken & (index >= 0)
+        if here.any():
+            slots += _distinct(b" = ", texts.to_pylist(), np.where(here, index, -1), b"")
+            taken |= here
+    unit = whole(rows["value_unit"])
+    index = np.where(numbers.is_valid().to_numpy(zero_copy_only=False), pc.fill_null(unit.indices, -1).to_numpy(), -1)
+    where = np.where(index >= 0, 0, -1).astype(np.int32)
+    units = Slot(unit.dictionary.cast(pa.large_binary()), index.astype(np.int32), foldable=False)
+    return [*slots, constant(b" ", where), units]
 
 
 def _padded(texts: pa.LargeBinaryArray) -> pa.LargeBinaryArray:
@@ -164,6 +188,7 @@ def _base64(texts: pa.LargeBinaryArray) -> pa.Array:
     _, offsets, data = texts.buffers()
     ends = np.frombuffer(offsets, dtype=np.int64, count=len(texts) + 1)
     content = b"" if data is None else memoryview(data)[: int(ends[-1])]
-    coded = binascii.b2a_base64(content, newline=False)
+    native = compiled()
+    coded = binascii.b2a_base64(content, newline=False) if native is None else native.base64(content)
     bounds = ends // 3 * 4
     return pa.LargeStringArray.from_buffers(len(texts), pa.py_buffer(bounds.tobytes()), pa.py_buffer(coded))

@@ -12,7 +12,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ehrsynth import resources, terminology
-from ehrsynth.exporters.fhir.joins import first_of_each, grouped, hits, joined, least_of_each, whole, with_columns
+from ehrsynth.exporters.fhir.joins import (
+    first_of_each,
+    grouped,
+    hits,
+    joined,
+    least_of_each,
+    picked,
+    whole,
+    with_columns,
+)
 from ehrsynth.exporters.fhir.resource import Source
 
 __all__ = ["laboratory_orders", "laboratory_results", "specimen_type", "specimens"]
@@ -22,12 +31,20 @@ LOINC = "http://loinc.org"
 _IN = re.compile(r" (?:in|of) (?P<system>[A-Z0-9][^\[\]]*?)(?: by .*| --.*| from .*)?$")
 
 
+_GROUPED = (
+    *("observation_id", "patient_id", "encounter_id", "panel_id", "effective_datetime"),
+    *("code_system", "code", "display"),
+)
+"""What has to be known of every result; the other columns are looked up for the few rows that speak for many."""
+
+
 @lru_cache(maxsize=1)
 def _facts() -> dict[str, Any]:
     facts: dict[str, Any] = resources.read_json("output_schemas/fhir_r4/mapping/specimens.json")
     return facts
 
 
+@lru_cache(maxsize=1 << 14)
 def specimen_type(system: str | None, code: str | None, display: str | None) -> str | None:
     """Return the kind of specimen (``blood``, ``urine``...) that the name of a LOINC code says, None if none."""
     if system != LOINC or code is None:
@@ -42,7 +59,8 @@ def laboratory_results(source: Source) -> pa.Table:
 
     What shares a panel was ordered together; without a panel what has the same encounter and time. The key of an order
     is its panel, or the least key of its results; the key of a specimen is the least of the results made of it, null
-    where the name of the test does not say of what. Their ``place`` is their row in the table.
+    where the name of the test does not say of what. Their ``place`` is their row in the table, of which they have the
+    columns that group them.
     """
     return source.once("laboratory_results", _results)
 
@@ -50,7 +68,7 @@ def laboratory_results(source: Source) -> pa.Table:
 def _results(source: Source) -> pa.Table:
     rows = source["observation"]
     place = np.flatnonzero(hits(rows["category"], ["laboratory"]))
-    rows = rows.take(pa.array(place)).combine_chunks()
+    rows = rows.select(_GROUPED).take(pa.array(place)).combine_chunks()
     keys = whole(rows["observation_id"])
     order = grouped(rows["patient_id"], rows["encounter_id"], rows["effective_datetime"], rows["panel_id"])
     order_key = pc.coalesce(whole(rows["panel_id"]), keys.take(pa.array(least_of_each(order, keys)[order])))
@@ -83,13 +101,13 @@ def _orders(source: Source) -> pa.Table:
     group = grouped(rows["order_key"])
     first = least_of_each(group, whole(rows["observation_id"]))
     one_test = _same(grouped(rows["code_system"], rows["code"]), group, first)
-    rows = rows.take(pa.array(first))
+    rows = _whole_rows(source, rows, first)
     names = {"organization_id": "organization_id", "encounter_practitioner_id": "practitioner_id"}
     found = {
         ours: joined(rows["encounter_id"], source["encounter"], "encounter_id", name) for ours, name in names.items()
     }
     reasons = source["condition"]
-    reasons = reasons.filter(reasons["encounter_id"].is_valid()).combine_chunks()
+    reasons = picked(reasons, reasons["encounter_id"].is_valid(), ("encounter_id", "condition_id"))
     by_encounter = grouped(reasons["encounter_id"])
     alone = np.bincount(by_encounter, minlength=1) == 1
     reasons = reasons.filter(pa.array(alone[by_encounter])).combine_chunks()
@@ -99,6 +117,14 @@ def _orders(source: Source) -> pa.Table:
         # A visit with one diagnosis had it as the reason of its orders; of several nobody knows which.
         reason_condition_id=joined(rows["encounter_id"], reasons, "encounter_id", "condition_id"),
         **found,
+    )
+
+
+def _whole_rows(source: Source, results: pa.Table, at: npt.NDArray[np.int64]) -> pa.Table:
+    """Return the rows of the table that some results are, with what was found of them."""
+    found = results.select([name for name in results.column_names if name not in _GROUPED]).take(pa.array(at))
+    return with_columns(
+        source["observation"].take(found["place"]), **{name: whole(found[name]) for name in found.column_names}
     )
 
 
@@ -113,6 +139,11 @@ def _same(
 
 def specimens(source: Source) -> pa.Table:
     """Return one row a specimen: the result of the least key that was made of it."""
+    return source.once("specimens", _specimens)
+
+
+def _specimens(source: Source) -> pa.Table:
     rows = laboratory_results(source)
     rows = rows.filter(rows["specimen_key"].is_valid()).combine_chunks()
-    return rows.take(pa.array(least_of_each(grouped(rows["specimen_key"]), whole(rows["observation_id"]))))
+    least = least_of_each(grouped(rows["specimen_key"]), whole(rows["observation_id"]))
+    return _whole_rows(source, rows, least)

@@ -18,7 +18,7 @@ from ehrsynth.exporters.fhir.chance import chances, choices
 from ehrsynth.exporters.fhir.datatypes import US_CORE
 from ehrsynth.exporters.fhir.facts import facts, mapping, visits, with_condition
 from ehrsynth.exporters.fhir.identity import derived_ids
-from ehrsynth.exporters.fhir.joins import first_of_each, grouped, hits, joined, whole, with_columns
+from ehrsynth.exporters.fhir.joins import first_of_each, grouped, hits, joined, picked, whole, with_columns
 from ehrsynth.exporters.fhir.resource import Source
 from ehrsynth.exporters.fhir.social import employment
 
@@ -111,11 +111,14 @@ def _answers(source: Source, rows: pa.Table) -> dict[str, Codes]:
     }
 
 
+_ANSWERS = ("patient_id", "effective_datetime", "value_code", "value_display", "value_text")
+
+
 def _said(source: Source, rows: pa.Table, code: str) -> Codes:
     """What the tables say themselves: the latest answer until the visit, else the first after it; None where none."""
     found: Codes = np.full(len(rows), None, dtype=object)
     own = source["observation"]
-    own = own.filter(pa.array(hits(own["code"], [code]) & own["effective_datetime"].is_valid().to_numpy()))
+    own = picked(own, hits(own["code"], [code]) & own["effective_datetime"].is_valid().to_numpy(), _ANSWERS)
     who = pc.index_in(whole(own["patient_id"]), value_set=whole(rows["patient_id"]))
     own, who = own.filter(who.is_valid()).combine_chunks(), who.drop_null().to_numpy()
     if len(own) == 0:

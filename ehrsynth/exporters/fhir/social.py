@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from ehrsynth.exporters.fhir.chance import chances, choices
 from ehrsynth.exporters.fhir.datatypes import US_CORE
 from ehrsynth.exporters.fhir.facts import adult_visits, facts, has_code, mapping, visits
-from ehrsynth.exporters.fhir.joins import first_of_each, grouped, hits, whole
+from ehrsynth.exporters.fhir.joins import first_of_each, grouped, hits, picked, whole
 from ehrsynth.exporters.fhir.resource import Source
 
 __all__ = ["employment", "social_facts"]
@@ -50,7 +50,7 @@ def _at(rows: pa.Table) -> dict[str, Any]:
 def _unsaid(source: Source, rows: pa.Table, code: str) -> pa.Table:
     """The visits of patients of whom no table says `code`."""
     said = source["observation"]
-    said = said.filter(pa.array(hits(said["code"], [code])))
+    said = picked(said, hits(said["code"], [code]), ("patient_id",))
     return rows.filter(pc.invert(pc.is_in(whole(rows["patient_id"]), whole(said["patient_id"])))).combine_chunks()
 
 
@@ -118,7 +118,7 @@ def _occupation(source: Source) -> pa.Table:
 def _pregnancies(source: Source) -> pa.Table:
     """The visits with the diagnosis of a pregnancy."""
     rows, found = visits(source), source["condition"]
-    found = found.filter(pa.array(has_code(found, mapping("social_facts")["pregnancy_status"]["conditions"])))
+    found = picked(found, has_code(found, mapping("social_facts")["pregnancy_status"]["conditions"]), ("encounter_id",))
     return rows.filter(pc.is_in(whole(rows["encounter_id"]), whole(found["encounter_id"]))).combine_chunks()
 
 

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from ehrsynth.generation.encounters import DAY
 from ehrsynth.generation.life_course.courses import Episodes
 from ehrsynth.generation.life_course.measured import Measured
-from ehrsynth.generation.life_course.numbers import BodySampler, CoreSampler
+from ehrsynth.generation.life_course.numbers import BodySampler, CoreSampler, Scores
 from ehrsynth.generation.life_course.orders import Orders
 from ehrsynth.generation.life_course.people import DAYS_PER_YEAR, NEVER, Lives
 from ehrsynth.generation.life_course.schedule import Schedule
@@ -110,6 +110,7 @@ class ValueSampler:
         order = core_rows[np.argsort(measure[core_rows], kind="stable")]
         edges = np.searchsorted(measure[order], np.arange(len(self.measures) + 1))
         known = scores.row[visit]
+        sizes = self._sizes(lives, onset, schedule, wanted, scores, heads)
         for number, name in enumerate(self.measures):
             rows = order[edges[number] : edges[number + 1]]
             if not len(rows):
@@ -125,15 +126,24 @@ class ValueSampler:
             )
             at = known[rows]
             if name in _SIZES:
-                tall, heavy = (scores.values[at, self._core.names.index(key)] for key in ("height", "bmi"))
-                stratum = self._body.strata(onset, patient, here.day)
-                sizes = self._body.sizes(here.sex, here.age, tall, heavy, heads[patient], stratum)
-                value[rows] = sizes[name]
+                value[rows] = sizes[name][at]
             else:
                 value[rows] = self._of(name, here, scores.values[at], onset, orders, kidney, spare[:, at])
         decimals = self._decimals[row]
         scale = 10.0**decimals
         return np.round(np.clip(value, self._floor[row], self._ceiling[row]) * scale) / scale
+
+    def _sizes(
+        self, lives: Lives, onset: Int, schedule: Schedule, wanted: Int, scores: Scores, heads: Float
+    ) -> dict[str, Float]:
+        """Return the sizes at the encounters `wanted`: they fit each other and are made once for all measures."""
+        if not any(name in _SIZES for name in self.measures):
+            return {}
+        patient, day = schedule.patient[wanted], schedule.day[wanted]
+        tall, heavy = (scores.values[:, self._core.names.index(key)] for key in ("height", "bmi"))
+        age = (day - lives.birth_day[patient]) / DAYS_PER_YEAR
+        stratum = self._body.strata(onset, patient, day)
+        return self._body.sizes(lives.sex[patient], age, tall, heavy, heads[patient], stratum)
 
     def _of(
         self, name: str, here: _Here, scores: Float, onset: Int, orders: Orders, kidney: Bool, spare: Float
@@ -208,23 +218,28 @@ class ValueSampler:
         share = self._own[row]
         score = np.sqrt(share) * own + np.sqrt(1 - share) * noise
         factor = np.ones(len(row))
-        day = schedule.day[visit]
-        order = np.argsort(code, kind="stable")
+        # By code, so that the rows of an effect lie side by side; numpy sorts small numbers by their digits.
+        order = np.argsort(code.astype(np.int16) if self._n_codes < 1 << 15 else code, kind="stable")
         edges = np.searchsorted(code[order], np.arange(self._n_codes + 1))
+        ordered_patient, ordered_day, ordered_visit = patient[order], schedule.day[visit][order], visit[order]
         acute = self._acute_visits(episodes, schedule, seen)
         shift = np.zeros(len(row))
         for number, owner, by, wider in self._effects:
-            rows = order[edges[number] : edges[number + 1]]
-            if not len(rows):
+            begin, end = edges[number], edges[number + 1]
+            if begin == end:
                 continue
             if owner < self._n_chronic:
-                has = onset[patient[rows], owner] <= day[rows]
+                has = onset[:, owner][ordered_patient[begin:end]] <= ordered_day[begin:end]
+            elif len(acute[0]):
+                key = ordered_visit[begin:end] * acute[1] + owner
+                at = np.minimum(np.searchsorted(acute[0], key), len(acute[0]) - 1)
+                has = acute[0][at] == key
             else:
-                key = visit[rows] * acute[1] + owner
-                at = np.minimum(np.searchsorted(acute[0], key), max(len(acute[0]) - 1, 0))
-                has = acute[0][at] == key if len(acute[0]) else np.zeros(len(rows), dtype=bool)
-            shift[rows] += by * has
-            factor[rows] = np.where(has, factor[rows] * wider, factor[rows])
+                continue
+            # Few have it.
+            rows = order[begin:end][has]
+            shift[rows] += by
+            factor[rows] *= wider
         score = np.clip(score * factor + shift, -_FARTHEST, _FARTHEST)
         value: Float = self._place[row] + self._width[row] * score
         np.exp(value, out=value, where=self._log[row])
