@@ -98,6 +98,31 @@ class Rows:
 
     def _distinct(self, columns: tuple[str, ...]) -> tuple[list[tuple[Any, ...]], Index]:
         index, size = np.zeros(len(self), dtype=np.int64), 1
+        dictionaries: list[tuple[pa.Array, bool]] = []
+        for name in columns:
+            column = self.column(name)
+            own = pa.types.is_dictionary(column.type)
+            encoded = column if own else column.dictionary_encode()
+            dictionaries.append((encoded.dictionary, own))
+            size *= len(encoded.dictionary) + 1
+            if size >= 1 << 62:
+                return self._rare(columns)
+            index *= len(encoded.dictionary) + 1
+            index += pc.fill_null(encoded.indices, -1).to_numpy()
+            index += 1
+        combined = pa.array(index).dictionary_encode()
+        code = combined.dictionary.to_numpy()
+        values: list[list[Any]] = []
+        for dictionary, own in reversed(dictionaries):
+            code, place = np.divmod(code, len(dictionary) + 1)
+            # Place 0 is no value.
+            values.append(_values(dictionary, place - 1, keep=own))
+        found: Index = combined.indices.to_numpy()
+        return list(zip(*reversed(values), strict=True)) if values else [()] * len(combined.dictionary), found
+
+    def _rare(self, columns: tuple[str, ...]) -> tuple[list[tuple[Any, ...]], Index]:
+        """Return the same where the combinations that could be are too many for numbers."""
+        index, size = np.zeros(len(self), dtype=np.int64), 1
         for name in columns:
             column = self.column(name)
             encoded = column if pa.types.is_dictionary(column.type) else column.dictionary_encode()
@@ -106,14 +131,14 @@ class Rows:
                 index, size = combined.indices.to_numpy().astype(np.int64), len(combined.dictionary)
             size *= len(encoded.dictionary) + 1
             index *= len(encoded.dictionary) + 1
-            index += pc.fill_null(encoded.indices.cast(pa.int64()), -1).to_numpy()
+            index += pc.fill_null(encoded.indices, -1).to_numpy()
             index += 1
         combined = pa.array(index).dictionary_encode()
         found: Index = combined.indices.to_numpy()
         first = np.empty(len(combined.dictionary), dtype=np.int64)
         first[found[::-1]] = np.arange(len(self) - 1, -1, -1)
         values = [self.column(name).take(pa.array(first)).to_pylist() for name in columns]
-        return list(zip(*values, strict=True)) if values else [()] * len(first), found
+        return list(zip(*values, strict=True)), found
 
     def marked(self, text: bytes, where: Present) -> Slot:
         """Return the slot of a constant that stands where `where`."""
@@ -171,3 +196,25 @@ def only(piece: Piece, where: Present, rows: Rows) -> Piece:
         else:
             slots.append(replace(slot, index=np.where(present, slot.index, np.int32(-1)).astype(np.int32, copy=False)))
     return Piece(tuple(slots), present)
+
+
+_MOST_KEPT = 512
+_KEPT: dict[tuple[int, ...], tuple[pa.Array, list[Any]]] = {}
+
+
+def _values(dictionary: pa.Array, places: npt.NDArray[np.int64], *, keep: bool) -> list[Any]:
+    """Return the values at `places`, None for negative ones.
+
+    Those of a column's own dictionary are kept: a run's parts share theirs, of thousands of codes.
+    """
+    if not keep:
+        return dictionary.take(pa.array(places, mask=places < 0)).to_pylist()  # type: ignore[no-any-return]
+    key = (len(dictionary), dictionary.offset, *(part.address for part in dictionary.buffers() if part is not None))
+    kept = _KEPT.get(key)
+    if kept is None:
+        if len(_KEPT) >= _MOST_KEPT:
+            _KEPT.clear()
+        # The last one stands for all negative places; the dictionary is kept, so that nobody else's is at its place.
+        kept = _KEPT[key] = (dictionary, [*dictionary.to_pylist(), None])
+    texts = kept[1]
+    return [texts[place] for place in places.tolist()]
