@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ehrsynth.exporters.fragments import Index, Slot, constant
+from ehrsynth.exporters.fragments import Index, Slot, constant, numbered
 
 __all__ = ["NOTHING", "Node", "Piece", "Present", "Rows", "both", "either", "lacks", "only"]
 
@@ -98,47 +98,29 @@ class Rows:
 
     def _distinct(self, columns: tuple[str, ...]) -> tuple[list[tuple[Any, ...]], Index]:
         index, size = np.zeros(len(self), dtype=np.int64), 1
-        dictionaries: list[tuple[pa.Array, bool]] = []
-        for name in columns:
-            column = self.column(name)
-            own = pa.types.is_dictionary(column.type)
-            encoded = column if own else column.dictionary_encode()
-            dictionaries.append((encoded.dictionary, own))
-            size *= len(encoded.dictionary) + 1
-            if size >= 1 << 62:
-                return self._rare(columns)
-            index *= len(encoded.dictionary) + 1
-            index += pc.fill_null(encoded.indices, -1).to_numpy()
-            index += 1
-        combined = pa.array(index).dictionary_encode()
-        code = combined.dictionary.to_numpy()
-        values: list[list[Any]] = []
-        for dictionary, own in reversed(dictionaries):
-            code, place = np.divmod(code, len(dictionary) + 1)
-            # Place 0 is no value.
-            values.append(_values(dictionary, place - 1, keep=own))
-        found: Index = combined.indices.to_numpy()
-        return list(zip(*reversed(values), strict=True)) if values else [()] * len(combined.dictionary), found
-
-    def _rare(self, columns: tuple[str, ...]) -> tuple[list[tuple[Any, ...]], Index]:
-        """Return the same where the combinations that could be are too many for numbers."""
-        index, size = np.zeros(len(self), dtype=np.int64), 1
         for name in columns:
             column = self.column(name)
             encoded = column if pa.types.is_dictionary(column.type) else column.dictionary_encode()
-            if size * (len(encoded.dictionary) + 1) >= 1 << 62:
-                combined = pa.array(index).dictionary_encode()
-                index, size = combined.indices.to_numpy().astype(np.int64), len(combined.dictionary)
-            size *= len(encoded.dictionary) + 1
-            index *= len(encoded.dictionary) + 1
-            index += pc.fill_null(encoded.indices, -1).to_numpy()
+            of_column = len(encoded.dictionary) + 1
+            indices = encoded.indices
+            own = (indices if indices.null_count == 0 else pc.fill_null(indices, -1)).to_numpy()
+            if size > 1 and size * of_column > _DENSE * len(self):
+                # Fewer combinations occur than could: before numbers grow too large to be a place in a table.
+                distinct, place = numbered(index, size)
+                index, size = place.astype(np.int64), len(distinct)
+                if size * of_column > _DENSE * len(self):
+                    used, own = numbered(own.astype(np.int64) + 1, of_column)
+                    index, size = index * len(used) + own, size * len(used)
+                    continue
+            size *= of_column
+            index *= of_column
+            index += own
             index += 1
-        combined = pa.array(index).dictionary_encode()
-        found: Index = combined.indices.to_numpy()
-        first = np.empty(len(combined.dictionary), dtype=np.int64)
+        distinct, found = numbered(index, size)
+        first = np.empty(len(distinct), dtype=np.int64)
         first[found[::-1]] = np.arange(len(self) - 1, -1, -1)
-        values = [self.column(name).take(pa.array(first)).to_pylist() for name in columns]
-        return list(zip(*values, strict=True)), found
+        values = [_listed(self.column(name), pa.array(first)) for name in columns]
+        return list(zip(*values, strict=True)) if values else [()] * len(first), found
 
     def marked(self, text: bytes, where: Present) -> Slot:
         """Return the slot of a constant that stands where `where`."""
@@ -149,6 +131,18 @@ class Rows:
             # The mask is kept beside its index: an id is only good while its owner lives.
             self._cache[key] = (where, where.astype(np.int32) - np.int32(1))
         return constant(text, self._cache[key][1])
+
+
+_DENSE = 4
+"""Combinations a row that a table is worth having for."""
+
+
+def _listed(column: pa.Array, at: pa.Array) -> list[Any]:
+    """Return the values of some rows."""
+    if pa.types.is_dictionary(column.type):
+        # Arrow makes a dictionary's values one by one, and plain ones quickly.
+        return list(column.dictionary.take(column.indices.take(at)).to_pylist())
+    return list(column.take(at).to_pylist())
 
 
 class Node(Protocol):
@@ -196,25 +190,3 @@ def only(piece: Piece, where: Present, rows: Rows) -> Piece:
         else:
             slots.append(replace(slot, index=np.where(present, slot.index, np.int32(-1)).astype(np.int32, copy=False)))
     return Piece(tuple(slots), present)
-
-
-_MOST_KEPT = 512
-_KEPT: dict[tuple[int, ...], tuple[pa.Array, list[Any]]] = {}
-
-
-def _values(dictionary: pa.Array, places: npt.NDArray[np.int64], *, keep: bool) -> list[Any]:
-    """Return the values at `places`, None for negative ones.
-
-    Those of a column's own dictionary are kept: a run's parts share theirs, of thousands of codes.
-    """
-    if not keep:
-        return dictionary.take(pa.array(places, mask=places < 0)).to_pylist()  # type: ignore[no-any-return]
-    key = (len(dictionary), dictionary.offset, *(part.address for part in dictionary.buffers() if part is not None))
-    kept = _KEPT.get(key)
-    if kept is None:
-        if len(_KEPT) >= _MOST_KEPT:
-            _KEPT.clear()
-        # The last one stands for all negative places; the dictionary is kept, so that nobody else's is at its place.
-        kept = _KEPT[key] = (dictionary, [*dictionary.to_pylist(), None])
-    texts = kept[1]
-    return [texts[place] for place in places.tolist()]
