@@ -4,7 +4,6 @@ from typing import Any
 
 from ehrsynth.exporters.fhir.datatypes import US_CORE, derived_identifier, needing
 from ehrsynth.exporters.fhir.facts import mapping
-from ehrsynth.exporters.fhir.identity import SYSTEM
 from ehrsynth.exporters.fhir.resource import Resource
 from ehrsynth.exporters.fhir.rows import Node
 from ehrsynth.exporters.fhir.screening import screened
@@ -18,6 +17,8 @@ GROUPS = {
     "93041-2": ("82589-3", "67875-5", "76437-3", "63586-2", "93030-5"),
     "93040-4": ("93038-8",),
 }
+QUESTIONNAIRE = "https://example.org/ehrsynth/Questionnaire/social-needs-screening"
+"""Questionnaires are looked for by their URL: of this domain everybody knows that there are none (RFC 2606)."""
 NUMBERS = ("63512-8", "63586-2")
 
 
@@ -73,7 +74,7 @@ SCREENING_RESPONSE = Resource(
     profile=US_CORE + "us-core-questionnaireresponse",
     elements={
         "identifier": derived_identifier("derived_response"),
-        "questionnaire": f"{SYSTEM}/Questionnaire/social-needs-screening",
+        "questionnaire": QUESTIONNAIRE,
         "_questionnaire": compile_template(
             {
                 "extension": [
