@@ -17,6 +17,7 @@ from ehrsynth import resources
 from ehrsynth.evaluation.expectations import describe_expectation, judge
 from ehrsynth.evaluation.population_care import CareFacts
 from ehrsynth.evaluation.population_facts import PopulationFacts
+from ehrsynth.evaluation.population_sense import SenseFacts
 from ehrsynth.generation import Generator
 from ehrsynth.model.catalogue import open_model
 from ehrsynth.model.life_course import LifeCourseModel
@@ -36,6 +37,7 @@ def main() -> None:
     day = int(np.datetime64(model.reference_date, "D").astype(np.int64))
     facts = PopulationFacts(day)
     care = CareFacts(day, {name: model.array(f"growth_{name}") for name in ("height", "weight", "bmi", "head")})
+    sense = SenseFacts()
     making, rows = 0.0, 0
     for index in range(chosen.blocks):
         started = time.process_time()
@@ -44,10 +46,11 @@ def main() -> None:
         rows += sum(block.row_counts.values())
         facts.add(block)
         care.add(block)
+        sense.add(block)
     people = chosen.blocks * 1024
     print(f"{people:,} people, {rows / people:.0f} rows each, {rows / making:,.0f} rows/s of CPU")
     wanted = resources.read_json("domain_models/us_ambulatory/expectations.json")["expectations"]
-    outcomes = [judge(row, facts, care) for row in wanted]
+    outcomes = [judge(row, facts, care, sense) for row in wanted]
     for outcome in outcomes:
         if chosen.all or outcome.verdict != "met":
             what, near = describe_expectation(outcome.expectation)

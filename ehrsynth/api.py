@@ -303,23 +303,20 @@ def generate_files(
     UsageError
         An engine that there is not; `resume` with shards or a URL.
     """
+    from ehrsynth.engines.blocks import Job
     from ehrsynth.engines.places import generate_to
 
-    return generate_to(
-        output,
-        model or load_model(),
+    job = Job(
+        model=model or load_model(),
         population=population,
         seed=seed,
-        formats=formats,
-        workers=workers,
+        formats=tuple(formats),
         reference_date=reference_date,
-        resume=resume,
         options=options,
         scenario=scenario,
-        shards=shards,
-        engine=engine,
-        master=master,
-        progress=progress,
+    )
+    return generate_to(
+        output, job, workers=workers, resume=resume, shards=shards, engine=engine, master=master, progress=progress
     )
 
 

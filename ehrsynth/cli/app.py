@@ -9,12 +9,14 @@ from typing import Annotated
 import typer
 
 from ehrsynth.cli import evaluate, export, generate, inspect, learn, load, models, show, validate, vocabularies
+from ehrsynth.cli.quick import QuickCommand, QuickGroup
 from ehrsynth.errors import EhrsynthError, OutputError, exit_code
 
 __all__ = ["app", "main"]
 
 app = typer.Typer(
     name="ehrsynth",
+    cls=QuickGroup,
     no_args_is_help=True,
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -30,7 +32,7 @@ interrupted.""",
 )
 app.command("inspect")(inspect.inspect)
 app.command("learn")(learn.learn)
-app.command("generate")(generate.generate)
+app.command("generate", cls=QuickCommand)(generate.generate)
 app.command("export")(export.export)
 app.command("load")(load.load)
 app.command("validate")(validate.validate)

@@ -15,7 +15,7 @@ from ehrsynth.errors import UsageError
 from ehrsynth.generation.columns import id_column, labels
 from ehrsynth.generation.details import BlockContext
 from ehrsynth.generation.life_course.background import BackgroundSampler
-from ehrsynth.generation.life_course.courses import CourseSampler, Episodes, deliveries, person_years
+from ehrsynth.generation.life_course.courses import Births, CourseSampler, Episodes, deliveries, person_years
 from ehrsynth.generation.life_course.coverage import coverages
 from ehrsynth.generation.life_course.demands import FOLLOW_UP, PROBLEM, Demands, DemandSampler
 from ehrsynth.generation.life_course.diagnoses import EXTRA_CODES, CodeSampler, Diagnoses, diagnose
@@ -24,6 +24,7 @@ from ehrsynth.generation.life_course.measured import PanelSampler
 from ehrsynth.generation.life_course.observations import ValueSampler
 from ehrsynth.generation.life_course.orders import OrderSampler
 from ehrsynth.generation.life_course.people import DAYS_PER_YEAR, NEVER, Lives, LivesSampler
+from ehrsynth.generation.life_course.pregnancies import Pregnancies, PregnancySampler
 from ehrsynth.generation.life_course.readings import ReadingSampler
 from ehrsynth.generation.life_course.schedule import ADMIT_SOURCES, CLASSES, DISPOSITIONS, TYPES, Schedule, settle
 from ehrsynth.generation.life_course.tables import ICD10CM, SNOMED, Writer
@@ -42,9 +43,6 @@ Int = npt.NDArray[np.int64]
 
 PART_SIZE = 128
 """Patients drawn together: few enough for the caches and the memory of one core, enough to draw by columns."""
-
-_STAGES = (("N18.1", "N18.2", "N18.9"), ("N18.3", "N18.4"))
-"""Codes of chronic kidney disease without and with a low filtration rate."""
 
 
 class _Labels:
@@ -94,14 +92,9 @@ class LifeCourseGenerator:
         self._min_visits = scenario.min_visits
         self._courses = CourseSampler(model)
         self._codes = CodeSampler(model, scenario.codes)
-        keys = model.listing("chronic").text["key"]
-        self._ckd = keys.index("ckd") if "ckd" in keys and keys.index("ckd") not in scenario.codes else -1
-        # The stage of kidney disease is the one that the filtration rate shows.
-        self._stages = (
-            [CodeSampler(model, {self._ckd: codes}, self._ckd) for codes in _STAGES] if self._ckd >= 0 else []
-        )
         self._demands = DemandSampler(model)
         self._interventions = InterventionSampler(model)
+        self._pregnancies = PregnancySampler(model)
         self._orders = OrderSampler(model)
         self._panels = PanelSampler(model)
         self._values = ValueSampler(model)
@@ -174,31 +167,40 @@ class LifeCourseGenerator:
 
         lives = self._lives.draw(self.seed, index, PART_SIZE)
         onset = self._courses.onsets(lives, rng("onset"))
-        episodes, codes = self._illnesses(lives, onset, rng)
-        planned = self._interventions.plan(lives, episodes, rng("procedure"))
+        onset, births = self._courses.around_births(lives, onset, deliveries(lives, self._births, rng("births")))
+        episodes, codes = self._illnesses(lives, onset, births, rng)
+        planned = self._interventions.plan(lives, episodes, codes, rng("procedure"))
         more = planned.complications
-        more_codes = self._code(lives, more, rng("complication/code"))
+        more_codes = self._codes.draw(lives, more, onset, rng("complication/code"))
         episodes = Episodes.concat(episodes, more.take(more_codes >= 0))
         codes = np.concatenate([codes, more_codes[more_codes >= 0]])
-        births = deliveries(lives, self._births, rng("births"))
         cause = self._background.causes(lives, onset, rng("cause"))
-        episodes, codes, deaths = self._deaths(lives, episodes, codes, cause, rng)
-        own = self._interventions.demands(planned)
+        episodes, codes, deaths = self._deaths(lives, episodes, onset, codes, cause, rng)
+        own = self._interventions.demands(lives, planned)
         drawn = self._demands.draw(lives, episodes, births, deaths, self._min_visits, rng("demand"))
         demands = Demands.concat([own, drawn])
         schedule = settle(lives, demands, rng("schedule"))
-        diagnoses, seen = diagnose(lives, episodes, demands, schedule, codes, self.model, rng("diagnosis"))
+        later = self._codes.later(lives, episodes, onset, codes, rng("code/later"))
+        pregnancies = Pregnancies.find(births, schedule)
+        findings = self._pregnancies.draw(lives, pregnancies, schedule, onset, rng("pregnancy"))
+        diagnoses, seen = diagnose(
+            *(lives, episodes, demands, schedule, codes, later),
+            *(pregnancies, findings, self.model, rng("diagnosis")),
+        )
         context = self._context(index, lives, schedule)
         writer = Writer(model=self.model, lives=lives, context=context)
-        orders = self._orders.draw(lives, episodes, schedule, seen, rng("order"))
+        allergies = self._background.allergic(lives, schedule, rng("allergy"))
+        since = self._background.allergic_since(lives, schedule, allergies)
+        orders = self._orders.draw(lives, episodes, schedule, seen, births, since, rng("order"))
+        during = (pregnancies, findings)
         measured = self._panels.draw(lives, episodes, schedule, seen, rng("panel"))
-        value = self._values.draw(lives, episodes, onset, schedule, seen, orders, measured, rng("value"))
+        value = self._values.draw(lives, episodes, onset, schedule, seen, orders, measured, *during, rng("value"))
         answers = self._background.answers(lives, schedule, rng("social"))
         done = self._interventions.done(
-            lives, planned, schedule, seen, schedule.of_demand[: len(own)], rng("procedure/done")
+            *(lives, planned, schedule, pregnancies, seen),
+            *(schedule.of_demand[: len(own)], rng("procedure/done")),
         )
         shots = self._interventions.vaccinated(lives, schedule, rng("immunization"))
-        allergies = self._background.allergic(lives, schedule, rng("allergy"))
         kinds = self.model.listing("procedures").integers("key_number")[done[1]]
         devices = self._background.devices(
             episodes, seen, (done[0], kinds), self.model.listing("devices").integers("procedure"), rng("device")
@@ -231,14 +233,14 @@ class LifeCourseGenerator:
 
         lives = self._lives.draw(self.seed, index)
         onset = self._courses.onsets(lives, rng("onset"))
-        episodes, _ = self._illnesses(lives, onset, rng)
-        planned = self._interventions.plan(lives, episodes, rng("procedure"))
-        births = deliveries(lives, self._births, rng("births"))
+        onset, births = self._courses.around_births(lives, onset, deliveries(lives, self._births, rng("births")))
+        episodes, codes = self._illnesses(lives, onset, births, rng)
+        planned = self._interventions.plan(lives, episodes, codes, rng("procedure"))
         demands = Demands.concat(
             [
-                self._interventions.demands(planned),
+                self._interventions.demands(lives, planned),
                 self._demands.draw(
-                    lives, episodes, births, Demands.of(births[0][:0], births[1][:0], 0), 0, rng("demand")
+                    lives, episodes, births, Demands.of(births.mother[:0], births.due[:0], 0), 0, rng("demand")
                 ),
             ]
         )
@@ -257,7 +259,7 @@ class LifeCourseGenerator:
         for start in range(0, n_patients, BLOCK_SIZE):
             yield self.block(start // BLOCK_SIZE, min(BLOCK_SIZE, n_patients - start))
 
-    def _illnesses(self, lives: Lives, onset: Int, rng: Any) -> tuple[Episodes, Int]:
+    def _illnesses(self, lives: Lives, onset: Int, births: Births, rng: Any) -> tuple[Episodes, Int]:
         """Return all episodes, chronic conditions first, and the code of each; what no code fits does not occur."""
         patient, key = np.nonzero(onset < NEVER)
         lasting = Episodes(
@@ -267,12 +269,16 @@ class LifeCourseGenerator:
             end=np.full(len(patient), NEVER),
             place=np.zeros(len(patient), dtype=np.int64),
         )
-        episodes = Episodes.concat(lasting, self._courses.episodes(lives, onset, rng("episode")))
-        codes = self._code(lives, episodes, rng("code"))
+        passing = self._courses.episodes(lives, onset, rng("episode"))
+        episodes = Episodes.concat(lasting, passing.take(~self._courses.hindered(passing, births)))
+        codes = self._codes.draw(lives, episodes, onset, rng("code"))
+        before = self._courses.preceding(lives, lasting, codes[: len(lasting)], rng("before"))
+        episodes = Episodes.concat(episodes, before)
+        codes = np.concatenate([codes, self._codes.draw(lives, before, onset, rng("before/code"))])
         return episodes.take(codes >= 0), codes[codes >= 0]
 
     def _deaths(
-        self, lives: Lives, episodes: Episodes, codes: Int, cause: Int, rng: Any
+        self, lives: Lives, episodes: Episodes, onset: Int, codes: Int, cause: Int, rng: Any
     ) -> tuple[Episodes, Int, Demands]:
         """Return the episodes and codes with those of which people die in hospital, and the demands of these."""
         causes = self.model.listing("causes")
@@ -290,7 +296,7 @@ class LifeCourseGenerator:
             end=np.full(len(with_one), NEVER),
             place=deaths.setting[with_one],
         )
-        code = self._code(lives, last, rng("death/code"))
+        code = self._codes.draw(lives, last, onset, rng("death/code"))
         fits = code >= 0
         of = np.full(len(deaths), -1, dtype=np.int64)
         of[with_one[fits]] = len(episodes) + np.arange(fits.sum())
@@ -299,17 +305,6 @@ class LifeCourseGenerator:
             np.concatenate([codes, code[fits]]),
             replace(deaths, episode=of),
         )
-
-    def _code(self, lives: Lives, episodes: Episodes, rng: np.random.Generator) -> Int:
-        # A chronic condition has a code that fits the age at which it is taken down.
-        day = np.maximum(episodes.day, lives.first_day[episodes.patient])
-        age = lives.age_at(episodes.patient, day)
-        sex, u = lives.sex[episodes.patient], rng.random(len(episodes))
-        found = self._codes.draw(episodes.problem, sex, age, u)
-        for low, stages in enumerate(self._stages):
-            at = np.flatnonzero((episodes.problem == self._ckd) & (lives.kidney[episodes.patient, 0] == low))
-            found[at] = stages.draw(episodes.problem[at], sex[at], age[at], u[at])
-        return found
 
     def _context(self, index: int, lives: Lives, schedule: Schedule) -> BlockContext:
         return BlockContext(
@@ -358,22 +353,30 @@ class LifeCourseGenerator:
 
 
 class _Finder:
-    """Finds the row of a condition: of the encounter, or else the first that the person has of the problem."""
+    """Finds the row of a condition that is the reason at an encounter: of its problem, begun before and not over."""
 
     def __init__(self, diagnoses: Diagnoses, schedule: Schedule, n_problems: int) -> None:
-        self._schedule, self._n = schedule, n_problems
+        self._schedule, self._n, self._found = schedule, n_problems, diagnoses
         known = np.flatnonzero(diagnoses.problem >= 0)
         key = schedule.patient[diagnoses.visit[known]] * n_problems + diagnoses.problem[known]
-        order = np.argsort(key, kind="stable")
+        order = np.lexsort((diagnoses.visit[known], key))
         self._keys, self._rows = key[order], known[order]
-        self._visit = diagnoses.visit
+        self._place = self._keys * len(schedule) + diagnoses.visit[self._rows]
 
     def __call__(self, visit: Int, problem: Int) -> Int:
-        """Return a row of the condition table for each encounter and problem; -1 where there is none before it."""
-        key = self._schedule.patient[visit] * self._n + problem
-        at = np.minimum(np.searchsorted(self._keys, key), max(len(self._keys) - 1, 0))
+        """Return a row of the condition table for each encounter and problem; -1 where there is none.
+
+        The first that the person has of the problem; where that is over by then (what comes back), the last.
+        """
         if not len(self._keys):
             return np.full(len(visit), -1, dtype=np.int64)
-        row = self._rows[at]
-        fits = (problem >= 0) & (self._keys[at] == key) & (self._visit[row] <= visit)
-        return np.where(fits, row, -1)
+        key = self._schedule.patient[visit] * self._n + problem
+        day = self._schedule.encounters.start[visit] // 86_400
+        found = np.full(len(visit), -1, dtype=np.int64)
+        last = np.searchsorted(self._place, key * len(self._schedule) + visit, side="right") - 1
+        for at in (last, np.searchsorted(self._keys, key)):
+            at = np.clip(at, 0, len(self._keys) - 1)
+            row = self._rows[at]
+            fits = (problem >= 0) & (self._keys[at] == key) & (self._found.visit[row] <= visit)
+            found = np.where(fits & (self._found.end[row] >= day), row, found)
+        return found

@@ -38,8 +38,6 @@ RXNORM = "http://www.nlm.nih.gov/research/umls/rxnorm"
 LOINC = "http://loinc.org"
 SNOMED = "http://snomed.info/sct"
 CVX = "http://hl7.org/fhir/sid/cvx"
-_LONGEST_SUPPLY = 365
-_RAREST_DOSE = 0.005
 _SYSTEMS = {
     "SNOMED": SNOMED,
     "ICD10PCS": "http://www.cms.gov/Medicare/Coding/ICD10",
@@ -138,13 +136,6 @@ class Writer:
         }
         for name in ("dose_value", "frequency_per_day", "days_supply", "quantity", "refills"):
             columns[name] = _number(rows, name, row, whole=name in ("days_supply", "refills"))
-        # What is put in and works for years has no frequency.
-        often = columns["frequency_per_day"]
-        columns["frequency_per_day"] = pc.if_else(pc.greater(often, _RAREST_DOSE), often, None)
-        # What works for years (an implant) is no supply of so many days; the content says when it is renewed.
-        columns["days_supply"] = pc.if_else(
-            pc.greater(columns["days_supply"], _LONGEST_SUPPLY), None, columns["days_supply"]
-        )
         return pa.table(columns)
 
     def observations(
