@@ -118,22 +118,32 @@ def age_bins(ages: npt.NDArray[np.floating[Any]], min_per_bin: int) -> npt.NDArr
 _BANDS = (0.0, 1.0, 5.0, 12.0, 18.0, 30.0, 40.0, 50.0, 60.0, 70.0, 80.0)
 
 
-def stratum_ages(ages: npt.NDArray[np.floating[Any]], min_per_band: int) -> tuple[float, ...]:
+def stratum_ages(
+    ages: npt.NDArray[np.floating[Any]], min_per_band: int, patients: Ints | None = None
+) -> tuple[float, ...]:
     """Return age edges for strata (years, the last infinite): usual bands, merged below `min_per_band` patients.
 
     Parameters
     ----------
     ages : float[n]
-        Age of each patient, years.
+        Years: the age of each patient, or of the `patients` at all their visits.
     min_per_band : int
+    patients : int[n], optional
+        Whose age each is; default: one for each patient.
     """
+    patients = np.arange(len(ages)) if patients is None else patients
     edges: list[float] = [0.0]
-    counts = np.histogram(ages, bins=[*_BANDS, np.inf])[0]
+    band = np.searchsorted(_BANDS, ages, side="right") - 1
+    there = np.zeros((int(patients.max(initial=-1)) + 1, len(_BANDS)), dtype=bool)
+    there[patients, np.maximum(band, 0)] = True
+    mine = np.zeros(len(there), dtype=bool)
     running = 0
-    for count, upper in zip(counts, [*_BANDS[1:], np.inf], strict=True):
-        running += int(count)
+    for column, upper in zip(there.T, [*_BANDS[1:], np.inf], strict=True):
+        mine |= column
+        running = int(mine.sum())
         if running >= min_per_band and upper < np.inf:
             edges.append(upper)
+            mine[:] = False
             running = 0
     if running < min_per_band and len(edges) > 1:
         edges.pop()

@@ -8,7 +8,7 @@ import numpy.typing as npt
 from ehrsynth.errors import ModelError
 from ehrsynth.model import CodeFamily, Strata
 
-__all__ = ["CodeTables", "lifted", "rate"]
+__all__ = ["CodeTables", "lifted", "possible_strata", "rate"]
 
 Int = npt.NDArray[np.int64]
 Float = npt.NDArray[np.float64]
@@ -41,6 +41,10 @@ class CodeTables:
     never, with_parent : float32[Q * C]
     again : float32[Q * C, 2]
         In the previous visit, earlier.
+    count_lift : float64[C, B]
+        Odds multiplier by the number of earlier visits with the code: 1..B, the last for more.
+    comes_again : bool[C]
+        Whether a code that a person has had can come at all.
     truncated : bool[C]
         Of which every visit has one.
     lift : float32[R * C]
@@ -80,24 +84,17 @@ class CodeTables:
             for table in (family.never, family.never_with_parent, family.previous, family.earlier)
         )
         self.again = np.stack([previous, earlier], axis=1)
+        of_count = np.ones((n_codes, 1)) if family.count_lift is None else np.asarray(family.count_lift)
+        self.count_lift: Float = of_count[self.code].astype(np.float64)
+        self.comes_again: Bool = np.asarray((self.again.reshape(n_states, n_codes, 2) > 0).any(axis=(0, 2)))
         lift = np.asarray(family.lift, dtype=np.float32)[:, self.code]
         self.sex_limit = np.asarray(family.sex_limit, dtype=np.int64)[self.code]
         self.age_min = np.asarray(family.age_min, dtype=np.float64)[self.code]
         self.age_max = np.asarray(family.age_max, dtype=np.float64)[self.code]
-        lift = np.where(self._possible_strata(strata), lift, np.float32(0))
+        possible = possible_strata(strata, self.sex_limit, self.age_min, self.age_max)
+        lift = np.where(possible, lift, np.float32(0))
         self.lift = lift.reshape(-1)
         self._make_rates(lift, strata, n_states)
-
-    def _possible_strata(self, strata: Strata) -> Bool:
-        """Return whether each code is possible anywhere in each stratum, bool[R, C]."""
-        sex = np.array([{"female": 1, "male": 2}.get(label, 0) for label in strata.sexes]).repeat(strata.n_ages)
-        edges = np.asarray(strata.age_edges, dtype=np.float64)
-        # The outer bands take the ages beyond them; a day of grace for ages counted in days instead of birthdays.
-        low = np.concatenate([[-np.inf], edges[1:-1]]) - 0.01
-        high = np.concatenate([edges[1:-1], [np.inf]]) + 0.01
-        fits_sex = (self.sex_limit == 0) | (sex[:, None] == 0) | (sex[:, None] == self.sex_limit)
-        fits_age = (high[:, None] > self.age_min) & (low[:, None] < self.age_max + 1)
-        return np.asarray(fits_sex & np.tile(fits_age, (len(strata.sexes), 1)))
 
     def _make_rates(self, lift: npt.NDArray[np.float32], strata: Strata, n_states: int) -> None:
         """Make the running sums of the highest rates of new codes, for groups of strata that are small enough."""
@@ -145,3 +142,15 @@ def _depths(parent: Int) -> Int:
         depth[alive] += 1
         ancestor[alive] = parent[ancestor[alive]]
     raise ModelError("The tree of codes has a circle: a code is among its own ancestors.")
+
+
+def possible_strata(strata: Strata, sex_limit: Int, age_min: Float, age_max: Float) -> Bool:
+    """Return whether each code is possible anywhere in each stratum, bool[R, C]."""
+    sex = np.array([{"female": 1, "male": 2}.get(label, 0) for label in strata.sexes]).repeat(strata.n_ages)
+    edges = np.asarray(strata.age_edges, dtype=np.float64)
+    # The outer bands take the ages beyond them; a day of grace for ages counted in days instead of birthdays.
+    low = np.concatenate([[-np.inf], edges[1:-1]]) - 0.01
+    high = np.concatenate([edges[1:-1], [np.inf]]) + 0.01
+    fits_sex = (sex_limit == 0) | (sex[:, None] == 0) | (sex[:, None] == sex_limit)
+    fits_age = (high[:, None] > age_min) & (low[:, None] < age_max + 1)
+    return np.asarray(fits_sex & np.tile(fits_age, (len(strata.sexes), 1)))

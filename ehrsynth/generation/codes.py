@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ehrsynth.generation.code_tables import CodeTables, lifted, rate
+from ehrsynth.generation.recurrences import Recurrences, VisitContext
 from ehrsynth.generation.segments import contains, first_of_each, ranges
 from ehrsynth.model import CodeFamily, Strata
 
@@ -20,41 +21,6 @@ Bool = npt.NDArray[np.bool_]
 
 _AHEAD = 4  # visits drawn at a time where none may be empty
 _WORK_CELLS = 2_000_000  # of any array that is made while drawing
-
-
-@dataclass(frozen=True, kw_only=True)
-class VisitContext:
-    """What the codes of the visits of a block depend on; visits of one person are together and in order.
-
-    Attributes
-    ----------
-    patient, state, stratum : int64[v]
-    offsets : int64[n + 1]
-    sex : int64[v]
-        1 female, 2 male, 0 neither or unknown: as a family's `sex_limit`.
-    years_at_start, years_at_end : int64[v]
-        Completed years on the first and on the last day of the encounter: a code has to be possible on both.
-    """
-
-    patient: Int
-    offsets: Int
-    state: Int
-    stratum: Int
-    sex: Int
-    years_at_start: Int
-    years_at_end: Int
-
-    def __len__(self) -> int:
-        return len(self.patient)
-
-    def allows(self, visit: Int, sex_limit: Int, age_min: Float, age_max: Float) -> Bool:
-        """Return whether the person's sex and exact age in each visit are within limits of a code."""
-        sex = self.sex[visit]
-        return np.asarray(
-            ((sex_limit == 0) | (sex == 0) | (sex == sex_limit))
-            & (self.years_at_start[visit] >= age_min)
-            & (self.years_at_end[visit] <= age_max)
-        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -179,6 +145,7 @@ class _Draw:
         self.rng = rng
         # Of visits drawn given that they are not empty: the first rank present. Lower ones are absent.
         self.first_rank = np.full(len(visits), -1, dtype=np.int64)
+        self._again = Recurrences(tables, visits, rng, self.first_rank)
         self._given = np.zeros(0, dtype=np.int64)
         self._outer = np.zeros(0, dtype=np.int64)
         if parents is not None and tables.n_parents:
@@ -312,48 +279,24 @@ class _Draw:
         patient, visit, rank = patient[order], visit[order], rank[order]
         first = first_of_each(patient * t.n_codes + rank)
         patient, visit, rank = patient[first], visit[first], rank[first]
-        is_new = visit >= start[patient]
-        present = is_new | contains(before >> 1, visit * t.n_codes + rank)
+        is_new: Bool = np.asarray(visit >= start[patient])
         found = [(visit[is_new] * t.n_codes + rank[is_new]) << 1]
+        present: Bool = np.asarray(is_new | contains(before >> 1, visit * t.n_codes + rank))
+        times = np.ones(len(visit), dtype=np.int64)
+        if t.count_lift.shape[1] > 1 and len(history):
+            had, code = np.divmod(before >> 1, t.n_codes)
+            pairs = np.sort(self.visits.patient[had] * t.n_codes + code)
+            mine = patient * t.n_codes + rank
+            earlier = np.searchsorted(pairs, mine, side="right") - np.searchsorted(pairs, mine)
+            times = np.where(is_new, 1, np.maximum(earlier, 1))
         # In pieces: a record of many visits and many codes has many pairs of them.
-        later = stop[patient] - visit - 1
-        piece = np.cumsum(later) // _WORK_CELLS
+        later = np.asarray(np.where(t.comes_again[rank], stop[patient] - visit - 1, 0), dtype=np.int64)
+        piece: Int = np.asarray(np.cumsum(later) // _WORK_CELLS)
         edges = np.searchsorted(piece, np.arange(piece[-1] + 2)) if len(piece) else np.zeros(0, dtype=np.int64)
         for low, high in pairwise(edges):
-            found.append(self._recurrences(visit[low:high], rank[low:high], present[low:high], later[low:high]))
+            some = slice(low, high)
+            found += self._again.draw(visit[some], rank[some], present[some], times[some], later[some])
         return np.concatenate(found)
-
-    def _recurrences(self, visit: Int, rank: Int, present: Bool, later: Int) -> Int:
-        """Draw in which of the `later` visits after `visit` each code recurs."""
-        t = self._t
-        total = int(later.sum())
-        if not total:
-            return np.zeros(0, dtype=np.int64)
-        v, r = ranges(visit + 1, visit + 1 + later), np.repeat(rank, later)
-        lift = t.lift[self.visits.stratum[v] * t.n_codes + r]
-        again = t.again[self.visits.state[v] * t.n_codes + r]
-        u = self.rng.random(total)
-        # The code is in the visit: if it was in the one before / if it was not.
-        if_present, if_absent = u < lifted(again[:, 0], lift), u < lifted(again[:, 1], lift)
-        either = np.flatnonzero(if_present | if_absent)
-        impossible = either[~self._possible(v[either], r[either])]
-        forced = self.first_rank[v]
-        if_present[impossible] = if_absent[impossible] = False
-        open_to = (r >= forced) | ~t.truncated[r]
-        if_present &= open_to
-        if_absent &= open_to
-        if_present |= r == forced
-        if_absent |= r == forced
-        position = np.arange(total)
-        segment = np.repeat(np.cumsum(later) - later, later)
-        constant = np.maximum.accumulate(np.where(if_present == if_absent, position, -1))
-        known = constant >= segment
-        value = np.where(known, if_present[constant], np.repeat(present, later))
-        flips = np.cumsum(if_absent & ~if_present)
-        if flips[-1]:
-            opening = np.where(segment > 0, flips[segment - 1], 0)
-            value ^= (flips - np.where(known, flips[constant], opening)) % 2 == 1
-        return np.asarray(((v[value] * t.n_codes + r[value]) << 1) | 1)
 
     def first_code(self, visits: Int, before: Int) -> Int:
         """Draw the first code of each of `visits` (at most one a person) given that it has one; -1: none is possible.

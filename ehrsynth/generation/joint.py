@@ -46,13 +46,13 @@ class JointSampler:
             for leader, others in followers(family, measurements).items():
                 led[start + leader] = [start + code for code in others]
         self._slots = None
-        if families[0].sizes is not None:
-            self._slots = SlotSampler(families[0])
+        marked = [np.full(len(family.codings), family.zero_truncated) for family in families]
+        if families[0].sizes is not None or families[0].tilt is not None:
+            self._slots = SlotSampler(families[0], strata)
             # What is given to the forest is not drawn again.
             union = _never(union, int(self._start[1]))
+        if families[0].sizes is not None:
             marked = [np.zeros(len(union.codings), dtype=bool)]
-        else:
-            marked = [np.full(len(family.codings), family.zero_truncated) for family in families]
         self._codes = CodeSampler(without_followers(union, led), strata, np.concatenate(marked))
 
     def draw(self, visits: VisitContext, rng: np.random.Generator) -> dict[str, Present]:
@@ -64,6 +64,14 @@ class JointSampler:
             mine = (every.code >= low) & (every.code < high)
             found[name] = Present(visit=every.visit[mine], code=every.code[mine] - low, recurs=every.recurs[mine])
         return found
+
+
+def _count_lift(family: CodeFamily, bands: int) -> Any:
+    """Return the family's odds multipliers by earlier visits with the code, float[C, bands]."""
+    if family.count_lift is None:
+        return np.ones((len(family.codings), bands), dtype=np.float32)
+    lift = np.asarray(family.count_lift, dtype=np.float32)
+    return lift[:, np.minimum(np.arange(bands), lift.shape[1] - 1)]
 
 
 def _never(family: CodeFamily, n_codes: int) -> CodeFamily:
@@ -83,12 +91,16 @@ def _union(families: tuple[CodeFamily, ...]) -> CodeFamily:
 
     names = ("never", "never_with_parent", "previous", "earlier", "parent", "lift", "sex_limit", "age_min", "age_max")
     tables: dict[str, Any] = {name: joined(name) for name in names}
+    if any(family.count_lift is not None for family in families):
+        bands = max(np.shape(family.count_lift)[1] for family in families if family.count_lift is not None)
+        tables["count_lift"] = np.concatenate([_count_lift(family, bands) for family in families])
     return replace(
         families[0],
         table=EVERY_TABLE,
         codings=tuple(coding for family in families for coding in family.codings),
         attributes=None,
         sizes=None,
+        tilt=None,
         reason=None,
         **tables,
     )

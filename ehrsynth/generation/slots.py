@@ -1,13 +1,15 @@
-"""Codes of visits that have room for a fixed number of them: so many, drawn by their odds without repetition."""
+"""Codes of visits that have few of them: first how many, then so many, by their odds and by the company they keep."""
 
 from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
 
+from ehrsynth.generation.code_tables import possible_strata
 from ehrsynth.generation.codes import Present, VisitContext
-from ehrsynth.model import CodeFamily
+from ehrsynth.model import CodeFamily, Strata
 from ehrsynth.probability.categorical import cumulative, sample_rows
+from ehrsynth.probability.sets import BEFORE, EARLIER, Allowed, Company, Given, SetLaw, polynomials
 
 __all__ = ["SlotSampler"]
 
@@ -15,103 +17,120 @@ Int = npt.NDArray[np.int64]
 Float = npt.NDArray[np.float64]
 Bool = npt.NDArray[np.bool_]
 
-_TRIES = 40
-"""Draws with replacement until all codes of a visit differ; then without."""
 _MOST = 1.0 - 1e-6
 
 
 class SlotSampler:
-    """A family with `CodeFamily.sizes`, made ready for drawing many blocks.
+    """A family with `CodeFamily.sizes` or `CodeFamily.tilt`, made ready for drawing many blocks.
 
-    Given its number n, P(codes of a visit) is the product of their odds over the sum of such products over all sets of
-    n codes. Independent draws with probabilities in proportion to the odds, given that no two are the same, have
-    exactly this distribution.
+    The codes of a visit are drawn one after the other, each by its odds given state, stratum and history, changed by
+    the codes already in the visit and those of the visit before (`ehrsynth.probability.sets`). Without such company
+    P(codes of a visit) given their number is the product of their odds over the sum of such products.
     """
 
-    def __init__(self, family: CodeFamily) -> None:
+    def __init__(self, family: CodeFamily, strata: Strata | None = None) -> None:
         never, previous, earlier = (
             np.minimum(np.asarray(table, dtype=np.float64), _MOST)
             for table in (family.never, family.previous, family.earlier)
         )
-        self._never, self._previous, self._earlier = (table / (1.0 - table) for table in (never, previous, earlier))
-        self._lift = np.asarray(family.lift, dtype=np.float64)
-        self._sizes = cumulative(np.asarray(family.sizes))
+        self._never, previous, earlier = (table / (1.0 - table) for table in (never, previous, earlier))
+        self._again = np.stack([previous, earlier])
         sex, low, high = (np.asarray(getattr(family, name)) for name in ("sex_limit", "age_min", "age_max"))
-        self._limited = np.flatnonzero((sex != 0) | (low > 0) | np.isfinite(high))
-        self._limits = sex[self._limited], low[self._limited], high[self._limited]
+        self._limits = sex, low, high
+        self._limited = bool(((sex != 0) | (low > 0) | np.isfinite(high)).any())
+        self._lift = np.array(family.lift, dtype=np.float64)
+        if strata is not None:
+            self._lift *= possible_strata(strata, sex, low, high)
+        n_states, self._n_codes = self._never.shape
+        by_count = family.count_lift
+        self._count_lift = np.ones((self._n_codes, 1)) if by_count is None else np.asarray(by_count, dtype=np.float64)
+        self._company = Company.none(self._n_codes)
+        if family.company is not None and family.boost is not None:
+            kind, given, code = np.asarray(family.company).T
+            self._company = Company(self._n_codes, kind, given, code, family.boost)
+        self._n_states = n_states
+        self._tilt = None if family.tilt is None else np.asarray(family.tilt, dtype=np.float64)
+        sizes = np.asarray(family.sizes if self._tilt is None else family.tilt, dtype=np.float64)
+        self._sizes = cumulative(sizes) if self._tilt is None else None
+        self._most = sizes.shape[1] - 1
+        of_size = np.ones((self._n_codes, self._most)) if family.size_lift is None else family.size_lift
+        self._of_size = np.asarray(of_size, dtype=np.float64).T
+        self._laws = [self._law(self._of_size[n]) for n in range(self._most)]
+        self._powers = [law.powers(n + 1) for n, law in enumerate(self._laws)] if self._tilt is not None else []
+
+    def _law(self, of_size: Float) -> SetLaw:
+        odds = (self._lift * of_size)[:, None, :] * self._never
+        return SetLaw(odds.reshape(-1, self._n_codes), self._company)
 
     def draw(self, visits: VisitContext, rng: np.random.Generator) -> Present:
         """Return the codes of `visits`, as `CodeSampler.draw`; the k-th visits of all people at a time."""
-        n_codes = self._never.shape[1]
+        c = self._n_codes
         first, length = visits.offsets[:-1], np.diff(visits.offsets)
-        size = sample_rows(self._sizes, visits.state, rng.random(len(visits)))
-        last = np.full((len(length), n_codes), -1, dtype=np.int32)
+        fixed = None if self._sizes is None else sample_rows(self._sizes, visits.state, rng.random(len(visits)))
+        last = np.full((len(length), c), -1, dtype=np.int32)
+        times = np.zeros((len(length), c), dtype=np.int16)
         found: list[tuple[Int, Int, Bool]] = []
         for number in range(int(length.max(initial=0))):
             people = np.flatnonzero(length > number)
             visit = first[people] + number
-            odds = self._odds(visits, visit, last[people] if number else None, number)
-            row, code = _without_repetition(odds, size[visit], rng)
-            order = np.lexsort((code, row))
-            row, code = row[order], code[order]
-            found.append((visit[row], code, last[people[row], code] >= 0))
-            last[people[row], code] = number
+            state, stratum = visits.state[visit], visits.stratum[visit]
+            key = stratum * self._n_states + state
+            given = self._given(last, times, people, state, stratum, number)
+            size = self._draw_size(key, state, given, rng) if fixed is None else fixed[visit]
+            row, code = self._draw_codes(visits, visit, key, size, given, rng)
+            who = people[row]
+            found.append((visit[row], code, last[who, code] >= 0))
+            last[who, code] = number
+            times[who, code] += 1
         visit, code, recurs = (np.concatenate(parts) for parts in zip(*found, strict=True))
-        order = np.argsort(visit, kind="stable")
+        order = np.lexsort((code, visit))
         return Present(visit=visit[order], code=code[order], recurs=recurs[order])
 
-    def _odds(self, visits: VisitContext, visit: Int, last: npt.NDArray[np.int32] | None, number: int) -> Float:
-        """Return the odds of each code in each of `visit`, float64[n, C]; 0 where it is impossible."""
-        state, stratum = visits.state[visit], visits.stratum[visit]
-        odds: Float = self._never[state]
-        if last is not None:
-            row, code = np.nonzero(last >= 0)
-            just = last[row, code] == number - 1
-            odds[row, code] = np.where(just, self._previous[state[row], code], self._earlier[state[row], code])
-        odds *= self._lift[stratum]
-        k = len(self._limited)
-        if k:
-            n = len(visit)
-            limits = [np.tile(limit, n) for limit in self._limits]
-            possible = visits.allows(np.repeat(visit, k), limits[0], limits[1], limits[2]).reshape(n, k)
-            odds[:, self._limited] *= possible
-        return odds
+    def _given(
+        self, last: npt.NDArray[np.int32], times: npt.NDArray[np.int16], people: Int, state: Int, stratum: Int, now: int
+    ) -> Given:
+        """Return the odds of the codes that people have had, and those of the visit before as company."""
+        if not now:
+            none = np.zeros(0, dtype=np.int64)
+            return Given(row=none, thing=none, odds=np.zeros(0), context_row=none, context=none)
+        mine = last[people]
+        row, code = np.nonzero(mine >= 0)
+        just = mine[row, code] == now - 1
+        odds = self._again[np.where(just, 0, 1), state[row], code] * self._lift[stratum[row], code]
+        band = np.minimum(times[people[row], code], self._count_lift.shape[1]) - 1
+        odds *= self._count_lift[code, band]
+        source = self._company.source[np.where(just, BEFORE, EARLIER) * self._n_codes + code]
+        context = source >= 0
+        return Given(row=row, thing=code, odds=odds, context_row=row[context], context=source[context])
 
+    def _draw_size(self, key: Int, state: Int, given: Given, rng: np.random.Generator) -> Int:
+        """Return the number of codes of each visit: P(n) in proportion to its tilt and to all sets of n codes."""
+        assert self._tilt is not None
+        weight = self._tilt[state].T.copy()
+        everyone = np.arange(len(key))
+        for n, (law, powers) in enumerate(zip(self._laws, self._powers, strict=True), start=1):
+            mine = given.of(everyone, len(key), self._of_size[n - 1])
+            weight[n] *= polynomials(law, powers, key, mine, n)[n]
+        running = np.cumsum(weight, axis=0)
+        u = rng.random(len(key)) * running[-1]
+        return np.asarray(np.minimum((running <= u).sum(axis=0), self._most), dtype=np.int64)
 
-def _without_repetition(odds: Float, size: Int, rng: np.random.Generator) -> tuple[Int, Int]:
-    """Return (row, code) of `size` different codes for each row of `odds`; fewer where fewer are possible."""
-    size = np.minimum(size, (odds > 0).sum(axis=1))
-    width = int(size.max(initial=0))
-    chosen = np.full((len(odds), width), -1, dtype=np.int64)
-    todo = np.flatnonzero(size > 0)
-    slots = np.arange(width)
-    for _ in range(_TRIES):
-        if not len(todo):
-            break
-        drawn = np.sort(np.where(slots < size[todo, None], _draw(odds[todo], width, rng), -1 - slots), axis=1)
-        fine = ~(drawn[:, 1:] == drawn[:, :-1]).any(axis=1)
-        chosen[todo[fine]] = drawn[fine]
-        todo = todo[~fine]
-    if len(todo):
-        rest = odds[todo].copy()
-        for place in range(width):
-            active = np.flatnonzero(size[todo] > place)
-            code = _draw(rest[active], 1, rng)[:, 0]
-            chosen[todo[active], place] = code
-            rest[active, code] = 0.0
-    row, slot = np.nonzero(chosen >= 0)
-    return row, chosen[row, slot]
+    def _draw_codes(
+        self, visits: VisitContext, visit: Int, key: Int, size: Int, given: Given, rng: np.random.Generator
+    ) -> tuple[Int, Int]:
+        """Return (row, code) of `size` codes for each of `visit`."""
+        rows, codes = [np.zeros(0, dtype=np.int64)], [np.zeros(0, dtype=np.int64)]
+        for n, law in enumerate(self._laws, start=1):
+            some = np.flatnonzero(size == n)
+            if len(some):
+                mine = given.of(some, len(key), self._of_size[n - 1])
+                row, code = law.draw(key[some], size[some], mine, rng, self._allowed(visits, visit[some]))
+                rows.append(some[row])
+                codes.append(code)
+        return np.concatenate(rows), np.concatenate(codes)
 
-
-def _draw(odds: Float, width: int, rng: np.random.Generator) -> Int:
-    """Return `width` codes for each row in proportion to its odds, with replacement, int64[n, width]."""
-    n, c = odds.shape
-    running = np.cumsum(odds, axis=1)
-    total = running[:, -1:]
-    # Rows one after the other make one ascending array, so that one search answers all.
-    flat = (running / total + np.arange(n)[:, None]).reshape(-1)
-    u = rng.random((n, width)) + np.arange(n)[:, None]
-    found = np.searchsorted(flat, u.reshape(-1), side="right").reshape(n, width) - np.arange(n)[:, None] * c
-    # Rounding may point past the last possible code, or to an impossible one beside it.
-    last = c - 1 - np.argmax(odds[:, ::-1] > 0, axis=1)
-    return np.asarray(np.minimum(np.maximum(found, 0), last[:, None]), dtype=np.int64)
+    def _allowed(self, visits: VisitContext, visit: Int) -> Allowed | None:
+        if not self._limited:
+            return None
+        sex, low, high = self._limits
+        return lambda row, code: visits.allows(visit[row], sex[code], low[code], high[code])

@@ -32,6 +32,8 @@ class Bins:
         First visit number of each band.
     n_slots : int
         Visits have room for so many of these codes; 0: for any number.
+    n_open : int
+        Visits have no more conditions than this few, and mostly fewer; 0: they may have many.
     elapsed_edges : int64[D]
         First day since the first visit of each band; a band of a visit is one of N * D.
     gap_days, stay_minutes : Histogram or None
@@ -48,6 +50,7 @@ class Bins:
     encounter_classes: tuple[str, ...]
     n_truncated: int = 0
     n_slots: int = 0
+    n_open: int = 0
     elapsed_edges: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(1, dtype=np.int64))
 
     @property

@@ -8,6 +8,7 @@ import pyarrow as pa
 
 from ehrsynth.encoding import FamilyTimeline, Timelines
 from ehrsynth.learning.attributes import learn_attributes
+from ehrsynth.learning.company import LearnedCompany
 from ehrsynth.learning.parameters import CodeTables
 from ehrsynth.learning.times import even_days, learn_histogram
 from ehrsynth.learning.tree import condition_parents
@@ -36,6 +37,8 @@ def learn_family(
     lift: Doubles,
     zero_truncated: bool = False,
     sizes: Doubles | None = None,
+    company: LearnedCompany | None = None,
+    count_lift: Doubles | None = None,
     min_patients: int,
     blank: dict[str, npt.NDArray[np.bool_]] | None = None,
 ) -> CodeFamily:
@@ -55,6 +58,9 @@ def learn_family(
         Every visit has a code of the families so marked.
     sizes : float64[Q, N + 1], optional
         P(number of codes in a visit | state), where visits have slots.
+    company : LearnedCompany, optional
+        Of the conditions, where visits have few of them.
+    count_lift : float64[C, B], optional
     min_patients : int
     blank
         See `learn_attributes`.
@@ -62,6 +68,8 @@ def learn_family(
     family = timelines.families[name]
     sex_limit, age_min, age_max = _limits(family)
     repeats = _repeats(family)
+    if company is not None:
+        count_lift = company.count_lift
     duration, duration_days, duration_known = _durations(timelines, family, min_patients)
     return CodeFamily(
         table=name,
@@ -78,6 +86,11 @@ def learn_family(
         age_max=age_max,
         zero_truncated=zero_truncated,
         sizes=sizes,
+        tilt=None if company is None or company.tilt is None else company.tilt.astype(np.float32),
+        size_lift=None if company is None else company.size_lift.astype(np.float32),
+        company=None if company is None else company.company,
+        boost=None if company is None else company.boost.astype(np.float32),
+        count_lift=None if count_lift is None else count_lift.astype(np.float32),
         repeats=repeats.astype(np.float32),
         position=_positions(timelines, family, min_patients),
         duration=duration,

@@ -6,9 +6,11 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
+import numpy.typing as npt
 
 from ehrsynth.encoding import Timelines, encode
 from ehrsynth.encoding.union import UNION, unite
+from ehrsynth.learning.company import LearnedCompany, learn_company
 from ehrsynth.learning.details import learn_family
 from ehrsynth.learning.disclosure import learn_disclosure
 from ehrsynth.learning.encounters import learn_trajectory
@@ -16,6 +18,7 @@ from ehrsynth.learning.families import code_lift, slot_sizes
 from ehrsynth.learning.measurements import learn_measurements
 from ehrsynth.learning.person import learn_person
 from ehrsynth.learning.posterior import Posteriors
+from ehrsynth.learning.recurrence import learn_count_lift
 from ehrsynth.learning.settings import LearningProgress, LearningSettings
 from ehrsynth.learning.sizes import Sizes, choose_sizes
 from ehrsynth.learning.times import learn_bins, learn_calendar
@@ -31,8 +34,8 @@ __all__ = ["learn"]
 
 Progress = Callable[[LearningProgress], None]
 
-_STRATUM_PATIENTS = 5_000
-"""Below so many patients transitions do not depend on sex and age: their tables would be noise."""
+_STRATUM_PATIENTS, _STRATUM_VISITS = 5_000, 30_000
+"""Below so many patients and visits transitions do not depend on sex and age: their tables would be noise."""
 
 
 def _silent(progress: LearningProgress) -> None:
@@ -121,6 +124,20 @@ def learn(
         min_patients=settings.min_patients,
     )
     slots = slot_sizes(posteriors, problem.bins.n_slots) if problem.bins.n_slots else None
+    company = _company(problem, fitted, posteriors, timelines, lift, settings, seed)
+    count_lift = (
+        learn_count_lift(
+            posteriors,
+            fitted.tables.codes,
+            lift,
+            first=0 if company is None else timelines.families["condition"].n_codes,
+            n_visits=timelines.n_visits,
+            n_ghosts=0 if problem.bins.n_slots else problem.bins.n_truncated,
+            min_patients=settings.min_patients,
+        )
+        if timelines.families
+        else None
+    )
     families = []
     start = 0
     for step, (name, family) in enumerate(encoded.families.items(), start=1):
@@ -135,6 +152,8 @@ def learn(
                 lift=lift[:, start:stop],
                 zero_truncated=problem.bins.n_truncated >= stop,
                 sizes=slots if name == "condition" else None,
+                company=company if name == "condition" else None,
+                count_lift=None if count_lift is None else count_lift[start:stop],
                 min_patients=settings.min_patients,
                 blank=blank if name == "observation" else None,
             )
@@ -164,6 +183,32 @@ def learn(
     return model
 
 
+def _company(
+    problem: Problem,
+    fitted: Fitted,
+    posteriors: Posteriors,
+    timelines: Timelines,
+    lift: npt.NDArray[np.float64],
+    settings: LearningSettings,
+    seed: int,
+) -> LearnedCompany | None:
+    """Return what codes of a visit say of each other, where visits have few conditions."""
+    bins = problem.bins
+    if not (bins.n_slots or bins.n_open):
+        return None
+    n_conditions = timelines.families["condition"].n_codes
+    return learn_company(
+        posteriors,
+        fitted.tables.codes.of(0, n_conditions),
+        lift[:, :n_conditions],
+        n_visits=timelines.n_visits,
+        n_slots=bins.n_slots or bins.n_open,
+        open_sizes=not bins.n_slots,
+        min_patients=settings.min_patients,
+        generator=stream(seed, "learning/company"),
+    )
+
+
 def _choose_problem(
     timelines: Timelines,
     settings: LearningSettings,
@@ -179,10 +224,10 @@ def _choose_problem(
     parent = (
         np.zeros(0, dtype=np.int32)
         if union is None
-        else within_visit_forest(timelines, union, n_conditions, slots=bins.n_slots > 0)
+        else within_visit_forest(timelines, union, n_conditions, slots=bins.n_slots + bins.n_open > 0)
     )
     n_strata = len(bins.strata)
-    by_stratum = timelines.n_patients >= _STRATUM_PATIENTS
+    by_stratum = timelines.n_patients >= _STRATUM_PATIENTS or timelines.n_visits >= _STRATUM_VISITS
     problem = Problem(
         bins=bins,
         layout=bins.layout(n_codes),

@@ -17,7 +17,7 @@ from ehrsynth.encoding import FamilyTimeline
 from ehrsynth.learning.evidence import SparseRows
 from ehrsynth.learning.parameters import CodeTables
 
-__all__ = ["MOST_SLOTS", "SlotPowers", "fixed_slots", "ratio_sums", "slot_ratios"]
+__all__ = ["MOST_SLOTS", "SlotPowers", "fixed_slots", "open_slots", "ratio_sums", "slot_ratios"]
 
 Doubles = npt.NDArray[np.float64]
 Singles = npt.NDArray[np.float32]
@@ -38,6 +38,12 @@ def fixed_slots(family: FamilyTimeline) -> int:
     sizes = family.visit_codes
     most = int(sizes.max(initial=0))
     return most if 2 <= most <= MOST_SLOTS and float((sizes == most).mean()) >= _FILLED else 0
+
+
+def open_slots(family: FamilyTimeline) -> int:
+    """Return the greatest number of codes of a visit where it is small and seldom reached; 0 otherwise."""
+    most = int(family.visit_codes.max(initial=0))
+    return most if 2 <= most <= MOST_SLOTS and not fixed_slots(family) else 0
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

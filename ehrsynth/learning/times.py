@@ -12,7 +12,7 @@ from ehrsynth.encoding import Timelines
 from ehrsynth.encoding.discretise import stratum_ages
 from ehrsynth.encoding.union import UNION
 from ehrsynth.learning.binned import Bins
-from ehrsynth.learning.slots import fixed_slots
+from ehrsynth.learning.slots import fixed_slots, open_slots
 from ehrsynth.model import Calendar, Strata
 from ehrsynth.probability.histogram import Histogram
 
@@ -31,7 +31,7 @@ _ORDER_GAP_DAYS = 365
 _BANDS = (1, 2, 3, 4, 6, 10, 16, 30, 60, 120, 240)
 _BANDS_WITH_TIME = (1, 2, 4, 10, 16, 30, 60, 120)
 _ELAPSED_BANDS = 24
-_ENDS_A_BAND = 200
+_ENDS_A_BAND = 50
 """Bands of time are crossed with those of the visit's number: with fewer ends in each the hazards are noise."""
 _TAIL_STRENGTH = 5.0
 
@@ -122,6 +122,11 @@ def elapsed_bands(timelines: Timelines, min_patients: int) -> npt.NDArray[np.int
     ends = ends[ends > 0]
     n_bands = min(len(ends) // max(4 * min_patients, _ENDS_A_BAND), _ELAPSED_BANDS)
     cuts = ends[(np.arange(1, n_bands) * len(ends)) // max(n_bands, 1)] if n_bands > 1 else ends[:0]
+    if n_bands > 1:
+        # The shortest and the longest records have bands of their own: a hazard that is even from the first day to
+        # where a twenty-fourth has ended, or for ever after, would make some too short and some without end.
+        few = 2 * min_patients
+        cuts = np.concatenate((cuts, ends[[few, len(ends) // (4 * n_bands), -len(ends) // (4 * n_bands), -few]]))
     return np.unique(np.concatenate(([0], cuts))).astype(np.int64)
 
 
@@ -130,7 +135,7 @@ def learn_bins(timelines: Timelines, min_patients: int, notes: list[str]) -> Bin
     n = timelines.n_patients
     patients = timelines.patient_of_visit
     # A stratum must hold enough people for a lift of its own; with few patients there are few bands.
-    ages = stratum_ages(timelines.age_at_start, max(4 * min_patients, min(n // 12, 200)))
+    ages = stratum_ages(timelines.age_years.astype(np.float64), max(4 * min_patients, min(n // 12, 200)), patients)
     strata = Strata(sexes=timelines.person["sex"].labels, age_edges=ages)
     n_bins = int(np.clip(timelines.n_visits // 200, 4, 16))
     gap = learn_histogram(timelines.gap_days, patients, min_patients=min_patients, n_coarse=n_bins, n_fine=512)
@@ -158,6 +163,7 @@ def learn_bins(timelines: Timelines, min_patients: int, notes: list[str]) -> Bin
     slots = 0
     if conditions is not None and _truncated(timelines) == conditions.n_codes:
         slots = fixed_slots(conditions)
+    few = open_slots(conditions) if conditions is not None and not slots else 0
     visits, elapsed = visit_bands(timelines, min_patients), elapsed_bands(timelines, min_patients)
     return Bins(
         strata=strata,
@@ -168,6 +174,7 @@ def learn_bins(timelines: Timelines, min_patients: int, notes: list[str]) -> Bin
         encounter_classes=timelines.encounter_class.labels,
         n_truncated=_truncated(timelines),
         n_slots=slots,
+        n_open=few,
     )
 
 

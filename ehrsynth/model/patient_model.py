@@ -260,6 +260,18 @@ class CodeFamily:
     sizes : float [Q, N + 1] or None
         P(number of codes of a visit | state), for sources whose visits have room for N codes. The number comes first
         then, and given it P(codes) is in proportion to the product of their odds (from the tables above, times lift).
+    tilt : float [Q, N + 1] or None
+        For sources whose visits never have more than N codes, and often fewer: P(number n of codes of a visit | state)
+        is in proportion to ``tilt[q, n]`` times the sum over all sets of n codes of the product of their odds.
+    size_lift : float32 [C, N] or None
+        Odds multiplier in visits of n codes, n = 1..N, of families with `sizes` or `tilt`.
+    company : int [m, 3] or None
+        Of families with `sizes` or `tilt`: kind (0: of the same visit; 1: of the person's visit before; 2: of an
+        earlier one), code that is there, code whose odds it changes (see `ehrsynth.probability.sets.Company`).
+    boost : float32 [m] or None
+        By how much, above -1.
+    count_lift : float32 [C, B] or None
+        Odds multiplier of a code that a person has had in b earlier visits, b = 1..B (the last: B or more).
     repeats : float32 [C]
         Mean number of further rows of the same code in a visit that has it (0: exactly one row); geometric.
     position : float64 [P]
@@ -292,6 +304,11 @@ class CodeFamily:
     age_max: Float
     zero_truncated: bool = False
     sizes: Float | None = None
+    tilt: Float | None = None
+    size_lift: Float | None = None
+    company: Int | None = None
+    boost: Float | None = None
+    count_lift: Float | None = None
     repeats: Float
     position: Float
     duration: Float

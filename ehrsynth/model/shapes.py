@@ -106,6 +106,18 @@ def _family(f: CodeFamily, r: int, q: int) -> Iterator[Expected]:
         yield f"{f.table}.{name}", getattr(f, name), (c,)
     if f.sizes is not None:
         yield f"{f.table}.sizes", f.sizes, (q, np.shape(f.sizes)[-1])
+    if f.tilt is not None:
+        yield f"{f.table}.tilt", f.tilt, (q, np.shape(f.tilt)[-1])
+    if f.size_lift is not None:
+        yield f"{f.table}.size_lift", f.size_lift, (c, np.shape(f.size_lift)[-1])
+    if f.count_lift is not None:
+        yield f"{f.table}.count_lift", f.count_lift, (c, np.shape(f.count_lift)[-1])
+    if f.company is not None or f.boost is not None:
+        pairs = len(np.asarray(f.boost if f.boost is not None else ()))
+        yield f"{f.table}.boost", f.boost, (pairs,)
+        yield f"{f.table}.company", f.company, (pairs, 3)
+        _points(f"{f.table}.company", np.asarray(f.company)[:, 1:], 0, c)
+        _points(f"{f.table}.company", np.asarray(f.company)[:, 0], 0, 3)
     if f.reason is not None:
         yield f"{f.table}.reason", f.reason, (c,)
     ends = np.asarray(f.duration).shape[-1]
@@ -121,6 +133,8 @@ def _measurements(m: Measurements, r: int, q: int) -> Iterator[Expected]:
     for name, rows in (("level", r), ("center", len(np.asarray(m.center)))):
         if np.size(getattr(m, name)):
             yield f"measurements.{name}", getattr(m, name), (rows, n)
+    if np.size(m.drift):
+        yield "measurements.drift", m.drift, (n,)
     for name in ("person", "visit"):
         yield f"measurements.{name}", getattr(m, name), (n, n)
 
@@ -140,6 +154,7 @@ _PROBABILITIES = (
     "person_share",
     "state_share",
     "value_known",
+    "drift",
 )
 
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 from types import ModuleType
 
 import numpy as np
+import pytest
 
 from ehrsynth.generation.codes import VisitContext
 from ehrsynth.generation.joint import JointSampler
@@ -48,16 +49,69 @@ def odds(one: CodeFamily, table: np.ndarray) -> np.ndarray:
     return p / (1 - p) * np.asarray(one.lift, dtype=np.float64)[0] * possible
 
 
-def test_sets_come_as_the_products_of_their_odds(models: ModuleType, score: Score) -> None:
+def successive(weight: np.ndarray, boost: np.ndarray) -> dict[tuple[int, int], float]:
+    """P(set of two), drawn one after the other: the second by its odds times what the first adds or takes away."""
+    found: dict[tuple[int, int], float] = {}
+    for first, second in itertools.permutations(range(len(weight)), 2):
+        second_odds = weight * (1 + np.maximum(boost[first], 0)) * (1 + np.minimum(boost[first], 0))
+        second_odds[first] = 0.0
+        chance = weight[first] / weight.sum() * second_odds[second] / second_odds.sum()
+        key = (min(first, second), max(first, second))
+        found[key] = found.get(key, 0.0) + chance
+    return found
+
+
+@pytest.mark.parametrize("with_company", [False, True])
+def test_codes_are_drawn_one_after_the_other_by_their_odds(
+    models: ModuleType, score: Score, with_company: bool
+) -> None:
     one = family(models, (0.0, 0.0, 1.0))
+    weight = odds(one, one.never)
+    boost = np.zeros((len(weight), len(weight)))
+    if with_company:
+        a, b, c = np.argsort(-weight)[:3].tolist()
+        boost[a, b] = boost[b, a] = -0.8
+        boost[a, c] = boost[c, a] = 3.0
+        given, code = np.nonzero(boost)
+        company = np.column_stack([np.zeros_like(given), given, code])
+        one = replace(one, company=company, boost=boost[given, code])
     present = SlotSampler(one).draw(context(PEOPLE, 1), stream(1, "slots"))
     assert (np.bincount(present.visit) == 2).all()
     pairs = present.code.reshape(-1, 2)
-    sets = list(itertools.combinations(range(len(one.codings)), 2))
-    weight = np.array([np.prod(odds(one, one.never)[list(chosen)]) for chosen in sets])
-    number = {chosen: i for i, chosen in enumerate(sets)}
-    counts = np.bincount([number[tuple(pair)] for pair in pairs.tolist()], minlength=len(sets))
+    expected = successive(weight, boost)
+    number = {chosen: i for i, chosen in enumerate(expected)}
+    counts = np.bincount([number[tuple(pair)] for pair in pairs.tolist()], minlength=len(expected))
+    assert score(counts, np.array(list(expected.values()))) < 3.5
+
+
+def test_the_visit_before_and_how_often_a_code_was_had_move_odds(models: ModuleType, score: Score) -> None:
+    one = family(models, (0.0, 1.0))
+    never, previous = odds(one, one.never), odds(one, one.previous)
+    had, pulled = np.argsort(-never)[:2].tolist()
+    lift = np.ones((len(never), 2))
+    lift[had] = 0.25, 4.0
+    one = replace(one, company=np.array([[1, had, pulled]]), boost=np.array([2.0]), count_lift=lift)
+    present = SlotSampler(one).draw(context(PEOPLE, 3), stream(5, "slots"))
+    first, second, third = present.code.reshape(-1, 3).T
+    weight = never.copy()
+    weight[had], weight[pulled] = 0.25 * previous[had], 3.0 * never[pulled]
+    counts = np.bincount(second[first == had], minlength=len(weight))
     assert score(counts, weight / weight.sum()) < 3.5
+    weight[had] = 4.0 * previous[had]
+    counts = np.bincount(third[(first == had) & (second == had)], minlength=len(weight))
+    assert score(counts, weight / weight.sum()) < 3.5
+
+
+def test_the_number_of_codes_follows_from_tilt_and_odds(models: ModuleType, score: Score) -> None:
+    conditions = models.conditions()
+    tilt = np.tile(np.array([1.0, 0.5, 2.0]), (len(conditions.never), 1))
+    anybody = {"sex_limit": np.zeros(9, dtype=np.int8), "age_min": np.zeros(9), "age_max": np.full(9, np.inf)}
+    one = replace(conditions, tilt=tilt, **anybody)
+    weight = odds(one, one.never)
+    e = np.array([1.0, weight.sum(), sum(a * b for a, b in itertools.combinations(weight, 2))])
+    present = SlotSampler(one).draw(context(PEOPLE, 1), stream(6, "slots"))
+    counts = np.bincount(np.bincount(present.visit, minlength=PEOPLE), minlength=3)
+    assert score(counts, tilt[0] * e / (tilt[0] * e).sum()) < 3.5
 
 
 def test_codes_that_were_had_have_their_own_odds(models: ModuleType, score: Score) -> None:

@@ -1,0 +1,149 @@
+"""When codes that a person has had come again: all visits of a block at once, by how often they came before."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from ehrsynth.generation.code_tables import CodeTables
+from ehrsynth.generation.segments import ranges
+
+__all__ = ["Recurrences", "VisitContext"]
+
+Int = npt.NDArray[np.int64]
+Float = npt.NDArray[np.float64]
+Bool = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, kw_only=True)
+class VisitContext:
+    """What the codes of the visits of a block depend on; visits of one person are together and in order.
+
+    Attributes
+    ----------
+    patient, state, stratum : int64[v]
+    offsets : int64[n + 1]
+    sex : int64[v]
+        1 female, 2 male, 0 neither or unknown: as a family's `sex_limit`.
+    years_at_start, years_at_end : int64[v]
+        Completed years on the first and on the last day of the encounter: a code has to be possible on both.
+    """
+
+    patient: Int
+    offsets: Int
+    state: Int
+    stratum: Int
+    sex: Int
+    years_at_start: Int
+    years_at_end: Int
+
+    def __len__(self) -> int:
+        return len(self.patient)
+
+    def allows(self, visit: Int, sex_limit: Int, age_min: Float, age_max: Float) -> Bool:
+        """Return whether the person's sex and exact age in each visit are within limits of a code."""
+        sex = self.sex[visit]
+        return np.asarray(
+            ((sex_limit == 0) | (sex == 0) | (sex == sex_limit))
+            & (self.years_at_start[visit] >= age_min)
+            & (self.years_at_end[visit] <= age_max)
+        )
+
+
+class Recurrences:
+    """Draws in which later visits the codes recur that people have had.
+
+    Parameters
+    ----------
+    tables : CodeTables
+    visits : VisitContext
+    rng : numpy.random.Generator
+    first_rank : int64[v]
+        Of visits drawn given that they are not empty: the first rank present; -1 of others. May change between draws.
+    """
+
+    def __init__(self, tables: CodeTables, visits: VisitContext, rng: np.random.Generator, first_rank: Int) -> None:
+        self._tables, self._visits, self._rng, self._first_rank = tables, visits, rng, first_rank
+
+    def draw(self, visit: Int, rank: Int, present: Bool, times: Int, later: Int) -> list[Int]:
+        """Draw in which of the `later` visits after `visit` each code recurs, had in so many visits until then."""
+        t = self._tables
+        total = int(later.sum())
+        if not total:
+            return []
+        v, r = ranges(visit + 1, visit + 1 + later), np.repeat(rank, later)
+        if_present, if_absent = self._bars(v, r)
+        at = np.cumsum(later) - later
+        end = at + later
+        position = at.copy()
+        bands = t.count_lift.shape[1]
+        times = np.minimum(times, bands)
+        found: list[Int] = []
+        open_ = np.flatnonzero((times < bands) & (position < end))
+        # One recurrence of everybody at a time, until how often no longer matters.
+        while len(open_):
+            lift = t.count_lift[rank[open_], times[open_] - 1]
+            length = end[open_] - position[open_]
+            cells = ranges(position[open_], end[open_])
+            begin = np.cumsum(length) - length
+            bar = if_absent[cells]
+            after = np.where(present[open_], begin, 0)
+            bar[after[present[open_]]] = if_present[cells[after[present[open_]]]]
+            hits = np.flatnonzero(bar < np.repeat(lift, length))
+            place = np.searchsorted(hits, begin)
+            there = np.minimum(place, max(len(hits) - 1, 0))
+            comes = (place < len(hits)) & (hits[there] < begin + length) if len(hits) else np.zeros(len(open_), bool)
+            position[open_[~comes]] = end[open_[~comes]]
+            open_ = open_[comes]
+            cell = cells[hits[there[comes]]] if len(open_) else cells[:0]
+            found.append(((v[cell] * t.n_codes + r[cell]) << 1) | 1)
+            position[open_], present[open_] = cell + 1, True
+            times[open_] += 1
+            open_ = open_[(times[open_] < bands) & (position[open_] < end[open_])]
+        rest = np.flatnonzero(position < end)
+        if len(rest):
+            cells = ranges(position[rest], end[rest])
+            length = end[rest] - position[rest]
+            lift = np.repeat(t.count_lift[rank[rest], -1], length)
+            value = _composed(if_present[cells] < lift, if_absent[cells] < lift, present[rest], length)
+            cell = cells[value]
+            found.append(((v[cell] * t.n_codes + r[cell]) << 1) | 1)
+        return found
+
+    def _bars(self, v: Int, r: Int) -> tuple[Float, Float]:
+        """Return what an odds multiplier must exceed for each code to come: if it was in the visit before, if not."""
+        t = self._tables
+        lift = t.lift[self._visits.stratum[v] * t.n_codes + r].astype(np.float64)
+        again = t.again[self._visits.state[v] * t.n_codes + r].astype(np.float64)
+        u = self._rng.random(len(v))
+        with np.errstate(divide="ignore"):
+            bars = (u / (1.0 - u) / np.maximum(lift, 1e-30))[:, None] * ((1.0 - again) / np.maximum(again, 1e-30))
+        bars[again <= 0] = np.inf
+        bars[lift <= 0] = np.inf
+        low = np.flatnonzero(bars.min(axis=1) < t.count_lift[r].max(axis=1))
+        bars[low[~self._visits.allows(v[low], t.sex_limit[r[low]], t.age_min[r[low]], t.age_max[r[low]])]] = np.inf
+        forced = self._first_rank[v]
+        bars[(r < forced) & t.truncated[r]] = np.inf
+        bars[r == forced] = -1.0
+        return bars[:, 0], bars[:, 1]
+
+
+def _composed(if_present: Bool, if_absent: Bool, present: Bool, length: Int) -> Bool:
+    """Return whether a code is in each visit, of segments of `length`, each a function of the visit before.
+
+    `present` says it of the visits before the segments. Where both functions agree the value is known; after the last
+    such visit it is turned round as often as a visit turns it.
+    """
+    total = len(if_present)
+    position = np.arange(total)
+    segment = np.repeat(np.cumsum(length) - length, length)
+    constant = np.maximum.accumulate(np.where(if_present == if_absent, position, -1))
+    known = constant >= segment
+    value = np.where(known, if_present[constant], np.repeat(present, length))
+    flips = np.cumsum(if_absent & ~if_present)
+    if total and flips[-1]:
+        opening = np.where(segment > 0, flips[segment - 1], 0)
+        value ^= (flips - np.where(known, flips[constant], opening)) % 2 == 1
+    return np.asarray(value)

@@ -1,0 +1,354 @@
+"""Sets of so many things: drawn one after the other by their odds, which the things already there raise or lower."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["BEFORE", "EARLIER", "KINDS", "SAME", "Allowed", "Company", "Given", "SetLaw", "polynomials"]
+
+Int = npt.NDArray[np.int64]
+Float = npt.NDArray[np.float64]
+Bool = npt.NDArray[np.bool_]
+Allowed = Callable[[Int, Int], Bool]
+
+SAME, BEFORE, EARLIER = 0, 1, 2
+"""Kinds of company: a thing of the same set; of the set before; of an earlier one, and not of that before."""
+KINDS = 3
+
+_TRIES = 60
+"""Draws in proportion to an envelope until one is accepted; then from the exact weights of all things."""
+_FEW_CELLS = 24_000
+"""So few weights are sooner computed than drawn by trial."""
+
+
+def _starts(counts: Int) -> Int:
+    return np.asarray(np.cumsum(counts) - counts, dtype=np.int64)
+
+
+def _spread(start: Int, count: Int) -> Int:
+    """Return start[0], start[0] + 1, ... (count[0] numbers), start[1], ..."""
+    return np.asarray(np.arange(int(count.sum())) + np.repeat(start - _starts(count), count), dtype=np.int64)
+
+
+class Company:
+    """Which thing raises or lowers the odds of which.
+
+    Thing c has weight odds(c) * (1 + sum of positive boosts) * product of (1 + negative boosts) over the things given.
+
+    Parameters
+    ----------
+    n_things : int
+    kind, given, thing : int[m]
+        `SAME`, `BEFORE` or `EARLIER`; the one that is there; the one whose odds change. Each triple once.
+    boost : float[m]
+        Above -1.
+    """
+
+    def __init__(self, n_things: int, kind: Any, given: Any, thing: Any, boost: Any) -> None:
+        kind, given, thing = (np.asarray(one, dtype=np.int64) for one in (kind, given, thing))
+        boost = np.asarray(boost, dtype=np.float64)
+        self.n_things = n_things
+        order = np.lexsort((thing, given, kind))
+        source, self.thing, self.boost = (kind * n_things + given)[order], thing[order], boost[order]
+        # Givens that move anything are numbered through; -1: nothing.
+        known, index = np.unique(source, return_inverse=True)
+        self.source = np.full(KINDS * n_things, -1, dtype=np.int64)
+        self.source[known] = np.arange(len(known))
+        self.count = np.bincount(index, minlength=len(known)).astype(np.int64)
+        self.start = _starts(self.count)
+        self.keys = source * n_things + self.thing
+        self._known = known
+        self.lowers = bool((self.boost < 0).any())
+        self.lowering = np.zeros(max(len(known), 1), dtype=bool)
+        self.lowering[index[self.boost < 0]] = True
+
+    @classmethod
+    def none(cls, n_things: int) -> Company:
+        """Return the company in which nobody moves anybody."""
+        nothing = np.zeros(0, dtype=np.int64)
+        return cls(n_things, nothing, nothing, nothing, nothing)
+
+    def __len__(self) -> int:
+        return len(self.boost)
+
+    @property
+    def n_sources(self) -> int:
+        """Givens that move anything."""
+        return len(self.count)
+
+    def between(self, source: Int, thing: Int) -> Float:
+        """Return the boost of `thing` by each source (its number, -1 for none); 0 where there is none."""
+        result = np.zeros(len(source))
+        at = np.flatnonzero(source >= 0)
+        if len(at) and len(self.keys):
+            wanted = self._known[source[at]] * self.n_things + thing[at]
+            found = np.minimum(np.searchsorted(self.keys, wanted), len(self.keys) - 1)
+            result[at] = np.where(self.keys[found] == wanted, self.boost[found], 0.0)
+        return result
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Given:
+    """What is given to each set: things with odds of their own, and the company it starts with.
+
+    Attributes
+    ----------
+    row, thing : int64[h]
+        Ascending by row, then thing.
+    odds : float64[h]
+    context_row, context : int64[x]
+        Rows ascending; numbers of sources of the company, -1 not among them.
+    """
+
+    row: Int
+    thing: Int
+    odds: Float
+    context_row: Int
+    context: Int
+
+    def of(self, rows: Int, n_rows: int, factor: Float) -> Given:
+        """Return what is given to some rows (ascending, of `n_rows`), odds times the factor float64[C] of the thing."""
+        place = np.full(n_rows, -1, dtype=np.int64)
+        place[rows] = np.arange(len(rows))
+        mine, there = place[self.row], place[self.context_row]
+        kept, near = mine >= 0, there >= 0
+        return Given(
+            row=mine[kept],
+            thing=self.thing[kept],
+            odds=self.odds[kept] * factor[self.thing[kept]],
+            context_row=there[near],
+            context=self.context[near],
+        )
+
+
+class SetLaw:
+    """Odds of things by key, made ready for drawing many sets.
+
+    Parameters
+    ----------
+    odds : float64[K, C]
+    company : Company
+    """
+
+    def __init__(self, odds: Float, company: Company) -> None:
+        self.odds, self.company = odds, company
+        self.n_keys, self.n_things = odds.shape
+        running = np.cumsum(odds, axis=1)
+        self.total = running[:, -1].copy() if self.n_things else np.zeros(self.n_keys)
+        scaled = running / np.maximum(self.total, 1e-300)[:, None]
+        # One ascending array, so that one search answers all rows.
+        scaled += np.arange(self.n_keys)[:, None]
+        self._running = scaled.reshape(-1)
+        self._last = self.n_things - 1 - np.argmax(odds[:, ::-1] > 0, axis=1)
+        self._pull = np.zeros((self.n_keys, company.n_sources))
+        if company.n_sources:
+            raised = np.maximum(company.boost, 0.0)
+            # By plain sums of segments: the last digits of BLAS depend on threads.
+            for low in range(0, self.n_keys, 64):
+                part = odds[low : low + 64, company.thing] * raised
+                self._pull[low : low + 64] = np.add.reduceat(part, company.start, axis=1)
+
+    def powers(self, n: int) -> Float:
+        """Return the sums over things of odds ** k, k = 1..n, float64[n, K]."""
+        return np.stack([(self.odds**k).sum(axis=1) for k in range(1, n + 1)])
+
+    def draw(
+        self, key: Int, size: Int, given: Given, rng: np.random.Generator, allowed: Allowed | None = None
+    ) -> tuple[Int, Int]:
+        """Return (row, thing) of `size` different things for each row, ascending; fewer where fewer are possible.
+
+        Parameters
+        ----------
+        key, size : int64[n]
+        given : Given
+        rng : numpy.random.Generator
+        allowed : callable (row, thing) -> bool, optional
+            Which things each row may have besides the odds.
+        """
+        return _Draw(self, key, size, given, allowed).run(rng)
+
+
+class _Draw:
+    def __init__(self, law: SetLaw, key: Int, size: Int, given: Given, allowed: Allowed | None) -> None:
+        self.law, self.key, self.size, self.given, self.allowed = law, key, size, given, allowed
+        n, width = len(key), int(size.max(initial=0))
+        self.chosen = np.full((n, width), -1, dtype=np.int64)
+        counts = np.bincount(given.context_row, minlength=n).astype(np.int64)
+        self.n_context = int(counts.max(initial=0))
+        self.context = np.full((n, self.n_context + width), -1, dtype=np.int64)
+        place = np.arange(len(given.context_row)) - np.repeat(_starts(counts), counts)
+        self.context[given.context_row, place] = given.context
+        self.start = np.searchsorted(given.row, np.arange(n + 1))
+        self.given_key = given.row * law.n_things + given.thing
+        self.raised, self.lowered = np.ones(len(given.row)), np.ones(len(given.row))
+        self._weigh(given.context_row, given.context)
+
+    def _weigh(self, row: Int, source: Int) -> None:
+        """Let company change the weights of things with odds of their own."""
+        company = self.law.company
+        there = np.flatnonzero(source >= 0)
+        if not len(there) or not len(self.given_key):
+            return
+        count, start = company.count[source[there]], company.start[source[there]]
+        at = _spread(start, count)
+        wanted = np.repeat(row[there], count) * self.law.n_things + company.thing[at]
+        found = np.minimum(np.searchsorted(self.given_key, wanted), len(self.given_key) - 1)
+        mine = self.given_key[found] == wanted
+        found, boost = found[mine], company.boost[at[mine]]
+        np.add.at(self.raised, found, np.maximum(boost, 0.0))
+        np.multiply.at(self.lowered, found, 1.0 + np.minimum(boost, 0.0))
+
+    def run(self, rng: np.random.Generator) -> tuple[Int, Int]:
+        for place in range(self.chosen.shape[1]):
+            rows = np.flatnonzero(self.size > place)
+            weight = self.given.odds * self.raised * self.lowered
+            todo = rows
+            for _ in range(_TRIES):
+                thing = self._envelope(todo, weight, rng)
+                known = thing != -1
+                fine = known & self._accept(todo, thing, rng)
+                self.chosen[todo[fine], place] = thing[fine]
+                todo = todo[~fine]
+                if len(todo) * self.law.n_things <= _FEW_CELLS:
+                    break
+            for low in range(0, len(todo), 512):
+                self._exactly(todo[low : low + 512], place, weight, rng)
+            self._joined(rows, place)
+        row, column = np.nonzero(self.chosen >= 0)
+        thing = self.chosen[row, column]
+        order = np.lexsort((thing, row))
+        return row[order].astype(np.int64), thing[order]
+
+    def _joined(self, rows: Int, place: int) -> None:
+        """Make what was just drawn company of what follows."""
+        rows = rows[self.chosen[rows, place] >= 0]
+        thing = self.chosen[rows, place]
+        if len(self.given_key):
+            key = rows * self.law.n_things + thing
+            found = np.minimum(np.searchsorted(self.given_key, key), len(self.given_key) - 1)
+            self.lowered[found[self.given_key[found] == key]] = 0.0
+        more = rows[self.size[rows] > place + 1]
+        source = self.law.company.source[self.chosen[more, place]]
+        self.context[more, self.n_context + place] = source
+        self._weigh(more, source)
+
+    def _envelope(self, rows: Int, weight: Float, rng: np.random.Generator) -> Int:
+        """Draw a thing for each row without regard to what makes it impossible or less likely; -1: none."""
+        law, key = self.law, self.key[rows]
+        first, last = self.start[rows], self.start[rows + 1]
+        running = np.concatenate(([0.0], np.cumsum(weight)))
+        base, own = law.total[key], running[last] - running[first]
+        context = self.context[rows]
+        if law.company.n_sources:
+            pull = np.where(context >= 0, law._pull[key[:, None], np.maximum(context, 0)], 0.0)
+        else:
+            pull = np.zeros(context.shape)
+        pulls = np.cumsum(pull, axis=1)
+        company = pulls[:, -1] if pulls.shape[1] else np.zeros(len(rows))
+        total = base + own + company
+        u = rng.random(len(rows)) * total
+        result = np.full(len(rows), -1, dtype=np.int64)
+        of_base = np.flatnonzero((u < base) & (base > 0))
+        k = key[of_base]
+        found = np.searchsorted(law._running, k + u[of_base] / base[of_base], side="right") - k * law.n_things
+        result[of_base] = np.clip(found, 0, law._last[k])
+        mine = np.flatnonzero((u >= base) & (u < base + own))
+        at = np.searchsorted(running, running[first[mine]] + (u[mine] - base[mine]), side="right") - 1
+        result[mine] = -2 - np.clip(at, first[mine], last[mine] - 1)
+        drawn = np.flatnonzero((u >= base + own) & (company > 0))
+        if len(drawn):
+            rest = u[drawn] - base[drawn] - own[drawn]
+            column = np.minimum((pulls[drawn] <= rest[:, None]).sum(axis=1), pulls.shape[1] - 1)
+            source = context[drawn, column]
+            fits = source >= 0
+            drawn, source = drawn[fits], source[fits]
+            result[drawn] = self._of_source(key[drawn], source, rng)
+        return result
+
+    def _of_source(self, key: Int, source: Int, rng: np.random.Generator) -> Int:
+        """Draw one of the things that each source raises, in proportion to what it adds."""
+        law, company = self.law, self.law.company
+        count = company.count[source]
+        at = _spread(company.start[source], count)
+        added = law.odds[np.repeat(key, count), company.thing[at]] * np.maximum(company.boost[at], 0.0)
+        running = np.concatenate(([0.0], np.cumsum(added)))
+        start = _starts(count)
+        low, high = running[start], running[start + count]
+        found = np.searchsorted(running, low + rng.random(len(key)) * (high - low), side="right") - 1
+        return np.asarray(company.thing[at[np.clip(found, start, start + count - 1)]])
+
+    def _accept(self, rows: Int, thing: Int, rng: np.random.Generator) -> Bool:
+        """Accept what was drawn with the probability that its exact weight has of the envelope's."""
+        law = self.law
+        own = thing <= -2
+        thing[own] = self.given.thing[-2 - thing[own]]
+        safe = np.maximum(thing, 0)
+        fine = ~(self.chosen[rows] == safe[:, None]).any(axis=1)
+        other = np.flatnonzero(~own)
+        if len(self.given_key):
+            key = rows[other] * law.n_things + safe[other]
+            found = np.minimum(np.searchsorted(self.given_key, key), len(self.given_key) - 1)
+            fine[other] &= self.given_key[found] != key
+        if law.company.lowers:
+            keep = np.ones(len(other))
+            context = self.context[rows[other]]
+            row, column = np.nonzero((context >= 0) & law.company.lowering[context])
+            boost = law.company.between(context[row, column], safe[other[row]])
+            lowers = np.flatnonzero(boost < 0)
+            np.multiply.at(keep, row[lowers], 1.0 + boost[lowers])
+            fine[other] &= rng.random(len(other)) < keep
+        if self.allowed is not None:
+            fine &= self.allowed(rows, safe)
+        return np.asarray(fine)
+
+    def _exactly(self, rows: Int, place: int, weight: Float, rng: np.random.Generator) -> None:
+        """Draw from the weights of all things of a few rows."""
+        law = self.law
+        table = law.odds[self.key[rows]]
+        raised, lowered = np.ones_like(table), np.ones_like(table)
+        for column in range(self.context.shape[1]):
+            source = self.context[rows, column]
+            there = np.flatnonzero(source >= 0)
+            count = law.company.count[source[there]]
+            at = _spread(law.company.start[source[there]], count)
+            cell = np.repeat(there, count), law.company.thing[at]
+            raised[cell] += np.maximum(law.company.boost[at], 0.0)
+            lowered[cell] *= 1.0 + np.minimum(law.company.boost[at], 0.0)
+        table = table * raised * lowered
+        count = self.start[rows + 1] - self.start[rows]
+        at = _spread(self.start[rows], count)
+        table[np.repeat(np.arange(len(rows)), count), self.given.thing[at]] = weight[at]
+        taken, slot = np.nonzero(self.chosen[rows] >= 0)
+        table[taken, self.chosen[rows[taken], slot]] = 0.0
+        if self.allowed is not None:
+            every = np.tile(np.arange(law.n_things), len(rows))
+            table *= self.allowed(np.repeat(rows, law.n_things), every).reshape(table.shape)
+        running = np.cumsum(table, axis=1)
+        total = running[:, -1]
+        u = rng.random(len(rows)) * total
+        found = (running <= u[:, None]).sum(axis=1)
+        last = law.n_things - 1 - np.argmax(table[:, ::-1] > 0, axis=1)
+        self.chosen[rows, place] = np.where(total > 0, np.minimum(found, last), -1)
+
+
+def polynomials(law: SetLaw, powers: Float, key: Int, given: Given, n: int) -> Float:
+    """Return e_0..e_n of the odds of each row, float64[n + 1, rows]: the sums over all sets of so many things.
+
+    Newton's identities on the sums of powers `SetLaw.powers`.
+    """
+    sums = powers[:, key].copy()
+    old = law.odds[key[given.row], given.thing]
+    for k in range(1, n + 1):
+        sums[k - 1] += np.bincount(given.row, given.odds**k - old**k, minlength=len(key))
+    e = np.zeros((n + 1, len(key)))
+    e[0] = 1.0
+    for m in range(1, n + 1):
+        for i in range(1, m + 1):
+            e[m] += (1 if i % 2 else -1) * e[m - i] * sums[i - 1]
+        e[m] = np.maximum(e[m] / m, 0.0)
+    return e
