@@ -260,7 +260,9 @@ def diagnose(
     all_visit, all_code, first, episode = all_visit[kept], all_code[kept], first[kept], episode[kept]
     noted = noted[kept]
     # New illnesses first: they are why the person came; then by how the row came about.
-    order = np.lexsort((np.arange(len(kept)), ~first, all_visit))
+    # In a hospital what brought the person there.
+    place = np.where(episode >= 0, episodes.place[np.maximum(episode, 0)], 0)
+    order = np.lexsort((np.arange(len(kept)), np.where(first, -place, 0), ~first, all_visit))
     all_visit, all_code, first, episode = all_visit[order], all_code[order], first[order], episode[order]
     noted = noted[order]
     known = episode >= 0
