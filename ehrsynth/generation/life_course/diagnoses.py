@@ -36,7 +36,7 @@ from ehrsynth.generation.life_course.segments import (
 from ehrsynth.generation.places import Ragged
 from ehrsynth.model.life_course import AGES, LifeCourseModel
 
-__all__ = ["CodeSampler", "Diagnoses", "diagnose", "first_after"]
+__all__ = ["Agenda", "CodeSampler", "Diagnoses", "diagnose", "first_after"]
 
 Int = npt.NDArray[np.int64]
 Float = npt.NDArray[np.float64]
@@ -181,16 +181,28 @@ class Diagnoses:
         return len(self.visit)
 
 
+class Agenda:
+    """Some encounters (ascending; all if left out) in which people are looked for from a day on."""
+
+    def __init__(self, schedule: Schedule, lives: Lives, among: Int | None = None) -> None:
+        self._birth = lives.birth_day
+        self._rows = np.arange(len(schedule)) if among is None else among
+        self._whose = schedule.patient[self._rows]
+        self._key = self._whose * (1 << 22) + schedule.day[self._rows] - lives.birth_day[self._whose]
+
+    def first_after(self, patient: Int, day: Int) -> Int:
+        """Return each person's first encounter on or after a day; -1 where there is none."""
+        rows = self._rows
+        if not len(rows):
+            return np.full(len(patient), -1, dtype=np.int64)
+        at = np.searchsorted(self._key, patient * (1 << 22) + np.maximum(day - self._birth[patient], 0))
+        here = np.minimum(at, len(rows) - 1)
+        return np.where((at < len(rows)) & (self._whose[here] == patient), rows[here], -1)
+
+
 def first_after(schedule: Schedule, lives: Lives, patient: Int, day: Int, among: Int | None = None) -> Int:
     """Return each person's first encounter on or after a day, of those `among` (ascending); -1 where there is none."""
-    rows = np.arange(len(schedule)) if among is None else among
-    if not len(rows):
-        return np.full(len(patient), -1, dtype=np.int64)
-    whose = schedule.patient[rows]
-    key = whose * (1 << 22) + schedule.day[rows] - lives.birth_day[whose]
-    at = np.searchsorted(key, patient * (1 << 22) + np.maximum(day - lives.birth_day[patient], 0))
-    here = np.minimum(at, len(rows) - 1)
-    return np.where((at < len(rows)) & (whose[here] == patient), rows[here], -1)
+    return Agenda(schedule, lives, among).first_after(patient, day)
 
 
 def diagnose(

@@ -183,7 +183,13 @@ class LifeCourseGenerator(BlockMaker):
         reason = find(orders.visit, orders.problem)
         tables["medication_request"] = (writer.medications(orders, reason, ids), orders.visit)
         read = self._readings.draw(measured, value, rng("reading"))
-        tables["observation"] = writer.observations(measured, value, read, answers)
+        # Only what is asked for is made into rows: most of them are observations.
+        wanted = schedule.encounters.visits.offsets[n]
+        stop, asked = int(np.searchsorted(measured[0], wanted)), answers[0] < wanted
+        tables["observation"] = writer.observations(
+            (measured[0][:stop], measured[1][:stop], measured[2][:stop]),
+            *(value[:stop], read[:stop], (answers[0][asked], answers[1][asked])),
+        )
         reason = find(done[0], np.where(done[2] >= 0, episodes.problem[np.maximum(done[2], 0)], -1))
         tables["procedure"] = (writer.procedures(done[0], done[1], reason, ids), done[0])
         tables["immunization"] = (writer.immunizations(*shots), shots[0])
@@ -338,5 +344,6 @@ class _Finder:
             at = np.clip(at, 0, len(self._keys) - 1)
             row = self._rows[at]
             fits = (problem >= 0) & (self._keys[at] == key) & (self._found.visit[row] <= visit)
-            found = np.where(fits & (self._found.end[row] >= day), row, found)
+            fits &= (self._found.end[row] >= day) | (self._found.visit[row] == visit)
+            found = np.where(fits, row, found)
         return found
