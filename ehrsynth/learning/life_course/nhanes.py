@@ -61,6 +61,8 @@ _CLASS_3 = ((0.50, 0.54, 0.38, 0.30), (0.42, 0.43, 0.37, 0.25))
 # Ranks of children among their charts: those known as obese are the heaviest fifth (NHSR 158: 19.7 %).
 _CHILDREN = (0.68, 0.12, 0.13, 0.04, 0.03)
 _LATEST = "2017-2020"
+_PRIOR = 20.0
+"""People of the latest cycle that weigh as much as all cycles together."""
 _SINCE = 2009
 
 
@@ -160,6 +162,12 @@ class Survey:
                         if near.sum() >= 60:
                             break
                     curve = survey.quantile_curve(values[near], self.weight[near], skewed=skewed)
+                    if stratum_name == "pressure":
+                        # Treated or not, pressures have moved apart over the cycles: what is counted is the latest.
+                        recent = near & self.latest
+                        moved = np.average(values[recent], weights=self.weight[recent]) if recent.any() else 0.0
+                        moved -= np.average(values[near], weights=self.weight[near]) if recent.any() else 0.0
+                        curve = curve + moved * recent.sum() / (recent.sum() + _PRIOR)
                     raw.append(curve)
                 found[:, s, b] = survey.conditional_tables(target, raw, shares[:, s, b])
         return found
@@ -200,7 +208,8 @@ class Survey:
         group = self.sex * 3 + np.maximum(self.strata("pressure"), 0)
         found = []
         for b in range(len(STAT_EDGES)):
-            here = self.band == b
+            # The devices of the latest cycle measure both pressures in one stroke: they are closer than before.
+            here = (self.band == b) & self.latest
             matrix = survey.score_correlation([one[here] for one in columns], group[here], self.weight[here])
             found.append(matrix[0, 1])
         return np.round(np.array(found), 2)
