@@ -17,38 +17,14 @@ import hashlib
 import io
 import json
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from .recipes import drugs, hl7, icd, identity, measurements, omop, omop_standard
+from .sources import HERE, Recipe, Rows, Sources
+
 __all__ = ["HERE", "Sources", "build", "keys", "main", "missing_sources", "recipe"]
-
-HERE = Path(__file__).parent
-
-Rows = Iterable[Sequence[object]]
-Recipe = Callable[["Sources"], Mapping[str, Rows]]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Sources:
-    """Where the recipes read from: the folder of sources, that of downloads, and the vocabularies themselves."""
-
-    root: Path
-    downloads: Path | None = None
-    here: Path = HERE
-
-    def vocab(self, name: str) -> Path:
-        """Return a file of ``SOURCES/vocab``."""
-        return self.root / "vocab" / name
-
-    def fhir(self, name: str) -> Path:
-        """Return a file of ``SOURCES/fhir/packages``."""
-        return self.root / "fhir" / "packages" / name
-
-    def download(self, name: str) -> Path:
-        """Return a file of the folder of downloads."""
-        return (self.downloads or self.root) / name
 
 
 def recipe(key: str, descriptor: Mapping[str, Any]) -> Recipe | None:
@@ -57,9 +33,6 @@ def recipe(key: str, descriptor: Mapping[str, Any]) -> Recipe | None:
     A recipe returns rows by resource. One that comes out of an HL7 package says so in its descriptor (``ehrsynth.hl7``)
     and needs no code of its own.
     """
-    # Here and not above: the recipes import what this module defines.
-    from .recipes import drugs, hl7, icd, identity, measurements, omop, omop_standard
-
     if "hl7" in descriptor["ehrsynth"]:
         return hl7.from_package(descriptor["ehrsynth"]["hl7"])
     made: dict[str, Recipe] = {

@@ -1,13 +1,12 @@
-"""What people see: progress bars, tables, summaries and errors; nothing moves where nobody watches."""
+"""What people see: tables, summaries and errors; nothing moves where nobody watches."""
 
 from __future__ import annotations
 
 import json
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import Any, Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -15,43 +14,11 @@ from rich.table import Table
 
 from ehrsynth.errors import EhrsynthError
 
-__all__ = ["ProgressBar", "error_console", "out", "print_error", "print_json", "progress_bar", "table"]
+__all__ = ["error_console", "out", "print_error", "print_json", "table"]
 
 # A terminal tells its width; a file or pipe has none and gets lines long enough for tables to be read.
 out = Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else 160)
 error_console = Console(stderr=True)
-
-
-class ProgressBar(Protocol):
-    """What commands call while they work."""
-
-    def __call__(self, done: int, total: int, note: str = "") -> None:
-        """Show that `done` of `total` are done."""
-        ...
-
-
-@contextmanager
-def progress_bar(title: str) -> Iterator[ProgressBar]:
-    """Show a bar on the terminal's error stream; silent when that is piped."""
-    if not error_console.is_terminal:
-        yield lambda done, total, note="": None
-        return
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[note]}"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=error_console, transient=True) as progress:
-        task = progress.add_task(title, total=None, note="")
-
-        def update(done: int, total: int, note: str = "") -> None:
-            progress.update(task, completed=done, total=total, note=note)
-
-        yield update
 
 
 def table(

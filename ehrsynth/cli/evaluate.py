@@ -57,7 +57,8 @@ def evaluate(
     'ehrsynth[evaluate]'` for the metrics utility and detection.
     """
     from ehrsynth import api
-    from ehrsynth.cli.console import print_json, progress_bar
+    from ehrsynth.cli.console import print_json
+    from ehrsynth.cli.progress import progress_bar
     from ehrsynth.engines.output import Output
     from ehrsynth.evaluation import evaluate as run
 

@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 
 from ehrsynth.cli import options
-from ehrsynth.cli.summary import print_run
 
 __all__ = ["export"]
 
@@ -37,7 +36,7 @@ def export(
     """
     from ehrsynth.api import export as run
     from ehrsynth.api import read
-    from ehrsynth.cli.console import progress_bar
+    from ehrsynth.cli.progress import progress_bar
 
     options.use_vocabularies(vocabularies)
     chosen = options.of_formats(
@@ -46,4 +45,6 @@ def export(
     records = read(source, format=source_format, strict=not lenient, mapping=mapping)
     with progress_bar("Exporting patients") as progress:
         summary = run(records, output, formats=formats, options=chosen, progress=progress)
+    from ehrsynth.cli.summary import print_run
+
     print_run(summary, json=json)

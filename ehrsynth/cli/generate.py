@@ -9,7 +9,6 @@ import typer
 
 from ehrsynth.cli import options
 from ehrsynth.cli import scenario as wanted
-from ehrsynth.cli.summary import print_run
 
 __all__ = ["generate"]
 
@@ -56,7 +55,7 @@ def generate(
     A run that was interrupted goes on with --resume and the same options, and ends with the same bytes.
     """
     from ehrsynth.api import generate_files, load_model
-    from ehrsynth.cli.console import error_console, progress_bar
+    from ehrsynth.cli.progress import progress_bar
     from ehrsynth.engines.start import leave_pandas_out
 
     options.use_vocabularies(vocabularies)
@@ -96,6 +95,10 @@ def generate(
             )
     except KeyboardInterrupt:
         if resume:
+            from ehrsynth.cli.console import error_console
+
             error_console.print("The blocks that are whole were kept: run the same command again.")
         raise
+    from ehrsynth.cli.summary import print_run
+
     print_run(summary, json=json)

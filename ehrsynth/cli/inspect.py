@@ -34,7 +34,8 @@ def inspect(
     columns with few of them, and the ends of numbers and dates, are shown.
     """
     from ehrsynth import api
-    from ehrsynth.cli.console import out, print_json, progress_bar
+    from ehrsynth.cli.console import out, print_json
+    from ehrsynth.cli.progress import progress_bar
     from ehrsynth.errors import OutputError
 
     if output is not None and output.exists():

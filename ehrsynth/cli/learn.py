@@ -48,7 +48,7 @@ def learn(
     'ehrsynth[learn]'`.
     """
     from ehrsynth import api, storage
-    from ehrsynth.cli.console import progress_bar
+    from ehrsynth.cli.progress import progress_bar
     from ehrsynth.errors import OutputError, UsageError
 
     options.use_vocabularies(vocabularies)

@@ -49,7 +49,7 @@ def load(
     A bearer token is taken from the environment variable EHRSYNTH_FHIR_TOKEN and from nowhere else. A load that was
     interrupted goes on when the command is run again: what is loaded stands in the journal.
     """
-    from ehrsynth.cli.console import progress_bar
+    from ehrsynth.cli.progress import progress_bar
     from ehrsynth.errors import OutputError
 
     if to.partition(":")[0].lower() not in ("http", "https"):

@@ -58,7 +58,12 @@ HistoryYears = Annotated[
 ]
 MinVisits = Annotated[
     int | None,
-    typer.Option("--min-visits", metavar="3", help="Everyone has so many encounters at least.", rich_help_panel=_PANEL),
+    typer.Option(
+        "--min-visits",
+        metavar="3",
+        help="Who would have fewer encounters gets more.",
+        rich_help_panel=_PANEL,
+    ),
 ]
 
 _LONGEST_LIFE = 130

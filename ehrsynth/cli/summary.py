@@ -26,11 +26,12 @@ def size(n_bytes: int) -> str:
 def _note(name: str, note: Mapping[str, Any]) -> Iterator[str]:
     """How many rows of OMOP have a standard concept, and what it had no place for."""
     rows, known = note.get("rows_with_code", 0), note.get("rows_with_standard_concept", 0)
-    broader = sum(entry["broader"] for entry in note.get("standard_concepts", {}).values())
+    tables = note.get("standard_concepts", {}).values()
+    broader, chapter = (sum(entry[word] for entry in tables) for word in ("broader", "chapter"))
     if rows:
         yield (
             f"{name}: {known:,} of {rows:,} coded rows have a standard concept ({100 * known / rows:.1f} %), "
-            f"{broader:,} of them a broader one"
+            f"{broader:,} of them a broader one, {chapter:,} that of a chapter"
         )
     for what, count in note.get("not_carried", {}).items():
         yield f"{name}: left out {count:,} rows: {what}"

@@ -35,7 +35,8 @@ def validate(
     Plausible means: birth <= start <= end <= death, and no code that is impossible for the person's sex or age.
     """
     from ehrsynth.api import validate as run
-    from ehrsynth.cli.console import out, print_json, progress_bar, table
+    from ehrsynth.cli.console import out, print_json, table
+    from ehrsynth.cli.progress import progress_bar
 
     options.use_vocabularies(vocabularies)
     if fail_on not in _LEVELS:

@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 from datetime import date
 from typing import Any
 
+from ehrsynth import plugins
+from ehrsynth.errors import UsageError
 from ehrsynth.exporters import Exporter, Part, make_exporters
 from ehrsynth.generation import Generator
 from ehrsynth.model import PatientModel
@@ -19,26 +21,41 @@ __all__ = ["Job", "Maker", "Shard", "count_rows", "encode", "without_rows"]
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """What is to be made, all that a worker needs to know."""
+    """What is to be made, all that a worker needs to know and all that decides the bytes.
+
+    Raises
+    ------
+    UsageError
+        A population below 1, or no format.
+    """
 
     model: PatientModel | LifeCourseModel
+    population: int
     seed: int
-    reference_date: date | None
     formats: tuple[str, ...]
+    reference_date: date | None = None
     options: Mapping[str, Any] | None = None
     scenario: Mapping[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        if self.population < 1:
+            raise UsageError(f"The population is {self.population}; it must be at least 1.", hint="Use -p 1000.")
+        if not self.formats:
+            choices = plugins.nearest("", plugins.names("ehrsynth.exporters"))
+            raise UsageError("No output format was named.", hint=choices)
+        object.__setattr__(self, "formats", tuple(dict.fromkeys(self.formats)))
 
     def generator(self) -> Generator:
         """Return the generator of the patients."""
         return Generator(self.model, seed=self.seed, reference_date=self.reference_date, evidence=self.scenario)
 
-    def manifest(self, population: int) -> dict[str, Any]:
+    def manifest(self) -> dict[str, Any]:
         """Return what decides the bytes of a run, but for formats and versions."""
         reference = self.reference_date or date.fromisoformat(self.model.latest_date)
         return {
             "model": {"name": self.model.name, "title": self.model.title, "sha256": model_hash(self.model)},
             "seed": self.seed,
-            "population": population,
+            "population": self.population,
             "reference_date": reference.isoformat(),
             **({"options": dict(self.options)} if self.options else {}),
             **({"scenario": dict(self.scenario)} if self.scenario else {}),

@@ -7,7 +7,6 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
-from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +16,6 @@ from ehrsynth.engines.output import FormatWriter, Output
 from ehrsynth.engines.workers import Done, Workers
 from ehrsynth.errors import UsageError
 from ehrsynth.exporters import STAGED, Exporter, ExportSummary, Note, Part, make_exporters
-from ehrsynth.model import PatientModel
-from ehrsynth.model.life_course import LifeCourseModel
 from ehrsynth.provenance import versions
 from ehrsynth.randomness import BLOCK_SIZE
 from ehrsynth.records import Records
@@ -47,62 +44,45 @@ class RunSummary:
 
 
 def generate_files(
-    model: PatientModel | LifeCourseModel,
+    job: Job,
     output: Path,
     *,
-    population: int,
-    seed: int,
-    formats: Sequence[str],
     workers: int = 1,
-    reference_date: date | None = None,
     resume: bool = False,
-    options: Mapping[str, Any] | None = None,
-    scenario: Mapping[str, Any] | None = None,
     shard: Shard | None = None,
     progress: Progress | None = None,
 ) -> RunSummary:
-    """Generate `population` patients and write them to `output` in every one of `formats`.
+    """Generate the patients of `job` and write them to `output` in every one of its formats.
 
-    The bytes depend on the model, seed, population, formats, their options, the reference date and the scenario only.
+    The bytes depend on the job only.
 
     Parameters
     ----------
     resume : bool
         Go on after the last whole block of an interrupted run with the same settings, if there was one, and keep whole
         blocks if this run is interrupted too. The end is the same as of a run without interruption.
-    scenario : mapping, optional
-        Who is wanted, by the words of `ehrsynth.generation.scenario.SCENARIO`; it stands in the manifest.
     shard : Shard, optional
         Only these blocks of the population; see `ehrsynth.engines.shards`.
 
     Raises
     ------
     UsageError
-        A population below 1, workers below 1, an unknown format or option, a scenario that cannot be, or what is to be
-        resumed was another run.
+        Workers below 1, an unknown format or option, a scenario that cannot be, or what is to be resumed was another
+        run.
     OutputError
         The output cannot be written there; nothing is left behind, but for what `resume` keeps.
     EhrsynthError
         A worker died.
     """
-    if population < 1:
-        raise UsageError(f"The population is {population}; it must be at least 1.", hint="Use -p 1000.")
     if workers < 1:
         raise UsageError(f"There must be at least 1 worker, not {workers}.")
     started = time.perf_counter()
-    job = Job(
-        model=model,
-        seed=seed,
-        reference_date=reference_date,
-        formats=_distinct(formats),
-        options=options,
-        scenario=scenario,
-    )
-    exporters = make_exporters(job.formats, options)
-    tasks = [(start // BLOCK_SIZE, min(BLOCK_SIZE, population - start)) for start in range(0, population, BLOCK_SIZE)]
-    manifest = job.manifest(population)
+    exporters = make_exporters(job.formats, job.options)
+    total = job.population
+    tasks = [(start // BLOCK_SIZE, min(BLOCK_SIZE, total - start)) for start in range(0, total, BLOCK_SIZE)]
+    manifest = job.manifest()
     if shard is not None:
-        tasks = list(shard.tasks)
+        tasks, total = list(shard.tasks), shard.patients
         manifest |= {"shard": {"number": shard.number, "of": shard.of, "patients": shard.patients}}
     run = {**manifest, "formats": job.formats, "versions": versions("numpy", "pyarrow", "faker")}
     with Output(output, run=run, resume=resume) as target, ExitStack() as stack:
@@ -116,7 +96,6 @@ def generate_files(
         blocks = _here(target, maker, tasks) if pool is None else _elsewhere(target, pool, tasks)
         # If it breaks off, hashing ends before the workers are ended and the folder is removed.
         stack.enter_context(closing(blocks))
-        total = population if shard is None else shard.patients
         return _write(target, exporters, shared, blocks, total, manifest, started, progress)
 
 

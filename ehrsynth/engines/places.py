@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import replace
-from datetime import date
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ehrsynth import plugins, storage
+from ehrsynth import storage
 from ehrsynth.engines.blocks import Job
 from ehrsynth.engines.local import RunSummary, export_records, generate_files
 from ehrsynth.engines.shards import generate_shards
 from ehrsynth.errors import UsageError
-from ehrsynth.model import PatientModel
-from ehrsynth.model.life_course import LifeCourseModel
 from ehrsynth.records import Records
 
 __all__ = ["ENGINES", "export_to", "generate_to", "spread_of"]
@@ -28,65 +25,28 @@ Progress = Callable[[int, int], None]
 
 def generate_to(
     output: str | Path,
-    model: PatientModel | LifeCourseModel,
+    job: Job,
     *,
-    population: int,
-    seed: int,
-    formats: Sequence[str],
     workers: int = 1,
-    reference_date: date | None = None,
     resume: bool = False,
-    options: Mapping[str, Any] | None = None,
-    scenario: Mapping[str, Any] | None = None,
     shards: int | None = None,
     engine: str = "local",
     master: str | None = None,
     progress: Progress | None = None,
 ) -> RunSummary:
-    """Generate patients to a folder or a URL, by an engine; parameters as `ehrsynth.generate_files`."""
+    """Generate the patients of `job` to a folder or a URL, by an engine; parameters as `ehrsynth.generate_files`."""
     _check(engine, master)
-    url = storage.as_url(output)
     sharded = shards is not None or engine == "spark"
-    if resume and (sharded or url is not None):
+    if resume and (sharded or storage.as_url(output) is not None):
         raise UsageError("Shards and outputs at a URL cannot be resumed.", hint="Leave --resume out.")
     if not sharded:
-        run = partial(
-            generate_files,
-            model,
-            population=population,
-            seed=seed,
-            formats=formats,
-            workers=workers,
-            reference_date=reference_date,
-            resume=resume,
-            options=options,
-            scenario=scenario,
-            progress=progress,
-        )
-        return _to(output, run)
-    if not formats:
-        raise UsageError("No output format was named.", hint=plugins.nearest("", plugins.names("ehrsynth.exporters")))
-    job = Job(
-        model=model,
-        seed=seed,
-        reference_date=reference_date,
-        formats=tuple(dict.fromkeys(formats)),
-        options=options,
-        scenario=scenario,
-    )
+        return _to(output, partial(generate_files, job, workers=workers, resume=resume, progress=progress))
     if engine == "local":
-        return generate_shards(job, output, population=population, shards=shards, workers=workers, progress=progress)
+        return generate_shards(job, output, shards=shards, workers=workers, progress=progress)
     from ehrsynth.engines.spark import run_on_spark, store_of
 
-    return generate_shards(
-        job,
-        output,
-        population=population,
-        shards=shards,
-        run=partial(run_on_spark, master=master),
-        store=store_of(output, master),
-        progress=progress,
-    )
+    run, store = partial(run_on_spark, master=master), store_of(output, master)
+    return generate_shards(job, output, shards=shards, run=run, store=store, progress=progress)
 
 
 def export_to(output: str | Path, records: Records, **settings: Any) -> RunSummary:

@@ -34,8 +34,8 @@ BLOCKS_IN_A_SHARD = 16
 """Blocks of a shard where the number of shards is not given: it must not depend on the machine."""
 
 Progress = Callable[[int, int], None]
-Run = Callable[[Job, Sequence[Shard], int, str], Iterator[RunSummary]]
-"""From the job, its shards, the population and where they go (a local folder or a URL) to summaries, in any order."""
+Run = Callable[[Job, Sequence[Shard], str], Iterator[RunSummary]]
+"""From the job, its shards and where they go (a local folder or a URL) to summaries, in any order."""
 
 
 class Store(Protocol):
@@ -68,7 +68,7 @@ def cut(population: int, shards: int | None = None) -> list[Shard]:
     return [Shard(number=k, of=count, tasks=tuple(tasks[edges[k] : edges[k + 1]])) for k in range(count)]
 
 
-def make_shard(shard: Shard, *, job: Job, population: int, place: str) -> RunSummary:
+def make_shard(shard: Shard, *, job: Job, place: str) -> RunSummary:
     """Write one shard to the folder or URL `place`; one that stands there whole already is left as it is.
 
     Raises
@@ -77,14 +77,14 @@ def make_shard(shard: Shard, *, job: Job, population: int, place: str) -> RunSum
         It cannot be written there.
     """
     if storage.as_url(place) is None:
-        return _write(shard, job, population, Path(place))
+        return _write(shard, job, Path(place))
     with tempfile.TemporaryDirectory(prefix="ehrsynth-") as folder:
-        summary = _write(shard, job, population, Path(folder))
+        summary = _write(shard, job, Path(folder))
         storage.send(Path(folder) / shard.name, f"{place.rstrip('/')}/{shard.name}")
     return summary
 
 
-def _write(shard: Shard, job: Job, population: int, folder: Path) -> RunSummary:
+def _write(shard: Shard, job: Job, folder: Path) -> RunSummary:
     manifest = folder / shard.name / "manifest.json"
     if manifest.is_file():
         # A cluster may run a task twice; it appears whole or not at all.
@@ -97,31 +97,20 @@ def _write(shard: Shard, job: Job, population: int, folder: Path) -> RunSummary:
             files={name: entry["files"] for name, entry in known["formats"].items()},
             seconds=0.0,
         )
-    return generate_files(
-        job.model,
-        folder / shard.name,
-        population=population,
-        seed=job.seed,
-        formats=job.formats,
-        reference_date=job.reference_date,
-        options=job.options,
-        scenario=job.scenario,
-        shard=shard,
-    )
+    return generate_files(job, folder / shard.name, shard=shard)
 
 
 def generate_shards(
     job: Job,
     output: str | Path,
     *,
-    population: int,
     shards: int | None = None,
     workers: int = 1,
     run: Run | None = None,
     store: Store | None = None,
     progress: Progress | None = None,
 ) -> RunSummary:
-    """Generate `population` patients in shards.
+    """Generate the patients of `job` in shards.
 
     Parameters
     ----------
@@ -140,7 +129,7 @@ def generate_shards(
     Raises
     ------
     UsageError
-        A population, shards or workers below 1, an unknown format or option.
+        Shards or workers below 1, an unknown format or option.
     OutputError
         The output cannot be written. Under a local name nothing is left behind; what was sent to a URL stays, without
         a manifest.
@@ -150,7 +139,7 @@ def generate_shards(
     if workers < 1:
         raise UsageError(f"There must be at least 1 worker, not {workers}.")
     started = time.perf_counter()
-    planned = cut(population, shards)
+    planned = cut(job.population, shards)
     for name, exporter in make_exporters(job.formats, job.options).items():
         if getattr(exporter, "enforces_keys", False):
             # The keys of all but the first shard lead to rows that are not in them.
@@ -163,26 +152,24 @@ def generate_shards(
     if url is None:
         folder = storage.local_path(output)
         with Output(folder) as target:
-            done = _collect(run(job, planned, population, str(target.staging)), population, progress)
+            done = _collect(run(job, planned, str(target.staging)), job.population, progress)
             summary = _whole(planned, done, folder, started)
-            target.write_json("manifest.json", _manifest(job, population, planned, done, summary))
+            target.write_json("manifest.json", _manifest(job, planned, summary))
         return summary
     store = store or storage
     store.must_be_empty(url)
-    done = _collect(run(job, planned, population, url), population, progress)
+    done = _collect(run(job, planned, url), job.population, progress)
     summary = _whole(planned, done, url, started)
     with tempfile.TemporaryDirectory(prefix="ehrsynth-") as name:
         path = Path(name) / "manifest.json"
-        document = _manifest(job, population, planned, done, summary)
+        document = _manifest(job, planned, summary)
         path.write_bytes(orjson.dumps(document, option=orjson.OPT_INDENT_2) + b"\n")
         store.send(path, f"{url.rstrip('/')}/manifest.json")
     return summary
 
 
-def _locally(
-    job: Job, shards: Sequence[Shard], population: int, place: str, *, workers: int = 1
-) -> Iterator[RunSummary]:
-    make = partial(make_shard, job=job, population=population, place=place)
+def _locally(job: Job, shards: Sequence[Shard], place: str, *, workers: int = 1) -> Iterator[RunSummary]:
+    make = partial(make_shard, job=job, place=place)
     if workers == 1:
         yield from map(make, shards)
         return
@@ -226,14 +213,12 @@ def _whole(shards: Sequence[Shard], done: dict[str, RunSummary], output: Path | 
     )
 
 
-def _manifest(
-    job: Job, population: int, shards: Sequence[Shard], done: dict[str, RunSummary], summary: RunSummary
-) -> dict[str, Any]:
+def _manifest(job: Job, shards: Sequence[Shard], summary: RunSummary) -> dict[str, Any]:
     return {
         "format": "ehrsynth-manifest",
         "format_number": 1,
         "synthetic": True,
-        **job.manifest(population),
+        **job.manifest(),
         "shards": {shard.name: {"patients": shard.patients} for shard in shards},
         "row_counts": summary.row_counts,
         "formats": {name: {"files": files} for name, files in summary.files.items()},

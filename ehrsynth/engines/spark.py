@@ -86,9 +86,7 @@ def _check_java() -> None:
         )
 
 
-def run_on_spark(
-    job: Job, shards: Sequence[Shard], population: int, place: str, *, master: str | None = None
-) -> Iterator[RunSummary]:
+def run_on_spark(job: Job, shards: Sequence[Shard], place: str, *, master: str | None = None) -> Iterator[RunSummary]:
     """Make `shards` on a cluster and yield their summaries in order; for `generate_shards`.
 
     Raises
@@ -102,13 +100,13 @@ def run_on_spark(
     tasks = context.parallelize(list(shards), len(shards))
     with _clear_errors():
         if url is None or _is_known(url):
-            results = tasks.map(partial(_made, job=shared_job, population=population, place=place)).collect()
+            results = tasks.map(partial(_made, job=shared_job, place=place)).collect()
             yield from map(_or_raise, results)
             return
         from pyspark import StorageLevel
 
         # Kept on the executors' disks: handing them over one by one must not make them one by one.
-        chunks = tasks.flatMap(partial(_chunks, job=shared_job, population=population))
+        chunks = tasks.flatMap(partial(_chunks, job=shared_job))
         chunks = chunks.persist(StorageLevel.DISK_ONLY)
         chunks.count()
         yield from Hadoop(context).receive(chunks.toLocalIterator(), place)
@@ -128,10 +126,10 @@ def _is_known(url: str) -> bool:
     return True
 
 
-def _made(shard: Shard, *, job: Any, population: int, place: str) -> RunSummary | EhrsynthError:
+def _made(shard: Shard, *, job: Any, place: str) -> RunSummary | EhrsynthError:
     # Ours are returned: Spark would wrap them into a page of Java.
     try:
-        return make_shard(shard, job=job.value, population=population, place=place)
+        return make_shard(shard, job=job.value, place=place)
     except EhrsynthError as error:
         return error
 
@@ -146,9 +144,9 @@ Chunk = tuple[str, bytes | RunSummary | EhrsynthError]
 """A name under the output with bytes that come next in it, or what was made when a shard ends."""
 
 
-def _chunks(shard: Shard, *, job: Any, population: int) -> Iterator[Chunk]:
+def _chunks(shard: Shard, *, job: Any) -> Iterator[Chunk]:
     with tempfile.TemporaryDirectory(prefix="ehrsynth-") as name:
-        made = _made(shard, job=job, population=population, place=name)
+        made = _made(shard, job=job, place=name)
         if isinstance(made, RunSummary):
             # The manifest comes last, as everywhere.
             for path in sorted(

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from ehrsynth.errors import UsageError
 from ehrsynth.evaluation.population_care import CareFacts
 from ehrsynth.evaluation.population_facts import PopulationFacts
+from ehrsynth.evaluation.population_sense import SenseFacts
 
 __all__ = ["Outcome", "describe_expectation", "judge"]
 
@@ -66,7 +67,7 @@ def describe_expectation(wanted: Mapping[str, Any]) -> tuple[str, str]:
     return " ".join(what), f"{value} within {near}"
 
 
-def judge(wanted: Mapping[str, Any], facts: PopulationFacts, care: CareFacts) -> Outcome:
+def judge(wanted: Mapping[str, Any], facts: PopulationFacts, care: CareFacts, sense: SenseFacts) -> Outcome:
     """Return what the facts say of an expectation.
 
     Raises
@@ -74,11 +75,15 @@ def judge(wanted: Mapping[str, Any], facts: PopulationFacts, care: CareFacts) ->
     UsageError
         The statistic is not known.
     """
-    if wanted["statistic"] not in _STATISTICS:
+    if wanted["statistic"] not in {"implausible", *_STATISTICS}:
         raise UsageError(
-            f"There is no statistic {wanted['statistic']!r}.", hint=f"Known: {', '.join(sorted(_STATISTICS))}."
+            f"There is no statistic {wanted['statistic']!r}.",
+            hint=f"Known: implausible, {', '.join(sorted(_STATISTICS))}.",
         )
-    found, error = _STATISTICS[wanted["statistic"]](wanted, facts, care)
+    if wanted["statistic"] == "implausible":
+        found, error = _implausible(wanted, sense)
+    else:
+        found, error = _STATISTICS[wanted["statistic"]](wanted, facts, care)
     if not np.isfinite(found):
         return Outcome(expectation=wanted, found=float("nan"), error=float("inf"), verdict="unsure")
     if "factor" in wanted:
@@ -140,8 +145,8 @@ def _weights(measure: str, people: Mapping[str, Any], cell: Bool, known: Bool) -
     treated = np.any([people[f"takes:{one}"] for one in _PRESSURE], axis=0)
     stratum = {
         "pressure": people["has:hypertension"].astype(int) + (people["has:hypertension"] & treated),
-        "statin": people["takes:statin"].astype(int),
-        "diabetes": people["has:diabetes"].astype(int),
+        "statin": people["takes:statin"] + 2 * (people["has:hyperlipidemia"] & ~people["takes:statin"]),
+        "diabetes": people["has:diabetes"] + 2 * (people["has:prediabetes"] & ~people["has:diabetes"]),
         "kidney": people["has:ckd"].astype(int) + 2 * people["has:diabetes"],
     }.get(kind, np.zeros(len(cell), dtype=int))
     weight = np.zeros(len(cell))
@@ -178,13 +183,19 @@ def _quantile(wanted: Mapping[str, Any], facts: PopulationFacts, _: CareFacts) -
     n = w.sum() ** 2 / (w**2).sum()
     if wanted["statistic"] == "mean":
         mean = np.average(v, weights=w)
-        return float(mean), float(np.sqrt(np.average((v - mean) ** 2, weights=w) / n))
+        spread = np.sqrt(np.average((v - mean) ** 2, weights=w))
+        skewness = np.average((v - mean) ** 3, weights=w) / max(spread, 1e-9) ** 3
+        # Cochran (1977, 2.15): of fewer than 25 times the squared skewness the mean's error is not known.
+        return float(mean), float(spread / np.sqrt(n)) if n >= 25 * skewness**2 else float("inf")
     order = np.argsort(v, kind="stable")
     running = (np.cumsum(w[order]) - w[order] / 2) / w.sum()
     p = _PERCENTILES[wanted["statistic"]]
-    near = np.sqrt(p * (1 - p) / n)
+    # The interval of order statistics; where it reaches beyond the sample nothing is known of that side.
+    near = _DECISIVE * np.sqrt(p * (1 - p) / n)
     low, middle, high = np.interp([p - near, p, p + near], running, v[order])
-    return float(middle), float((high - low) / 2 + 1e-9)
+    if near >= min(p, 1 - p):
+        return float(middle), float("inf")
+    return float(middle), float(max(middle - low, high - middle) / _DECISIVE + 1e-9)
 
 
 def _life(wanted: Mapping[str, Any], facts: PopulationFacts, _: CareFacts) -> tuple[float, float]:
@@ -262,6 +273,16 @@ def _quality(wanted: Mapping[str, Any], facts: PopulationFacts, care: CareFacts)
         return float("nan"), float("inf")
     p = hit / n
     return float(p), float(np.sqrt(max(p * (1 - p), 1 / (n + 2)) / n))
+
+
+def _implausible(wanted: Mapping[str, Any], sense: SenseFacts) -> tuple[float, float]:
+    if wanted["of"] not in sense.counts:
+        raise UsageError(f"There is no rule {wanted['of']!r}.", hint=f"Known: {', '.join(sense.counts)}.")
+    hit, of = sense.counts[wanted["of"]]
+    if of < 1:
+        return float("nan"), float("inf")
+    p = float(hit / of)
+    return p, float(np.sqrt(max(p * (1 - p), 1 / (of + 2)) / of))
 
 
 def _impossible(wanted: Mapping[str, Any], _: PopulationFacts, care: CareFacts) -> tuple[float, float]:

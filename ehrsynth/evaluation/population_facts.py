@@ -42,8 +42,9 @@ CLASSES = {
     "other_bp": r"\b(?:hydralazine|clonidine|spironolactone|doxazosin|minoxidil|furosemide|methyldopa|aliskiren)",
 }
 _PREFIXES = {
-    "hypertension": ("I10", "I11.9", "I12", "I15"),
+    "hypertension": ("I10", "I11", "I12", "I13", "I15"),
     "diabetes": ("E10", "E11"),
+    "prediabetes": ("R73.0",),
     "ckd": ("N18",),
     "mi": ("I25.2",),
     "chd": ("I25",),

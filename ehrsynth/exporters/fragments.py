@@ -20,7 +20,18 @@ import pyarrow.compute as pc
 
 from ehrsynth.native import Native, compiled
 
-__all__ = ["Index", "Slot", "constant", "fold", "join", "joined_bytes", "pool_of", "row_texts", "time_slots"]
+__all__ = [
+    "Index",
+    "Slot",
+    "constant",
+    "fold",
+    "join",
+    "joined_bytes",
+    "numbered",
+    "pool_of",
+    "row_texts",
+    "time_slots",
+]
 
 Index = npt.NDArray[np.int32]
 
@@ -28,6 +39,7 @@ Index = npt.NDArray[np.int32]
 # than the slots that it saves.
 _SMALL_POOL = 2048
 _MOST_CODES = 1 << 62
+_LEAST_TABLE = 1 << 14
 # Days since 1970 of 1870 and 2070: outside, dates are made as they come.
 _FIRST_DAY, _LAST_DAY = -36_524, 36_525
 
@@ -108,7 +120,7 @@ def _take(slots: Sequence[Slot], n: int) -> pa.LargeBinaryArray:
             starts[id(slot.pool)] = size + 1
             pools += [empty, slot.pool]
             size += 1 + len(slot.pool)
-        lines[:, place] = slot.index + np.int32(starts[id(slot.pool)])
+        np.add(slot.index, np.int32(starts[id(slot.pool)]), out=lines[:, place])
     taken = pc.take(pa.concat_arrays(pools), pa.array(lines.reshape(-1)), boundscheck=False)
     return _every(taken, len(slots), n)
 
@@ -160,15 +172,17 @@ def _fold_run(run: list[Slot], n: int) -> list[Slot]:
             size = max(len(slot.pool), varying.get(id(slot.index), (None, 0))[1])
             varying[id(slot.index)] = (slot.index, size)
     if not varying:
-        return [Slot(_take(run, 1), 0)]
-    code = np.zeros(n, dtype=np.int64)
+        # Of constants Python makes one sooner than Arrow does.
+        return [constant(b"".join(slot.pool[slot.index].as_py() for slot in run if slot.index >= 0))]
+    code, codes = np.zeros(n, dtype=np.int64), 1
     for index, size in varying.values():
+        codes *= size + 1
         code *= size + 1
         code += index
         code += 1
-    encoded = pa.array(code).dictionary_encode()
-    distinct = encoded.dictionary.to_numpy().copy()
-    if len(distinct) > max(64, n // 8):
+    distinct, place = numbered(code, codes)
+    n_distinct = len(distinct)
+    if n_distinct > max(64, n // 8):
         middle = len(run) // 2
         return _fold_run(run[:middle], n) + _fold_run(run[middle:], n) if middle > 1 else run
     indices: dict[int, Index] = {}
@@ -178,8 +192,20 @@ def _fold_run(run: list[Slot], n: int) -> list[Slot]:
     shown = [
         Slot(slot.pool, indices[id(slot.index)] if isinstance(slot.index, np.ndarray) else slot.index) for slot in run
     ]
-    pool = _take(shown, len(encoded.dictionary))
-    return [Slot(pool, encoded.indices.to_numpy())]
+    return [Slot(_take(shown, n_distinct), place)]
+
+
+def numbered(codes: npt.NDArray[np.int64], size: int) -> tuple[npt.NDArray[np.int64], Index]:
+    """Return the distinct ones of `codes`, shape (n,), each in 0..size - 1, and which of them each row has."""
+    if size <= max(_LEAST_TABLE, 4 * len(codes)):
+        # Where a table of all codes is small, no code has to be hashed.
+        place = np.zeros(size, dtype=np.int32)
+        place[codes] = 1
+        distinct = np.flatnonzero(place)
+        place[distinct] = np.arange(len(distinct), dtype=np.int32)
+        return distinct, place[codes]
+    encoded = pa.array(codes).dictionary_encode()
+    return encoded.dictionary.to_numpy().copy(), encoded.indices.to_numpy()
 
 
 def time_slots(values: pa.Array, *, close: bytes = b"", date_only: npt.NDArray[np.bool_] | None = None) -> list[Slot]:

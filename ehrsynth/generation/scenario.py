@@ -20,7 +20,7 @@ SCENARIO = {
     "condition": "ICD-10-CM codes or beginnings of codes, each of which everyone has",
     "deceased": "whether everyone has died, or nobody",
     "history_years": "records reach at most so far back from the reference date or death",
-    "min_visits": "everyone has at least so many encounters",
+    "min_visits": "who would have fewer encounters gets further follow-up visits (nothing is conditioned)",
 }
 """The words that every model is asked in; a model answers those that its network knows and refuses the others."""
 

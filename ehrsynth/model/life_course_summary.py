@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 
+from ehrsynth.model.heading import Heading, heading
 from ehrsynth.model.life_course import LifeCourseModel
 from ehrsynth.model.summary import VariableSummary
 from ehrsynth.model.wording import level_labels
@@ -28,32 +28,18 @@ class ListingSummary:
 
 
 @dataclass(frozen=True, kw_only=True)
-class LifeCourseSummary:
+class LifeCourseSummary(Heading):
     """Everything `ehrsynth models show` prints of a life-course model.
 
     `conditions` are the commonest chronic conditions with P(has it | alive) and what they depend on; `illnesses` the
     commonest acute ones with episodes per 1,000 person-years of the living.
     """
 
-    name: str
-    title: str
-    description: str
-    licence: str
-    provenance: dict[str, Any]
-    reference_date: str
     sizes: dict[str, int]
     variables: tuple[VariableSummary, ...]
     conditions: tuple[tuple[str, float, tuple[str, ...]], ...]
     illnesses: tuple[tuple[str, float], ...]
     listings: tuple[ListingSummary, ...]
-    min_patients: int
-    counts: dict[str, int]
-    left_out: dict[str, int]
-    notes: tuple[str, ...]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return a JSON-serialisable copy."""
-        return asdict(self)
 
 
 def summarise_life_course(model: LifeCourseModel) -> LifeCourseSummary:
@@ -93,14 +79,8 @@ def summarise_life_course(model: LifeCourseModel) -> LifeCourseSummary:
         for name, listing in model.listings.items()
         for column in [next((c for c in ("code", "rxnorm", "loinc", "cvx", "question_code") if c in listing.text), "")]
     )
-    disclosure = model.disclosure
     return LifeCourseSummary(
-        name=model.name,
-        title=model.title,
-        description=model.description,
-        licence=model.licence,
-        provenance=model.provenance,
-        reference_date=model.reference_date,
+        **heading(model, model.reference_date),
         sizes={
             "variables of the person": len(network.variables),
             "chronic conditions": len(chronic),
@@ -111,8 +91,4 @@ def summarise_life_course(model: LifeCourseModel) -> LifeCourseSummary:
         conditions=tuple(conditions),
         illnesses=illnesses,
         listings=listings,
-        min_patients=disclosure.min_patients,
-        counts=disclosure.counts,
-        left_out=disclosure.left_out,
-        notes=disclosure.notes,
     )

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from ehrsynth.model.heading import Heading, heading
 from ehrsynth.model.patient_model import CodeFamily, PatientModel, Trajectory
 from ehrsynth.model.wording import class_sentence, code_label, encounter_words, lean, level_labels, telling_codes
 from ehrsynth.probability.bayesnet import posterior
@@ -60,29 +60,15 @@ class FamilySummary:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ModelSummary:
+class ModelSummary(Heading):
     """Everything `ehrsynth models show` prints."""
 
-    name: str
-    title: str
-    description: str
-    licence: str
-    provenance: dict[str, Any]
-    reference_date: str
     sizes: dict[str, int]
     variables: tuple[VariableSummary, ...]
     classes: tuple[tuple[str, float], ...]
     states: tuple[StateSummary, ...]
     families: tuple[FamilySummary, ...]
     measurements: tuple[tuple[str, str, str], ...]
-    min_patients: int
-    counts: dict[str, int]
-    left_out: dict[str, int]
-    notes: tuple[str, ...]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return a JSON-serialisable copy."""
-        return asdict(self)
 
 
 def summarise(model: PatientModel) -> ModelSummary:
@@ -92,14 +78,8 @@ def summarise(model: PatientModel) -> ModelSummary:
     conditions = model.family("condition") or (model.families[0] if model.families else None)
     parameters = sum(table.size for table in model.person.tables) + dynamics.transition.size + dynamics.initial.size
     parameters += sum(4 * family.never.size for family in model.families)
-    disclosure = model.disclosure
     return ModelSummary(
-        name=model.name,
-        title=model.title,
-        description=model.description,
-        licence=model.licence,
-        provenance=model.provenance,
-        reference_date=model.calendar.reference_date,
+        **heading(model, model.calendar.reference_date),
         sizes={
             "variables of the person": len(model.person.variables),
             "trajectory classes": dynamics.n_classes,
@@ -113,10 +93,6 @@ def summarise(model: PatientModel) -> ModelSummary:
         states=tuple(_states(model, occupancy, conditions)),
         families=tuple(_family(model, family, occupancy) for family in model.families),
         measurements=_measurements(model),
-        min_patients=disclosure.min_patients,
-        counts=disclosure.counts,
-        left_out=disclosure.left_out,
-        notes=disclosure.notes,
     )
 
 

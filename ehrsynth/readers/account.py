@@ -50,7 +50,7 @@ class Account:
 
     Parameters
     ----------
-    source : Path or DatabaseUrl
+    source : Path or Address
         What it is as text goes into the report.
     source_format : str
     strict : bool

@@ -2,31 +2,25 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Protocol
-from urllib.parse import parse_qs, unquote, urlsplit
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from ehrsynth.databases.address import address, is_address
 from ehrsynth.errors import SourceError
 from ehrsynth.readers.source import SourceFolder, SourceTable, plain_column
 
-__all__ = ["DatabaseUrl", "Engine", "SourceDatabase", "is_database", "recognise"]
-
-SCHEMES = ("sqlite", "duckdb", "postgresql", "postgres")
-_URL = re.compile(rf"^({'|'.join(SCHEMES)}):/", re.IGNORECASE)
+__all__ = ["Engine", "SourceDatabase", "is_database", "recognise"]
 
 Declared = tuple[dict[str, tuple[str, ...]], list[tuple[str, str, str, str]]]
 
 
 def is_database(source: object) -> bool:
     """Whether a source is the URL of a database: ``sqlite:///``, ``duckdb:///`` or ``postgresql://``."""
-    return isinstance(source, str) and _URL.match(source) is not None
+    return is_address(source)
 
 
 def recognise(url: str) -> str | None:
@@ -35,87 +29,6 @@ def recognise(url: str) -> str | None:
     if {"person", "visit_occurrence"} <= found:
         return "omop"
     return "tables" if {"patient", "encounter"} <= found else None
-
-
-@dataclass(frozen=True, kw_only=True)
-class DatabaseUrl:
-    """Where a database is; as text without its password.
-
-    Attributes
-    ----------
-    kind : str
-        sqlite, duckdb or postgresql.
-    file : str
-        Of sqlite and duckdb.
-    connection : mapping of str to str
-        Of postgresql: host, port, user, password, dbname and the options of the URL.
-    schemas : tuple of str
-        Those to read; the option ``schema`` of the URL, comma separated.
-    """
-
-    kind: str
-    shown: str
-    file: str = ""
-    connection: dict[str, str] = field(default_factory=dict, repr=False)
-    schemas: tuple[str, ...] = ()
-
-    def __str__(self) -> str:
-        return self.shown
-
-    @property
-    def name(self) -> str:
-        """Name of the database for people: the file's, or the database's."""
-        return Path(self.file).stem if self.file else str(self.connection.get("dbname", self.kind))
-
-    def conceal(self, message: object) -> str:
-        """Return a driver's message in one line and without the password, should it be in it."""
-        text = " ".join(str(message).split())
-        password = self.connection.get("password")
-        return text.replace(password, "***") if password else text
-
-    @classmethod
-    def parse(cls, url: str) -> DatabaseUrl:
-        """Read a URL; three slashes before a file's relative path, four before an absolute one.
-
-        Raises
-        ------
-        SourceError
-            It names no database.
-        """
-        # The error must not repeat what stands between the colon and the at sign.
-        shown = re.sub(r"(://[^:/@]*):.*@", r"\1:***@", url)
-        shown = re.sub(r"([?&](?:ssl)?password=)[^&]*", r"\1***", shown)
-        try:
-            parts = urlsplit(url)
-            port = parts.port
-        except ValueError as error:
-            raise SourceError(f"The URL cannot be read: {error}.", file=shown, hint=_HINT) from None
-        if parts.scheme.lower().startswith("postgres") and (parts.netloc.count("@") > 1 or "@" in parts.path):
-            raise SourceError(
-                "The user or password in the URL holds an @ or / that is not written as %40 or %2F.",
-                file=shown,
-                hint="Write such characters percent-encoded, or leave the password out and set PGPASSWORD.",
-            )
-        kind = parts.scheme.lower().replace("postgresql", "postgres").replace("postgres", "postgresql")
-        options = {key: values[-1] for key, values in parse_qs(parts.query).items()}
-        schemas = tuple(name for name in options.pop("schema", "").split(",") if name)
-        if kind in ("sqlite", "duckdb"):
-            file = unquote(parts.path[1:])
-            if parts.netloc or not file:
-                raise SourceError("The URL names no file.", file=shown, hint=_HINT)
-            return cls(kind=kind, shown=shown, file=file, schemas=schemas)
-        named = {
-            "host": unquote(parts.hostname or ""),
-            "port": str(port or ""),
-            "user": unquote(parts.username or ""),
-            "password": unquote(parts.password or ""),
-            "dbname": unquote(parts.path.lstrip("/")),
-        }
-        connection = {key: value for key, value in {**options, **named}.items() if value}
-        return cls(kind=kind, shown=shown, connection=connection, schemas=schemas)
-
-
-_HINT = "Write sqlite:///file.db, duckdb:///file.duckdb or postgresql://user@host:5432/database?schema=name."
 
 
 class Engine(Protocol):
@@ -154,7 +67,7 @@ class SourceDatabase(SourceFolder):
     def __init__(self, url: str, *, null_values: Sequence[str] = ("",)) -> None:
         from ehrsynth.readers.database_engines import connect
 
-        self.path = DatabaseUrl.parse(url)
+        self.path = address(url, refusal=SourceError)
         self.null_values = tuple(null_values)
         self._engine: Engine = connect(self.path)
         self._columns: dict[str, list[str]] = {}
@@ -169,7 +82,7 @@ class SourceDatabase(SourceFolder):
                 "There is no table in the database.",
                 file=self.path,
                 hint="Is it the right one? Of another schema add ?schema=name."
-                if not self.path.file
+                if not self.path.path
                 else "Is it whole?",
             )
 

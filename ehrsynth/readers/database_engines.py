@@ -7,14 +7,14 @@ import sqlite3
 import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 from pyarrow import csv
 
+from ehrsynth.databases.address import Address
 from ehrsynth.errors import MissingExtraError, SourceError
-from ehrsynth.readers.database import DatabaseUrl, Declared, Engine
+from ehrsynth.readers.database import Declared, Engine
 
 __all__ = ["connect"]
 
@@ -22,7 +22,7 @@ _BATCH = 50_000
 _BUSY_SECONDS = 5.0
 
 
-def connect(url: DatabaseUrl) -> Engine:
+def connect(url: Address) -> Engine:
     """Open a database read-only.
 
     Raises
@@ -32,7 +32,7 @@ def connect(url: DatabaseUrl) -> Engine:
     MissingExtraError
         Its driver is not installed.
     """
-    if url.file and not Path(url.file).is_file():
+    if url.path and not url.path.is_file():
         hint = "Three slashes before a relative path, four before an absolute one: sqlite:////data/records.db."
         raise SourceError("There is no such database file.", file=url, hint=hint)
     engines: dict[str, Any] = {"sqlite": _Sqlite, "duckdb": _DuckDb, "postgresql": _Postgres}
@@ -44,7 +44,7 @@ def _quoted(name: str) -> str:
     return ".".join('"' + part.replace('"', '""') + '"' for part in name.split(".", 1))
 
 
-def _without(driver: str, url: DatabaseUrl) -> MissingExtraError:
+def _without(driver: str, url: Address) -> MissingExtraError:
     extra = "ehrsynth[postgres]" if url.kind == "postgresql" else driver
     return MissingExtraError(f"Reading {url.kind} needs the package {driver}.", hint=f"pip install '{extra}'")
 
@@ -52,10 +52,11 @@ def _without(driver: str, url: DatabaseUrl) -> MissingExtraError:
 class _Sqlite:
     """Through the standard library; its columns hold values of any type, so each is made one type: text if they mix."""
 
-    def __init__(self, url: DatabaseUrl) -> None:
+    def __init__(self, url: Address) -> None:
         self.url = url
         with self._said():
-            path = Path(url.file).resolve().as_uri()
+            assert url.path is not None
+            path = url.path.resolve().as_uri()
             self.connection = sqlite3.connect(f"{path}?mode=ro", uri=True, timeout=_BUSY_SECONDS)
             weakref.finalize(self, self.connection.close)
             # The file is only looked at by the first question.
@@ -153,14 +154,14 @@ class _DuckDb:
         "UNION",
     )
 
-    def __init__(self, url: DatabaseUrl) -> None:
+    def __init__(self, url: Address) -> None:
         try:
             import duckdb
         except ImportError:
             raise _without("duckdb", url) from None
         self.url, self._error = url, duckdb.Error
         with self._said():
-            self.connection = duckdb.connect(url.file, read_only=True)
+            self.connection = duckdb.connect(str(url.path), read_only=True)
             weakref.finalize(self, self.connection.close)
 
     @contextmanager
@@ -223,7 +224,7 @@ class _DuckDb:
 class _Postgres:
     """Through psycopg: COPY as text in one read-only connection, parsed by Arrow while it comes."""
 
-    def __init__(self, url: DatabaseUrl) -> None:
+    def __init__(self, url: Address) -> None:
         try:
             import psycopg
         except ImportError:

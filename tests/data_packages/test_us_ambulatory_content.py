@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from ehrsynth import terminology
+from ehrsynth.generation.life_course.requirements import STATES
 from ehrsynth.terminology import CVX, ICD10CM, LOINC, RXNORM, library, ucum
 
 CONTENT = Path(__file__).parents[2] / "domain_models" / "us_ambulatory" / "content"
@@ -44,10 +45,10 @@ def test_the_tables_are_all_there() -> None:
     assert set(FILES) == {
         *("chronic", "chronic_codes", "comorbidity", "acute", "acute_codes", "treatments", "monitoring", "labs"),
         *("lab_effects", "procedures", "immunizations", "allergies", "devices", "social", "mortality_causes"),
-        *("scales", "visits"),
+        *("scales", "visits", "titration", "pregnancy"),
     }
     assert len(rows("chronic")) >= 150
-    assert len(rows("acute")) >= 150
+    assert len(rows("acute")) >= 200
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -130,7 +131,6 @@ def test_prevalences_and_rates_are_in_range() -> None:
     for row in rows("acute"):
         assert abs(sum(float(row[place]) for place in ("amb", "urgent", "emer", "imp")) - 100) < 0.5, row["key"]
         assert row["season"] in {"0", "winter", "summer"}
-        assert 0 <= float(row["fatality"]) < 1000
         assert bool(row["requires"]) == bool(row["rate_ratio"] or row["rate_with"]), row["key"]
 
 
@@ -141,6 +141,36 @@ def test_nothing_is_older_than_it_can_be() -> None:
     newborn = [row for row in rows("acute") if row["first_days"]]
     assert newborn
     assert all(0 < float(row["first_days"]) <= 28 and row["group"] == "newborn" for row in newborn)
+
+
+def test_what_a_code_asks_for_is_known() -> None:
+    known = keys("chronic") | set(STATES)
+    for name in ("chronic_codes", "acute_codes", "pregnancy"):
+        asked = {one.removeprefix("!") for row in rows(name) for word in row["with"].split() for one in word.split("|")}
+        assert sorted(asked - known) == []
+    assert {row["past"] for row in rows("chronic")} <= {"", "none", *keys("chronic")}
+
+
+def test_codes_of_pregnancy_are_billable_and_of_women() -> None:
+    codes = [row["code"] for row in rows("pregnancy")]
+    assert len(set(codes)) == len(codes)
+    assert all(library.code_system(ICD10CM).column("billable", codes))
+    assert set(terminology.limits(ICD10CM, codes)[0]) == {1}
+    for row in rows("pregnancy"):
+        assert 0 <= float(row["week_from"]) < float(row["week_to"]) <= 60, row
+        assert 0 < float(row["percent"]) <= 100
+        assert row["mode"] in {"any", "vaginal", "cesarean"}
+
+
+def test_first_doses_are_drugs_of_rxnorm_of_known_drugs() -> None:
+    codes = [row["start_rxnorm"] for row in rows("titration")]
+    assert {row["rxnorm"] for row in rows("titration")} <= {row["rxnorm"] for row in rows("treatments")}
+    assert len({row["rxnorm"] for row in rows("titration")}) == len(codes)
+    shown = terminology.displays(RXNORM, codes)
+    assert [row["start_display"] for row in rows("titration")] == list(shown)
+    for row in rows("titration"):
+        # Either less of it, or half of the same.
+        assert (row["rxnorm"] == row["start_rxnorm"]) == (row["start_dose"] == "0.5"), row
 
 
 def test_administrative_codes_are_few() -> None:

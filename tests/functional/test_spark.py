@@ -64,20 +64,20 @@ def test_the_same_bytes_through_hadoop(
     monkeypatch.setattr(engine.storage, "as_url", str)
     monkeypatch.setattr(engine, "_is_known", lambda url: False)
     place = (tmp_path / "out").as_uri()
-    job = engine.Job(model=model, seed=3, reference_date=None, formats=("csv", "parquet"))
+    job = engine.Job(model=model, population=POPULATION, seed=3, formats=("csv", "parquet"))
     store = engine.store_of(place)
-    generate_shards(job, place, population=POPULATION, shards=2, run=engine.run_on_spark, store=store)
+    generate_shards(job, place, shards=2, run=engine.run_on_spark, store=store)
     written = {name: data for name, data in tree(tmp_path / "out").items() if not name.endswith(".crc")}
     assert written == local
     with pytest.raises(OutputError, match="something at the output"):
-        generate_shards(job, place, population=POPULATION, shards=2, run=engine.run_on_spark, store=store)
+        generate_shards(job, place, shards=2, run=engine.run_on_spark, store=store)
 
 
 def test_what_a_task_meets_is_said_in_one_sentence(spark: Any, model: PatientModel, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    job = engine.Job(model=model, seed=3, reference_date=None, formats=("csv",))
+    job = engine.Job(model=model, population=POPULATION, seed=3, formats=("csv",))
     with pytest.raises(OutputError, match="cannot be written") as caught:
-        list(engine.run_on_spark(job, cut(5), 5, str(tmp_path / "file")))
+        list(engine.run_on_spark(job, cut(5), str(tmp_path / "file")))
     assert "\n" not in str(caught.value)
 
 

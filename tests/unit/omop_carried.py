@@ -16,7 +16,8 @@ and what leads to a row does so by its place. What the exporter writes different
 - Of procedures that OMOP calls measurements or observations: end and quantity.
 - Of observations: panel, interpretation, why there is no value, category unless its code says it; range and comparator
   of what OMOP does not call a measurement.
-- Of allergies: whether it is not known if it is an allergy, active, or confirmed.
+- Of allergies: whether it is not known if it is an allergy, active, or confirmed; the code of a reaction of which no
+  standard concept is known (its text is carried).
 - What did not happen, or has no date.
 - Displays are those of the concepts, where the packaged map names them, else the vocabularies' where they are empty.
 - An empty precision means second (of a birth day); OMOP's times have seconds, or there is only a date.
@@ -251,6 +252,8 @@ def _carry_allergy(row: Row) -> None:
     row["verification_status"] = row["verification_status"] or "confirmed"
     row["recorded_date"] = row["recorded_date"] or row["onset_date"]
     row["reaction_display"] = row["reaction_display"] and row["reaction_display"][:60]
+    if (row["reaction_system"], row["reaction_code"]) not in _map():
+        row["reaction_system"] = row["reaction_code"] = None
 
 
 def _carry_observation(row: Row) -> None:

@@ -309,8 +309,9 @@ def test_addresses() -> None:
     found = address("postgres://me:p%40ss@host:5433/db?sslmode=require&password=x")
     assert found.kind == "postgresql"
     assert found.url.startswith("postgresql://me:p%40ss@")
-    assert found.shown == "postgresql://me@host:5433/db?sslmode=require&password=%2A%2A%2A"
+    assert found.shown == "postgresql://me@host:5433/db?sslmode=require&password=***"
     assert "p%40ss" not in repr(found)
+    assert address("postgresql://me@host/db?password=x").connection["password"] == "x"
     for wrong in ("mysql://host/db", "duckdb://", "sqlite://x", "sqlite:///", "patient", "postgresql://a:b@c@host/d"):
         with pytest.raises(UsageError):
             address(wrong)

@@ -27,6 +27,7 @@ from ehrsynth.schema import omop
 from ehrsynth.terminology import ICD10CM, LOINC, RXNORM, SNOMED, library
 
 PCS = "http://www.cms.gov/Medicare/Coding/ICD10"
+HCPCS = "http://www.cms.gov/Medicare/Coding/HCPCSReleaseCodeSets"
 
 
 def rows(folder: Path, table: str) -> list[dict[str, str]]:
@@ -169,7 +170,10 @@ def test_a_drug_of_two_ingredients_is_in_the_eras_of_both() -> None:
     ("system", "code", "standard", "domain", "relation"),
     [
         (ICD10CM, "I10", 320128, "Condition", "mapped"),
-        (ICD10CM, "E11.319", 443732, "Condition", "broader"),
+        (ICD10CM, "E11.319", 4226121, "Condition", "broader"),
+        (ICD10CM, "L03.90", 4028387, "Condition", "chapter"),
+        (ICD10CM, "R26.89", 0, "", "none"),
+        (HCPCS, "G0328", 4018619, "Measurement", "broader"),
         (ICD10CM, "S93.401A", 81151, "Condition", "broader"),
         (ICD10CM, "Z00.00", 4085799, "Observation", "broader"),
         (ICD10CM, "W19.XXXA", 436583, "Observation", "broader"),
@@ -177,7 +181,8 @@ def test_a_drug_of_two_ingredients_is_in_the_eras_of_both() -> None:
         (LOINC, "2345-7", 3004501, "Measurement", "mapped"),
         (LOINC, "99999-0", 0, "", "none"),
         (RXNORM, "860975", 40163924, "Drug", "mapped"),
-        (PCS, "0DTJ4ZZ", 4301351, "Procedure", "broader"),
+        (PCS, "0DTJ4ZZ", 4301351, "Procedure", "chapter"),
+        (PCS, "BW03ZZZ", 4163872, "Procedure", "broader"),
         ("urn:ehrsynth:source:item", "x", 0, "", "none"),
     ],
 )

@@ -12,8 +12,9 @@ import pytest
 
 import ehrsynth
 from ehrsynth.api import read_with_report
+from ehrsynth.databases import address
 from ehrsynth.errors import EhrsynthError, MissingExtraError, SourceError, UsageError
-from ehrsynth.readers.database import DatabaseUrl, SourceDatabase, is_database
+from ehrsynth.readers.database import SourceDatabase, is_database
 from ehrsynth.readers.source import SourceFolder
 from ehrsynth.records import Records
 
@@ -314,7 +315,7 @@ def test_text_that_is_not_utf8_and_a_missing_driver(tmp_path: Path, monkeypatch:
 
 
 def test_urls() -> None:
-    url = DatabaseUrl.parse("postgresql://me:p%40ss@db.example.org:5433/ehr?schema=a,b&sslmode=require")
+    url = address("postgresql://me:p%40ss@db.example.org:5433/ehr?schema=a,b&sslmode=require")
     assert url.connection == {
         "sslmode": "require",
         "host": "db.example.org",
@@ -324,9 +325,9 @@ def test_urls() -> None:
         "dbname": "ehr",
     }
     assert url.schemas == ("a", "b")
-    assert str(url) == "postgresql://me:***@db.example.org:5433/ehr?schema=a,b&sslmode=require"
+    assert str(url) == "postgresql://me@db.example.org:5433/ehr?sslmode=require"
     assert "p@ss" not in repr(url) + url.conceal("password p@ss is wrong")
-    assert DatabaseUrl.parse("sqlite:////data/x.db").file == "/data/x.db"
-    assert DatabaseUrl.parse("sqlite:///x.db").file == "x.db"
-    assert str(DatabaseUrl.parse("postgres://h/x?password=pw")) == "postgres://h/x?password=***"
+    assert address("sqlite:////data/x.db").path == Path("/data/x.db")
+    assert address("sqlite:///x.db").path == Path("x.db")
+    assert str(address("postgres://h/x?password=pw")) == "postgresql://h/x?password=***"
     assert issubclass(SourceError, EhrsynthError)

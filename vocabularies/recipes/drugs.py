@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ..build import Rows, Sources
+    from ..sources import Rows, Sources
 
 __all__ = ["cvx", "ndc_to_rxnorm", "rxnorm"]
 

@@ -18,7 +18,7 @@ from ehrsynth.terminology.icd import with_dot
 from .limit_rules import Limits, Rule, apply, read_rules, widest
 
 if TYPE_CHECKING:
-    from ..build import Rows, Sources
+    from ..sources import Rows, Sources
 
 __all__ = ["ccsr", "icd9cm", "icd9cm_to_icd10cm", "icd10cm"]
 

@@ -10,7 +10,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ..build import Rows, Sources
+    from ..sources import Rows, Sources
 
 __all__ = ["family_names", "given_names", "places"]
 

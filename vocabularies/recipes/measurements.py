@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from .limit_rules import apply, read_rules
 
 if TYPE_CHECKING:
-    from ..build import Rows, Sources
+    from ..sources import Rows, Sources
 
 __all__ = ["loinc"]
 

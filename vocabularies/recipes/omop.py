@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from ehrsynth.terminology import CVX, ICD9CM, ICD10CM, LOINC, NDC, RXNORM, UCUM
 
 if TYPE_CHECKING:
-    from ..build import Rows, Sources
+    from ..sources import Rows, Sources
 
 __all__ = ["omop_concepts"]
 

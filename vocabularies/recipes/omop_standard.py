@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from ehrsynth.terminology import CVX, ICD9CM, ICD10CM, LOINC, NDC, RXNORM, SNOMED, UCUM, with_dot
 
 if TYPE_CHECKING:
-    from ..build import Rows, Sources
+    from ..sources import Rows, Sources
 
 __all__ = ["omop_vocabulary"]
 

@@ -34,7 +34,7 @@ __all__ = ["SHARED_FILE", "BundleExporter", "PutExporter"]
 SHARED_FILE = "00-shared.json"
 """To be posted before the Bundles of patients; its name sorts before theirs."""
 
-_ROWS_AT_A_TIME = 1 << 16
+_ROWS_AT_A_TIME = 3 << 14
 """Table rows encoded at a time: a block of patients with long histories would not fit in memory as text."""
 
 

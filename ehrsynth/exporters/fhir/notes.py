@@ -20,7 +20,7 @@ from ehrsynth.exporters.fhir.resource import Source
 from ehrsynth.exporters.fragments import Slot, constant, join, pool_of, row_texts, time_slots
 from ehrsynth.native import compiled
 
-__all__ = ["SECTIONS", "documented_encounters"]
+__all__ = ["SECTIONS", "documented_encounters", "note_texts"]
 
 SECTIONS = (
     ("Diagnoses", "condition"),
@@ -41,12 +41,22 @@ def documented_encounters(source: Source) -> pa.Table:
     return source.once("documented_encounters", _documented)
 
 
-def _documented(source: Source) -> pa.Table:
+def note_texts(source: Source) -> tuple[pa.Table, pa.Array]:
+    """Return the finished encounters of a known date, and the note of each as text."""
+    rows = _finished(source)
+    return rows, join(_slots(rows, source), len(rows)).cast(pa.large_string())
+
+
+def _finished(source: Source) -> pa.Table:
     rows = source["encounter"]
     rows = rows.filter(
         pc.and_(pc.equal(rows["status"].cast(pa.string()), "finished"), rows["start_datetime"].is_valid())
     )
-    rows = rows.combine_chunks()
+    return rows.combine_chunks()
+
+
+def _documented(source: Source) -> pa.Table:
+    rows = _finished(source)
     noted = pc.coalesce(whole(rows["end_datetime"]), whole(rows["start_datetime"]))
     return with_columns(rows, noted=noted, note=_base64(_padded(join(_slots(rows, source), len(rows)))))
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ehrsynth.exporters.fragments import Index, Slot, constant
+from ehrsynth.exporters.fragments import Index, Slot, constant, numbered
 
 __all__ = ["NOTHING", "Node", "Piece", "Present", "Rows", "both", "either", "lacks", "only"]
 
@@ -101,18 +101,25 @@ class Rows:
         for name in columns:
             column = self.column(name)
             encoded = column if pa.types.is_dictionary(column.type) else column.dictionary_encode()
-            if size * (len(encoded.dictionary) + 1) >= 1 << 62:
-                combined = pa.array(index).dictionary_encode()
-                index, size = combined.indices.to_numpy().astype(np.int64), len(combined.dictionary)
-            size *= len(encoded.dictionary) + 1
-            index *= len(encoded.dictionary) + 1
-            index += pc.fill_null(encoded.indices.cast(pa.int64()), -1).to_numpy()
+            of_column = len(encoded.dictionary) + 1
+            indices = encoded.indices
+            own = (indices if indices.null_count == 0 else pc.fill_null(indices, -1)).to_numpy()
+            if size > 1 and size * of_column > _DENSE * len(self):
+                # Fewer combinations occur than could: before numbers grow too large to be a place in a table.
+                distinct, place = numbered(index, size)
+                index, size = place.astype(np.int64), len(distinct)
+                if size * of_column > _DENSE * len(self):
+                    used, own = numbered(own.astype(np.int64) + 1, of_column)
+                    index, size = index * len(used) + own, size * len(used)
+                    continue
+            size *= of_column
+            index *= of_column
+            index += own
             index += 1
-        combined = pa.array(index).dictionary_encode()
-        found: Index = combined.indices.to_numpy()
-        first = np.empty(len(combined.dictionary), dtype=np.int64)
+        distinct, found = numbered(index, size)
+        first = np.empty(len(distinct), dtype=np.int64)
         first[found[::-1]] = np.arange(len(self) - 1, -1, -1)
-        values = [self.column(name).take(pa.array(first)).to_pylist() for name in columns]
+        values = [_listed(self.column(name), pa.array(first)) for name in columns]
         return list(zip(*values, strict=True)) if values else [()] * len(first), found
 
     def marked(self, text: bytes, where: Present) -> Slot:
@@ -124,6 +131,18 @@ class Rows:
             # The mask is kept beside its index: an id is only good while its owner lives.
             self._cache[key] = (where, where.astype(np.int32) - np.int32(1))
         return constant(text, self._cache[key][1])
+
+
+_DENSE = 4
+"""Combinations a row that a table is worth having for."""
+
+
+def _listed(column: pa.Array, at: pa.Array) -> list[Any]:
+    """Return the values of some rows."""
+    if pa.types.is_dictionary(column.type):
+        # Arrow makes a dictionary's values one by one, and plain ones quickly.
+        return list(column.dictionary.take(column.indices.take(at)).to_pylist())
+    return list(column.take(at).to_pylist())
 
 
 class Node(Protocol):

@@ -19,11 +19,14 @@ from ehrsynth.records import Records
 from ehrsynth.schema import omop
 from ehrsynth.schema.omop import OMOP_FOLDER
 
-__all__ = ["Block", "Coded", "Ints", "Sheet", "Used", "at", "facts", "look_up", "positions", "whole_table"]
+__all__ = ["RELATIONS", "Block", "Coded", "Ints", "Sheet", "Used", "at", "facts", "look_up", "positions", "whole_table"]
 
 Ints = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
 Values = Any
+
+RELATIONS = ("mapped", "broader", "chapter", "none")
+"""How a code leads to a standard concept, see `Target`."""
 
 ROW_BITS = 14
 """A table has room for so many rows a patient, on the mean of a block: 2 to this power."""
@@ -145,13 +148,13 @@ class Used:
             self.dropped[what] = self.dropped.get(what, 0) + int(count)
 
     def count(self, table: str, coded: Coded, kept: Mask | None = None) -> None:
-        """Count the rows of a table by how their code leads to a standard concept: mapped, broader, none."""
+        """Count the rows of a table by how their code leads to a standard concept (`RELATIONS`)."""
         index = coded.index if kept is None else coded.index[kept]
         index = index[index >= 0]
         by_code = np.bincount(index, minlength=len(coded.targets))
-        total = self.counts.setdefault(table, [0, 0, 0])
+        total = self.counts.setdefault(table, [0] * len(RELATIONS))
         for target, rows in zip(coded.targets, by_code.tolist(), strict=True):
-            total[("mapped", "broader", "none").index(target.relation if target.standard else "none")] += rows
+            total[RELATIONS.index(target.relation if target.standard else "none")] += rows
 
 
 class Block:

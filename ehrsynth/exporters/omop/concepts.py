@@ -24,8 +24,12 @@ _ROOM, _VALUES = 1_000_000, 500_000
 # Codes that no shipped system lists: 47 bits of a hash, above all that fits into 32 bits.
 _FAR, _HASH_BITS = 1 << 33, 47
 
-# Systems of which a longer code is a child of the shorter one it begins with.
-_HIERARCHIES = {ICD10CM: "icd10cm", "http://www.cms.gov/Medicare/Coding/ICD10": "icd10pcs"}
+# Systems of which a longer code is a child of the shorter one it begins with; of HCPCS whole codes are stated.
+_HIERARCHIES = {
+    ICD10CM: "icd10cm",
+    "http://www.cms.gov/Medicare/Coding/ICD10": "icd10pcs",
+    "http://www.cms.gov/Medicare/Coding/HCPCSReleaseCodeSets": "hcpcs",
+}
 
 # Not ICD-9-CM: it has diagnoses and procedures.
 _DOMAINS = {ICD10CM: "Condition", RXNORM: "Drug", CVX: "Drug", NDC: "Drug", LOINC: "Measurement"}
@@ -43,7 +47,8 @@ class Code(NamedTuple):
 class Target(NamedTuple):
     """Where a code leads: its own concept id, the standard one (0: none), its domain, and how it was found.
 
-    `relation` is ``mapped``, ``broader`` (the standard concept says less) or ``none``.
+    `relation` is ``mapped``, ``broader`` (the standard concept says less), ``chapter`` (it says no more than a chapter
+    of the classification: a disorder of the skin) or ``none``.
     """
 
     source: int
@@ -94,8 +99,7 @@ class ConceptIds:
     def _packaged(self, code: Code) -> Target:
         source, standard, domain, relation = _shipped_map().get((code.system, code.code), (0, 0, "", "none"))
         if not standard and code.system in _HIERARCHIES:
-            standard, domain = _broader(code.system, code.code)
-            relation = "broader" if standard else "none"
+            standard, domain, relation = _broader(code.system, code.code)
         if code.role == "value" and domain != "Meas Value":
             # The value of a measurement has to be of one domain; a concept of our own is of it.
             source, standard = 0, 0
@@ -195,12 +199,15 @@ def _shipped_map() -> dict[tuple[str, str], tuple[int, int, str, str]]:
 
 
 @lru_cache(maxsize=1)
-def _beginnings() -> dict[tuple[str, str], tuple[int, str]]:
+def _beginnings() -> dict[tuple[str, str], tuple[int, str, str]]:
     rows = library.concept_map("omop_vocabulary").table("broader").to_pylist()
-    return {(row["source_system"], row["source_code"]): (int(row["target_code"]), row["domain"]) for row in rows}
+    return {
+        (row["source_system"], row["source_code"]): (int(row["target_code"]), row["domain"], row["relation"])
+        for row in rows
+    }
 
 
-def _broader(system: str, code: str) -> tuple[int, str]:
+def _broader(system: str, code: str) -> tuple[int, str, str]:
     """The concept of the nearest ancestor of an ICD code that has one, by the beginning of the code."""
     exact, by_hand, name = _shipped_map(), _beginnings(), _HIERARCHIES[system]
     for stop in range(len(code), 0, -1):
@@ -209,8 +216,8 @@ def _broader(system: str, code: str) -> tuple[int, str]:
             return by_hand[name, part]
         # Only whole categories are ancestors; shorter beginnings are stated by hand.
         if stop < len(code) and len(part) >= 3 and (hit := exact.get((system, part))) is not None:
-            return hit[1], hit[2]
-    return 0, ""
+            return hit[1], hit[2], "broader"
+    return 0, "", "none"
 
 
 @lru_cache(maxsize=1)

@@ -41,7 +41,8 @@ def allergies(block: Block, seen: Visits) -> list[Sheet]:
     own = {
         "value_as_string": pc.utf8_slice_codeunits(flat(rows["reaction_display"].cast(pa.string())), 0, 60),
         "value_as_concept_id": substance,
-        "qualifier_concept_id": reaction.source_ids,
+        # Only standard concepts may qualify: of a reaction that has none the text remains.
+        "qualifier_concept_id": pc.if_else(pc.equal(reaction.standard_ids, 0), None, reaction.standard_ids),
         "qualifier_source_value": _said_of_allergies(rows),
     }
     keep = done(rows, "verification_status")

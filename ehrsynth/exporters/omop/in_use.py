@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 import pyarrow as pa
 
-from ehrsynth.exporters.omop.block import Used, facts
+from ehrsynth.exporters.omop.block import RELATIONS, Used, facts
 from ehrsynth.exporters.omop.concepts import Concept, ConceptIds
 from ehrsynth.schema import omop
 
@@ -47,7 +47,7 @@ def read_notes(lines: Iterable[bytes]) -> Used:
         for name, system in note["systems"]:
             whole.systems[name] = min(system, whole.systems.get(name, system))
         for table, counts in note["counts"].items():
-            total = whole.counts.setdefault(table, [0, 0, 0])
+            total = whole.counts.setdefault(table, [0] * len(RELATIONS))
             whole.counts[table] = [one + two for one, two in zip(total, counts, strict=True)]
         for what, count in note["dropped"].items():
             whole.drop(what, count)
@@ -59,7 +59,7 @@ def read_notes(lines: Iterable[bytes]) -> Used:
 def account(used: Used) -> dict[str, Any]:
     """Return how many rows of each table have a standard concept, and what was left out, for the manifest."""
     tables = {
-        table: {"rows": sum(counts), "mapped": counts[0], "broader": counts[1], "no_standard_concept": counts[2]}
+        table: {"rows": sum(counts), **dict(zip((*RELATIONS[:-1], "no_standard_concept"), counts, strict=True))}
         for table, counts in sorted(used.counts.items())
     }
     total = sum(entry["rows"] for entry in tables.values())

@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 from ehrsynth.exporters.omop import acts, events, findings, people
 from ehrsynth.exporters.omop.block import Block, Ints, Sheet, facts, whole_table
 from ehrsynth.exporters.omop.concepts import ConceptIds
-from ehrsynth.exporters.omop.derived import costs, specimens
+from ehrsynth.exporters.omop.derived import costs, notes, specimens
 from ehrsynth.exporters.omop.eras import Spans, eras, expand
 from ehrsynth.exporters.omop.in_use import note_of
 from ehrsynth.records import Records
@@ -79,7 +79,7 @@ def block_tables(records: Records, shared: Records, concepts: ConceptIds) -> tup
     tables["payer_plan_period"] = whole_table(block, "payer_plan_period", [people.plans(block, until)])
     tables |= _era_tables(tables, block)
     if records.provenance.synthetic or shared.provenance.synthetic:
-        derived = [specimens(block), costs(block, seen, tables["payer_plan_period"])]
+        derived = [specimens(block), costs(block, seen, tables["payer_plan_period"]), notes(block, seen)]
         tables |= {sheet.table: whole_table(block, sheet.table, [sheet]) for sheet in derived if sheet is not None}
     _note_persons(tables["person"], block)
     if len(until):

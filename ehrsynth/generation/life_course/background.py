@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from ehrsynth.generation.life_course.courses import Episodes
 from ehrsynth.generation.life_course.diagnoses import first_after
-from ehrsynth.generation.life_course.people import NEVER, Lives
+from ehrsynth.generation.life_course.people import DAYS_PER_YEAR, NEVER, Lives
 from ehrsynth.generation.life_course.schedule import EMERGENCY, Schedule
 from ehrsynth.generation.life_course.segments import starts
 from ehrsynth.model.life_course import LifeCourseModel
@@ -42,6 +42,8 @@ class BackgroundSampler:
         lived = lives.last_day[patient] - lives.birth_day[patient]
         # Most allergies show in childhood and youth.
         day = lives.birth_day[patient] + (lived * rng.beta(1.0, 2.2, len(patient))).astype(np.int64)
+        met = lives.birth_day[patient] + np.ceil(rows.number["age_min"][row] * DAYS_PER_YEAR + 1).astype(np.int64)
+        day = np.maximum(day, met)
         visit = first_after(schedule, lives, patient, np.maximum(day, lives.first_day[patient]))
         known = visit >= 0
         patient, row, day, visit = patient[known], row[known], day[known], visit[known]
@@ -51,6 +53,13 @@ class BackgroundSampler:
         row, day, visit = row[fits], day[fits], visit[fits]
         order = np.argsort(visit, kind="stable")
         return visit[order], row[order], day[order]
+
+    def allergic_since(self, lives: Lives, schedule: Schedule, found: tuple[Int, Int, Int]) -> Int:
+        """Return the first day of each allergy of each person, int64[n, allergies]; `NEVER` for none."""
+        visit, row, day = found
+        since = np.full((len(lives), len(self._allergies)), NEVER, dtype=np.int64)
+        np.minimum.at(since, (schedule.patient[visit], row), day)
+        return since
 
     def answers(self, lives: Lives, schedule: Schedule, rng: np.random.Generator) -> tuple[Int, Int]:
         """Return encounter and row of the social answers: each question every few years, answers that last."""

@@ -12,7 +12,7 @@ from ehrsynth.generation.life_course.segments import expand, number_within
 from ehrsynth.model.life_course import AGES, LifeCourseModel
 from ehrsynth.probability.categorical import cumulative, sample_rows
 
-__all__ = ["PLACES", "CourseSampler", "Episodes"]
+__all__ = ["PLACES", "Births", "CourseSampler", "Episodes", "deliveries", "person_years"]
 
 Int = npt.NDArray[np.int64]
 Float = npt.NDArray[np.float64]
@@ -20,6 +20,13 @@ Float = npt.NDArray[np.float64]
 PLACES = ("amb", "urgent", "emer", "imp")
 _FRAILTY_SHAPE = 2.5
 _SEASONAL = 0.5
+_NOBODY = -2
+_SPREAD = 0.6
+_SHORTEST = 45.0
+"""Days that a long condition lasts at least."""
+_RESTED = 42
+"""Days after a delivery."""
+_FIRST_CESAREAN, _CESAREAN_AGAIN, _CESAREAN_LATER = 0.27, 0.86, 0.11
 _MIN_SPACING = 330
 
 
@@ -90,6 +97,13 @@ class CourseSampler:
         past = np.where(
             self._lifelong[None, :, None], 0.0, prevalence / (self._mean_days / DAYS_PER_YEAR)[None, :, None]
         )
+        earliest = chronic.number["earliest"]
+        self._earliest = np.where(earliest > 0, np.ceil(earliest * DAYS_PER_YEAR) + 2, 0).astype(np.int64)
+        self._longest = np.minimum(chronic.number["longest_years"], 200.0) * DAYS_PER_YEAR
+        self._at_birth = chronic.number["at_birth"] > 0
+        # Who may have had it and no more: anybody (-1), nobody (-2), or those who have what such people have.
+        self._past = chronic.integers("past_of")
+        past[:, self._past == _NOBODY] = 0.0
         both = np.concatenate([past, rate], axis=1)
         self._total = both.sum(axis=1)
         self._which = cumulative(
@@ -104,6 +118,8 @@ class CourseSampler:
         self._first_days = np.concatenate([np.full(self.n_chronic, np.inf), acute.number["first_days"]])
         year = np.concatenate([np.full(self.n_chronic, 1800.0), acute.number["from_year"]])
         self._from_day = ((year - 1970) * DAYS_PER_YEAR).astype(np.int64)
+        self._not_pregnant = np.concatenate([chronic.number["not_pregnant"] > 0, acute.number["not_pregnant"] > 0])
+        self._preceded = model.listing("codes").integers("preceded_by")
         self._season = np.concatenate([np.zeros(self.n_chronic), acute.number["season"]])
 
     def onsets(self, lives: Lives, rng: np.random.Generator) -> Int:
@@ -123,14 +139,23 @@ class CourseSampler:
         mean = self._mean_days[key]
         span = np.maximum(lived - np.minimum(self._first_age[sex, key], age) * DAYS_PER_YEAR, 0)
         since = -mean * np.log1p(-u[0] * -np.expm1(-span / mean))
+        # Few outlive what kills: who would have had it longer began some time within those years.
+        longest = self._longest[key]
+        lifelong = np.where(lived - lifelong > longest, lived - longest * rng.random(len(key)), lifelong)
         days = np.where(self._lifelong[key], lifelong, lived - since).astype(np.int64)
         onset = np.full(lives.has.shape, NEVER, dtype=np.int64)
+        # Nothing begins before the age at which there is a code for it.
+        days = np.where(self._at_birth[key], 0, np.maximum(days, self._earliest[key]))
         onset[patient, key] = np.clip(
             lives.birth_day[patient] + days, lives.birth_day[patient], lives.last_day[patient]
         )
+        spread = rng.random(len(lives)) * _SPREAD
         for first, then in self._after:
-            both = lives.has[:, first] & lives.has[:, then]
-            onset[both, then] = np.maximum(onset[both, first], onset[both, then])
+            both = np.flatnonzero(lives.has[:, first] & lives.has[:, then])
+            cause = onset[both, first]
+            # What would come too early comes some time after.
+            later = cause + (spread[both] * np.maximum(lives.last_day[both] - cause, 0)).astype(np.int64)
+            onset[both, then] = np.where(onset[both, then] <= cause, later, onset[both, then])
         return onset
 
     def episodes(self, lives: Lives, onset: Int, rng: np.random.Generator) -> Episodes:
@@ -156,7 +181,7 @@ class CourseSampler:
         days = self._days[problem] * np.exp(0.5 * rng.standard_normal(len(problem)))
         chronic = problem < self.n_chronic
         mean = self._mean_days[np.minimum(problem, self.n_chronic - 1)]
-        days = np.where(chronic, rng.exponential(1.0, len(problem)) * mean, days)
+        days = np.where(chronic, np.maximum(rng.gamma(2.0, 0.5, len(problem)) * mean, _SHORTEST), days)
         end = day + np.maximum(days, 1).astype(np.int64)
         found = Episodes(patient=who, problem=problem, day=day, end=end, place=place)
         # Who has a chronic condition now has had it since its onset; earlier episodes ended before, and nobody else
@@ -164,6 +189,8 @@ class CourseSampler:
         now = np.full(len(problem), NEVER, dtype=np.int64)
         now[chronic] = onset[who[chronic], problem[chronic]]
         kept = ~chronic | (end < np.minimum(now, lives.last_day[who]))
+        of = np.append(self._past, np.full(self.n_problems - self.n_chronic, -1))[problem]
+        kept &= (of < 0) | (onset[who, np.maximum(of, 0)] < NEVER)
         kept &= (day >= self._from_day[problem]) & (born | ~newborn) & (day >= lives.first_day[who])
         found = found.take(kept)
         # Nobody has the same thing twice at a time.
@@ -172,6 +199,43 @@ class CourseSampler:
         same = (found.patient[1:] == found.patient[:-1]) & (found.problem[1:] == found.problem[:-1])
         again = np.append(False, same & (found.day[1:] <= found.end[:-1]))
         return found.take(~again)
+
+    def hindered(self, episodes: Episodes, births: Births) -> npt.NDArray[np.bool_]:
+        """Return which episodes a pregnancy makes impossible: contraception, periods, the loss of another one."""
+        at = np.flatnonzero(self._not_pregnant[episodes.problem])
+        found = np.zeros(len(episodes), dtype=bool)
+        patient, day, end = episodes.patient[at], episodes.day[at], episodes.end[at]
+        # From 40 weeks before a delivery to six weeks after; what lasts longer must end before.
+        last = np.minimum(end, day + 4000)
+        within = births.during(patient, day, 310, 42) | births.during(patient, last, 280, 42)
+        before, after = (np.searchsorted(births.key, patient * (1 << 22) + when + (1 << 21)) for when in (day, last))
+        found[at] = within | (before != after)
+        return found
+
+    def around_births(self, lives: Lives, onset: Int, births: Births) -> tuple[Int, Births]:
+        """Return onsets and births without those that cannot go together: contraception begins after the last birth."""
+        patient, key = np.nonzero((onset < NEVER) & (self._not_pregnant[: self.n_chronic] & ~self._lifelong))
+        expecting = births.due > lives.last_day[births.mother] - _RESTED
+        prevented = np.zeros(len(lives), dtype=bool)
+        prevented[patient] = True
+        kept = ~(expecting & prevented[births.mother])
+        births = Births(mother=births.mother[kept], due=births.due[kept], cesarean=births.cesarean[kept])
+        last = np.full(len(lives), -NEVER, dtype=np.int64)
+        np.maximum.at(last, births.mother, births.due)
+        onset = onset.copy()
+        onset[patient, key] = np.maximum(onset[patient, key], last[patient] + _RESTED)
+        return onset, births
+
+    def preceding(self, lives: Lives, episodes: Episodes, codes: Int, rng: np.random.Generator) -> Episodes:
+        """Return what went before the conditions whose code tells it: the cancer before a history of that cancer."""
+        problem = np.where(codes >= 0, self._preceded[np.maximum(codes, 0)], -1)
+        at = np.flatnonzero(problem >= 0)
+        patient, problem, end = episodes.patient[at], problem[at], episodes.day[at]
+        lasted = np.clip(rng.gamma(2.0, 0.5, len(at)) * self._mean_days[problem], 120, None).astype(np.int64)
+        day = np.maximum(end - lasted, lives.first_day[patient])
+        known = day < end - 30
+        found = Episodes(patient=patient, problem=problem, day=day, end=end, place=np.zeros(len(at), dtype=np.int64))
+        return found.take(known)
 
     def _of_the_ill(self, lives: Lives, onset: Int, rng: np.random.Generator) -> tuple[Int, Int, Int]:
         """Return patient, problem and day of the further episodes of those with a condition that brings them."""
@@ -213,8 +277,36 @@ def person_years(lives: Lives) -> tuple[Int, Int, Int, Int]:
     return patient, age, begin, np.maximum(end - begin, 0)
 
 
-def deliveries(lives: Lives, births: Float, rng: np.random.Generator) -> tuple[Int, Int]:
-    """Return patient and day of each delivery; days may lie up to 40 weeks after the record (the child is expected)."""
+@dataclass(frozen=True, kw_only=True)
+class Births:
+    """Deliveries, sorted by mother and day; days may lie up to 40 weeks after the record (the child is expected).
+
+    Attributes
+    ----------
+    mother, due : int64[b]
+    cesarean : bool[b]
+    """
+
+    mother: Int
+    due: Int
+    cesarean: npt.NDArray[np.bool_]
+
+    @property
+    def key(self) -> Int:
+        """One number a delivery, ascending by mother and day."""
+        return np.asarray(self.mother * (1 << 22) + self.due + (1 << 21))
+
+    def during(self, patient: Int, day: Int, before: int, after: int) -> npt.NDArray[np.bool_]:
+        """Return whether each day lies within so many days before and after a delivery of the person."""
+        if not len(self.mother):
+            return np.zeros(len(patient), dtype=bool)
+        place = np.searchsorted(self.key, patient * (1 << 22) + day - after + (1 << 21))
+        at = np.minimum(place, len(self.mother) - 1)
+        return np.asarray((place < len(self.mother)) & (self.mother[at] == patient) & (self.due[at] - before <= day))
+
+
+def deliveries(lives: Lives, births: Float, rng: np.random.Generator) -> Births:
+    """Return the deliveries of a block, by age; who had a cesarean mostly has one again."""
     patient, age, start, length = person_years(lives)
     # Pregnancies that are under way on the last day end after it.
     rate = np.where(lives.sex[patient] == 0, births[age], 0.0)
@@ -228,4 +320,11 @@ def deliveries(lives: Lives, births: Float, rng: np.random.Generator) -> tuple[I
     who, day = who[order], day[order]
     first = number_within(who) == 0
     apart = np.diff(day, prepend=day[:1]) >= _MIN_SPACING
-    return who[first | apart], day[first | apart]
+    who, day = who[first | apart], day[first | apart]
+    # NCHS births 2022: 26 % of first births, 86 % after a cesarean, 32 % of all.
+    cesarean = rng.random(len(who)) < _FIRST_CESAREAN
+    number = number_within(who)
+    for turn in range(1, int(number.max(initial=0)) + 1):
+        at = np.flatnonzero(number == turn)
+        cesarean[at] = rng.random(len(at)) < np.where(cesarean[at - 1], _CESAREAN_AGAIN, _CESAREAN_LATER)
+    return Births(mother=who, due=day, cesarean=cesarean)

@@ -7,12 +7,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from ehrsynth.generation.life_course.courses import Episodes, person_years
+from ehrsynth.generation.life_course.courses import Births, Episodes, person_years
 from ehrsynth.generation.life_course.people import DAYS_PER_YEAR, NEVER, Lives
 from ehrsynth.generation.life_course.segments import expand
+from ehrsynth.generation.life_course.working_days import nearest_working_day
 from ehrsynth.model.life_course import AGES, LifeCourseModel
 
-__all__ = ["KINDS", "SETTINGS", "DemandSampler", "Demands"]
+__all__ = ["KINDS", "SETTINGS", "DemandSampler", "Demands", "on_working_days"]
 
 Int = npt.NDArray[np.int64]
 Float = npt.NDArray[np.float64]
@@ -112,7 +113,7 @@ class DemandSampler:
         self,
         lives: Lives,
         episodes: Episodes,
-        births: tuple[Int, Int],
+        births: Births,
         deaths: Demands,
         min_visits: int,
         rng: np.random.Generator,
@@ -128,8 +129,7 @@ class DemandSampler:
             deaths,
         ]
         found = Demands.concat(parts)
-        day = _on_weekdays(lives, found, rng)
-        found = replace(found, day=day)
+        found = on_working_days(lives, found)
         last = lives.last_day[found.patient]
         inside = (found.day >= lives.first_day[found.patient]) & (found.day <= last)
         # On the day of death nothing else is planned.
@@ -201,8 +201,8 @@ class DemandSampler:
         late = np.minimum(late, np.where(days[number] < 100, 20, 150))
         return Demands.of(patient, lives.birth_day[patient] + days[number] + late.astype(np.int64), WELL_CHILD)
 
-    def _pregnancies(self, lives: Lives, births: tuple[Int, Int], rng: np.random.Generator) -> Demands:
-        mother, due = births
+    def _pregnancies(self, lives: Lives, births: Births, rng: np.random.Generator) -> Demands:
+        mother, due = births.mother, births.due
         begun = due - 280 + rng.normal(3, 9, len(due)).astype(np.int64)
         item, number = expand(np.full(len(mother), len(_PRENATAL_WEEKS)))
         day = begun[item] + _PRENATAL_WEEKS[number] * 7 + rng.integers(-3, 4, len(item))
@@ -247,15 +247,12 @@ class DemandSampler:
         room = np.maximum(lives.last_day - lives.dead - lives.first_day, 0)
         patient, _ = expand(np.minimum(lacking, room))
         day = lives.first_day[patient] + (rng.random(len(patient)) * room[patient]).astype(np.int64)
-        return Demands.concat([found, Demands.of(patient, day, FOLLOW_UP)])
+        return Demands.concat([found, on_working_days(lives, Demands.of(patient, day, FOLLOW_UP))])
 
 
-def _on_weekdays(lives: Lives, found: Demands, rng: np.random.Generator) -> Int:
-    """Return days on which practices are open: Saturdays go back to Friday, Sundays on to Monday."""
-    weekday = (found.day + 3) % 7
-    move = np.where(weekday == 5, -1, np.where(weekday == 6, 1, 0))
-    move = np.where(found.setting == 0, move, 0)
-    moved = found.day + move
+def on_working_days(lives: Lives, found: Demands) -> Demands:
+    """Return the demands with what practices do, and planned operations, on days on which these are open."""
+    moved = np.where((found.setting == 0) | (found.kind == PROCEDURE), nearest_working_day(found.day), found.day)
     last = lives.last_day[found.patient] - lives.dead[found.patient]
     inside = (moved >= lives.first_day[found.patient]) & (moved <= last)
-    return np.where(inside, moved, found.day)
+    return replace(found, day=np.where(inside, moved, found.day))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -22,12 +22,21 @@ from ehrsynth.generation.life_course.demands import (
     Demands,
 )
 from ehrsynth.generation.life_course.people import NEVER, Lives
+from ehrsynth.generation.life_course.pregnancies import Findings, Pregnancies
+from ehrsynth.generation.life_course.requirements import Requirements
 from ehrsynth.generation.life_course.schedule import Schedule
-from ehrsynth.generation.life_course.segments import RowIndex, distinct, expand, first_in_each, number_within
+from ehrsynth.generation.life_course.segments import (
+    RowIndex,
+    distinct,
+    expand,
+    first_in_each,
+    number_within,
+    starts,
+)
 from ehrsynth.generation.places import Ragged
 from ehrsynth.model.life_course import AGES, LifeCourseModel
 
-__all__ = ["CodeSampler", "Diagnoses", "diagnose", "first_after"]
+__all__ = ["Agenda", "CodeSampler", "Diagnoses", "diagnose", "first_after"]
 
 Int = npt.NDArray[np.int64]
 Float = npt.NDArray[np.float64]
@@ -51,6 +60,9 @@ EXTRA_CODES = (
     ("Z34.93", "Encounter for supervision of normal pregnancy, unspecified, third trimester"),
 )
 _SEEN_TO = 1.25
+_TRIES = 40
+_OTHER_MATTERS = 0.15
+"""Visits a year for what is none of a person's conditions."""
 
 
 class CodeSampler:
@@ -61,13 +73,9 @@ class CodeSampler:
     model : LifeCourseModel
     prefixes : mapping
         What the codes of some problems must begin with.
-    only : int, optional
-        The problem whose codes are drawn; of all if left out.
     """
 
-    def __init__(
-        self, model: LifeCourseModel, prefixes: Mapping[int, tuple[str, ...]], only: int | None = None
-    ) -> None:
+    def __init__(self, model: LifeCourseModel, prefixes: Mapping[int, tuple[str, ...]]) -> None:
         codes = model.listing("codes")
         self.n_problems = len(model.listing("chronic")) + len(model.listing("acute"))
         low, high = codes.number["age_min"], codes.number["age_max"]
@@ -81,9 +89,8 @@ class CodeSampler:
                 code = codes.text["code"][at]
                 if not code.startswith(beginnings) and not code.replace(".", "").startswith(beginnings):
                     weight[at] = 0.0
-        wanted = weight > 0 if only is None else (weight > 0) & (owner == only)
         # By problem, so that what follows is nearly in order.
-        rows = np.flatnonzero(wanted)
+        rows = np.flatnonzero(weight > 0)
         rows = rows[np.argsort(owner[rows], kind="stable")]
         # The ages that a code fits are neighbours: bands `begin` to `end`.
         begin, end = np.searchsorted(first, low[rows]), np.searchsorted(first, high[rows], side="right")
@@ -94,12 +101,51 @@ class CodeSampler:
         key = np.concatenate([keys[s][fits[s]] for s in (0, 1)])
         row = np.concatenate([row[fits[s]] for s in (0, 1)])
         self._n_bands = n_bands
+        self._requirements = Requirements(model)
         self._table = Ragged.build(key, row, weight[row], self.n_problems * 2 * n_bands)
 
-    def draw(self, problem: Int, sex: Int, age: Int, u: Float) -> Int:
-        """Return a row of the codes for each; -1 where the problem has none for that sex and age."""
-        band = np.searchsorted(self._edges, age, side="right")
-        return self._table.draw((problem * 2 + sex) * self._n_bands + band, u)
+    def draw(self, lives: Lives, episodes: Episodes, onset: Int, rng: np.random.Generator) -> Int:
+        """Return a row of the codes for each episode; -1 where its problem has none for that sex and age and person.
+
+        Codes that ask for what the person has not are drawn again, so that the others keep their proportions.
+        """
+        # A chronic condition has a code that fits the age at which it is taken down.
+        patient, problem = episodes.patient, episodes.problem
+        day = np.maximum(episodes.day, lives.first_day[patient])
+        band = np.searchsorted(self._edges, lives.age_at(patient, day), side="right")
+        key = (problem * 2 + lives.sex[patient]) * self._n_bands + band
+        found = self._table.draw(key, rng.random(len(key)))
+        wrong = np.flatnonzero(found >= 0)
+        for _ in range(_TRIES):
+            wrong = wrong[~self._requirements.fits(lives, onset, found[wrong], patient[wrong], day[wrong])]
+            if not len(wrong):
+                return found
+            found[wrong] = self._table.draw(key[wrong], rng.random(len(wrong)))
+        wrong = wrong[~self._requirements.fits(lives, onset, found[wrong], patient[wrong], day[wrong])]
+        # Who is known to have a condition has it, by whatever code; an acute illness without one does not occur.
+        found[wrong[problem[wrong] >= onset.shape[1]]] = -1
+        return found
+
+    def later(
+        self, lives: Lives, episodes: Episodes, onset: Int, codes: Int, rng: np.random.Generator
+    ) -> tuple[Int, Int]:
+        """Return the code that a lasting condition has once a complication is there, and from which day on.
+
+        -1 and `NEVER` where it keeps its code: only a code that asks for what came later takes its place.
+        """
+        lasting = np.flatnonzero((episodes.problem < onset.shape[1]) & (episodes.end >= NEVER))
+        then = episodes.take(lasting)
+        then = replace(then, day=lives.last_day[then.patient])
+        found = self.draw(lives, then, onset, rng)
+        since = np.full(len(lasting), NEVER, dtype=np.int64)
+        known = np.flatnonzero(found >= 0)
+        since[known] = self._requirements.since(lives, onset, found[known], then.patient[known])
+        begun = np.maximum(episodes.day[lasting], lives.first_day[then.patient])
+        changes = (found >= 0) & (since > begun) & (since <= then.day) & (found != codes[lasting])
+        code = np.full(len(episodes), -1, dtype=np.int64)
+        day = np.full(len(episodes), NEVER, dtype=np.int64)
+        code[lasting[changes]], day[lasting[changes]] = found[changes], since[changes]
+        return code, day
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,16 +181,28 @@ class Diagnoses:
         return len(self.visit)
 
 
+class Agenda:
+    """Some encounters (ascending; all if left out) in which people are looked for from a day on."""
+
+    def __init__(self, schedule: Schedule, lives: Lives, among: Int | None = None) -> None:
+        self._birth = lives.birth_day
+        self._rows = np.arange(len(schedule)) if among is None else among
+        self._whose = schedule.patient[self._rows]
+        self._key = self._whose * (1 << 22) + schedule.day[self._rows] - lives.birth_day[self._whose]
+
+    def first_after(self, patient: Int, day: Int) -> Int:
+        """Return each person's first encounter on or after a day; -1 where there is none."""
+        rows = self._rows
+        if not len(rows):
+            return np.full(len(patient), -1, dtype=np.int64)
+        at = np.searchsorted(self._key, patient * (1 << 22) + np.maximum(day - self._birth[patient], 0))
+        here = np.minimum(at, len(rows) - 1)
+        return np.where((at < len(rows)) & (self._whose[here] == patient), rows[here], -1)
+
+
 def first_after(schedule: Schedule, lives: Lives, patient: Int, day: Int, among: Int | None = None) -> Int:
     """Return each person's first encounter on or after a day, of those `among` (ascending); -1 where there is none."""
-    rows = np.arange(len(schedule)) if among is None else among
-    if not len(rows):
-        return np.full(len(patient), -1, dtype=np.int64)
-    whose = schedule.patient[rows]
-    key = whose * (1 << 22) + schedule.day[rows] - lives.birth_day[whose]
-    at = np.searchsorted(key, patient * (1 << 22) + np.maximum(day - lives.birth_day[patient], 0))
-    here = np.minimum(at, len(rows) - 1)
-    return np.where((at < len(rows)) & (whose[here] == patient), rows[here], -1)
+    return Agenda(schedule, lives, among).first_after(patient, day)
 
 
 def diagnose(
@@ -153,12 +211,15 @@ def diagnose(
     demands: Demands,
     schedule: Schedule,
     codes: Int,
+    later: tuple[Int, Int],
+    pregnancies: Pregnancies,
+    findings: Findings,
     model: LifeCourseModel,
     rng: np.random.Generator,
 ) -> tuple[Diagnoses, Int]:
     """Return the diagnoses, and the encounter in which each episode is first seen (-1: in none).
 
-    `codes` is the code of each episode.
+    `codes` is the code of each episode, `later` another one and the day from which on it has that (see `CodeSampler`).
     """
     n_codes = len(model.listing("codes"))
     chronic = episodes.problem < len(model.listing("chronic"))
@@ -172,10 +233,16 @@ def diagnose(
     visit.append(again[0])
     row.append(again[1])
     at, of = np.concatenate(visit), np.concatenate(row)
-    extra_visit, extra_code = _of_pregnancy(schedule, rng)
+    extra_visit, extra_code = _of_pregnancy(schedule, pregnancies, findings, rng)
+    extra_visit = np.concatenate([findings.visit, extra_visit])
     all_visit = np.concatenate([at, extra_visit])
-    all_code = np.concatenate([codes[of], n_codes + extra_code])
-    first = np.concatenate([np.arange(len(at)) < len(new), np.ones(len(extra_visit), dtype=bool)])
+    changed = later[1][of] <= schedule.day[at]
+    all_code = np.concatenate([np.where(changed, later[0][of], codes[of]), findings.code, n_codes + extra_code])
+    changing = np.zeros(len(at), dtype=bool)
+    rows = np.flatnonzero(changed)
+    rows = rows[np.lexsort((at[rows], of[rows]))]
+    changing[rows[starts(of[rows])]] = True
+    first = np.concatenate([(np.arange(len(at)) < len(new)) | changing, np.ones(len(extra_visit), dtype=bool)])
     episode = np.concatenate([of, np.full(len(extra_visit), -1)])
     listing = model.listing("codes")
     own = np.minimum(all_code, n_codes - 1)
@@ -186,11 +253,18 @@ def diagnose(
     )
     possible = np.flatnonzero(possible)
     all_visit, all_code, first, episode = all_visit[possible], all_code[possible], first[possible], episode[possible]
+    noted = np.full(len(extra_visit), -1, dtype=np.int64)
+    noted[: len(findings.visit)] = np.arange(len(findings.visit))
+    noted = np.concatenate([np.full(len(at), -1, dtype=np.int64), noted])[possible]
     kept = first_in_each(all_visit, all_code)
     all_visit, all_code, first, episode = all_visit[kept], all_code[kept], first[kept], episode[kept]
+    noted = noted[kept]
     # New illnesses first: they are why the person came; then by how the row came about.
-    order = np.lexsort((np.arange(len(kept)), ~first, all_visit))
+    # In a hospital what brought the person there.
+    place = np.where(episode >= 0, episodes.place[np.maximum(episode, 0)], 0)
+    order = np.lexsort((np.arange(len(kept)), np.where(first, -place, 0), ~first, all_visit))
     all_visit, all_code, first, episode = all_visit[order], all_code[order], first[order], episode[order]
+    noted = noted[order]
     known = episode >= 0
     day = schedule.day[all_visit]
     onset, end = day.copy(), np.full(len(day), NEVER)
@@ -199,9 +273,22 @@ def diagnose(
     birth = lives.birth_day[schedule.patient[all_visit[known]]]
     earliest = birth + np.ceil(listing.number["age_min"][own] * 365.25).astype(np.int64) + 1
     earliest = np.where(listing.number["age_min"][own] > 0, earliest, birth)
-    onset[known] = np.minimum(np.maximum(episodes.day[episode[known]], earliest), day[known])
-    end[known] = episodes.end[episode[known]]
+    # Whenever it is written down again, it began on the day that was written down at first.
+    begun = np.minimum(episodes.day[episode[known]], schedule.day[seen[episode[known]]])
+    onset[known] = np.minimum(np.maximum(begun, earliest), day[known])
+    # Nobody is over an illness before it is seen.
+    end[known] = np.maximum(episodes.end[episode[known]], schedule.day[seen[episode[known]]] + 1)
+    # The old code holds until the new one is written down.
+    new_code = known & (all_code == np.append(later[0], -2)[episode])
+    onset[new_code] = np.minimum(later[1][episode[new_code]], day[new_code])
+    written = np.full(len(episodes), NEVER, dtype=np.int64)
+    np.minimum.at(written, episode[new_code], day[new_code])
+    old = known & ~new_code & (written[episode] < NEVER)
+    end[old] = written[episode[old]]
     end[~known] = day[~known]
+    of_pregnancy = noted >= 0
+    onset[of_pregnancy] = np.minimum(findings.onset[noted[of_pregnancy]], day[of_pregnancy])
+    end[of_pregnancy] = findings.end[noted[of_pregnancy]]
     rank = number_within(all_visit) + 1
     reason = _reasons(schedule, all_visit, all_code, rank, n_codes)
     return (
@@ -242,22 +329,29 @@ def _follow_up(
     weight = wanted[episodes.problem[episode]]
     total = np.bincount(visit, weight, minlength=len(schedule))
     # A condition is seen to in proportion to the visits that it needs.
-    share = np.minimum(_SEEN_TO * weight / np.maximum(total[visit], 1e-9), 0.9)
+    share = np.minimum(_SEEN_TO * weight / (total[visit] + _OTHER_MATTERS), 0.9)
     share = np.where(schedule.setting[visit] == 3, 0.45, np.where(schedule.kind[visit] == CHECK_UP, 0.3 * share, share))
     taken = rng.random(len(visit)) < share
     return visit[taken], episode[taken]
 
 
-def _of_pregnancy(schedule: Schedule, rng: np.random.Generator) -> tuple[Int, Int]:
+def _of_pregnancy(
+    schedule: Schedule, pregnancies: Pregnancies, findings: Findings, rng: np.random.Generator
+) -> tuple[Int, Int]:
     """Return encounter and extra code of deliveries and births, and of the first visit of each pregnancy."""
     extra = {code: at for at, (code, _) in enumerate(EXTRA_CODES)}
     born = np.flatnonzero(schedule.kind == BIRTH)
-    birth = np.flatnonzero(schedule.kind == DELIVERY)
+    delivered = schedule.kind[pregnancies.visit] == DELIVERY
+    birth, cesarean = pregnancies.visit[delivered], pregnancies.births.cesarean[pregnancies.of[delivered]]
     first = np.flatnonzero(schedule.kind == FIRST_PRENATAL)
-    delivery = np.where(rng.random(len(birth)) < _CESAREAN, extra["O82"], extra["O80"])
+    delivery = np.where(cesarean, extra["O82"], extra["O80"])
     alive = np.where(rng.random(len(born)) < _CESAREAN, extra["Z38.01"], extra["Z38.00"])
-    visit = np.concatenate([birth, birth, born, first])
-    code = np.concatenate([delivery, np.full(len(birth), extra["Z37.0"]), alive, np.full(len(first), extra["Z34.91"])])
+    # Who has complications has no uncomplicated delivery, and no cesarean without a reason.
+    plain = ~np.isin(birth, findings.visit)
+    visit = np.concatenate([birth[plain], birth, born, first])
+    code = np.concatenate(
+        [delivery[plain], np.full(len(birth), extra["Z37.0"]), alive, np.full(len(first), extra["Z34.91"])]
+    )
     return visit, code
 
 

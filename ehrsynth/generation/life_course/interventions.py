@@ -8,11 +8,12 @@ import numpy as np
 import numpy.typing as npt
 
 from ehrsynth.generation.life_course.courses import Episodes
-from ehrsynth.generation.life_course.demands import BIRTH, DELIVERY, PROCEDURE, Demands
-from ehrsynth.generation.life_course.diagnoses import first_after
+from ehrsynth.generation.life_course.demands import BIRTH, DELIVERY, PROCEDURE, Demands, on_working_days
+from ehrsynth.generation.life_course.diagnoses import Agenda, first_after
 from ehrsynth.generation.life_course.people import DAYS_PER_YEAR, NEVER, Lives
+from ehrsynth.generation.life_course.pregnancies import Pregnancies
 from ehrsynth.generation.life_course.schedule import EMERGENCY, Schedule
-from ehrsynth.generation.life_course.segments import RowIndex, expand, first_in_each
+from ehrsynth.generation.life_course.segments import RowIndex, expand, first_in_each, starts
 from ehrsynth.model.life_course import LifeCourseModel
 from ehrsynth.probability import normal
 
@@ -28,6 +29,8 @@ _SPREAD = 0.55
 _APART = 28
 _SETTING = {"amb": 0, "urgent": 1, "emer": 2, "imp": 3}
 _LATEST_COMPLICATION = 60
+_OTHER_SIDE = 290
+"""Days between the operations of both sides."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +64,12 @@ class InterventionSampler:
         self._n_chronic = len(model.listing("chronic"))
         n_problems = self._n_chronic + len(model.listing("acute"))
         owner = rows.integers("owner")
-        self._by_problem = RowIndex(owner, n_problems)
+        by_status = rows.number["by_status"] > 0
+        self._by_problem = RowIndex(np.where(by_status, -1, owner), n_problems)
+        self._side = rows.integers("side")
+        codes = model.listing("codes")
+        self._code_side = codes.integers("side")
+        self._operation = (codes.integers("operation"), codes.integers("other_operation"))
         self._share, self._interval = rows.number["share"] / 100.0, rows.number["interval_years"]
         self._sex, self._low, self._high = rows.integers("sex_limit"), rows.number["age_min"], rows.number["age_max"]
         self.setting = np.array([_SETTING.get(place, 0) for place in rows.text["place"]], dtype=np.int64)
@@ -72,17 +80,24 @@ class InterventionSampler:
         self._at_birth = {
             kind: np.flatnonzero(owner == situation) for kind, situation in ((DELIVERY, _PREGNANCY), (BIRTH, _NEWBORN))
         }
+        self._weeks = np.stack([rows.number["week_from"], rows.number["week_to"]], axis=1)
+        self._mode, self._closing = rows.integers("mode"), rows.number["closing"] > 0
         vaccines = model.listing("immunizations")
         self._vaccines = vaccines
         self._complication_days = np.concatenate(
             [np.full(self._n_chronic, 30.0), model.listing("acute").number["days"]]
         )
 
-    def plan(self, lives: Lives, episodes: Episodes, rng: np.random.Generator) -> Planned:
-        """Return the procedures of a block."""
+    def plan(self, lives: Lives, episodes: Episodes, codes: Int, rng: np.random.Generator) -> Planned:
+        """Return the procedures of a block; `codes` is the code of each episode."""
         item, row = self._by_problem.pairs(episodes.problem)
         chronic = episodes.problem[item] < self._n_chronic
-        done = rng.random(len(row)) < self._share[row]
+        # What is done on a side is done on the side that the code says, or on one of them.
+        side, its = self._code_side[codes[item]], self._side[row]
+        chance = 1 + (episodes.patient[item] * 31 + episodes.problem[item]) % 2
+        one = np.where(side == 0, chance, side)
+        share = np.where((its > 0) & (one < 3), np.where(one == its, 2.0, 0.0) * self._share[row], self._share[row])
+        done = rng.random(len(row)) < share
         delay = np.where(chronic, rng.exponential(_DELAY, len(row)), rng.exponential(1.0, len(row)))
         # What is repeated (a yearly eye examination) is done again after its interval.
         item, row, chronic, delay = item[done], row[done], chronic[done], delay[done]
@@ -99,9 +114,15 @@ class InterventionSampler:
         acute = ~chronic[copy]
         day = np.where(acute, episodes.day[item[copy]], day)
         kept = (day <= lives.last_day[patient[copy]] - 1) | acute
+        # What is done in an emergency department or a hospital is not done where somebody is seen in the office.
+        kept &= ~acute | (self.setting[row[copy]] < EMERGENCY) | (episodes.place[item[copy]] >= EMERGENCY)
         copy, day, acute = copy[kept], day[kept], acute[kept]
         own = ~acute & ((self._interval[row[copy]] <= 0) | (self.setting[row[copy]] > 0))
-        parts = [(patient[copy], row[copy], day, item[copy], own), self._screened(lives, rng)]
+        parts = [
+            (patient[copy], row[copy], day, item[copy], own),
+            self._screened(lives, rng),
+            self._of_status(lives, episodes, codes),
+        ]
         who, what, when, of, apart = (np.concatenate(columns) for columns in zip(*parts, strict=True))
         age = lives.age_at(who, when)
         fits = (self._low[what] <= age) & (age <= self._high[what])
@@ -121,6 +142,19 @@ class InterventionSampler:
             place=np.where(rng.random(len(hit)) < 0.6, 3, 2),
         )
         return Planned(patient=who, procedure=what, day=when, episode=of, own=apart, complications=complications)
+
+    def _of_status(self, lives: Lives, episodes: Episodes, codes: Int) -> tuple[Int, Int, Int, Int, Bool]:
+        """Return the operations that left what some codes state: an artificial joint, a pacemaker, another's kidney."""
+        parts = []
+        for turn, before in ((0, 0), (1, _OTHER_SIDE)):
+            row = self._operation[turn][codes]
+            at = np.flatnonzero((row >= 0) & (episodes.problem < self._n_chronic))
+            day = episodes.day[at] - before
+            known = day > lives.first_day[episodes.patient[at]]
+            at, day = at[known], day[known]
+            parts.append((episodes.patient[at], row[at], day, at, np.ones(len(at), dtype=bool)))
+        who, what, when, of, own = (np.concatenate(columns) for columns in zip(*parts, strict=True))
+        return who, what, when, of, own
 
     def _screened(self, lives: Lives, rng: np.random.Generator) -> tuple[Int, Int, Int, Int, Bool]:
         """Return screening procedures: a person either keeps to a schedule or not."""
@@ -155,13 +189,21 @@ class InterventionSampler:
         own = self._interval[what] >= 2
         return who, what, when, np.full(len(who), -1), own
 
-    def demands(self, planned: Planned) -> Demands:
+    def demands(self, lives: Lives, planned: Planned) -> Demands:
         """Return the encounters that procedures have of their own."""
         own = planned.own
-        return Demands.of(planned.patient[own], planned.day[own], PROCEDURE, self.setting[planned.procedure[own]])
+        setting = self.setting[planned.procedure[own]]
+        return on_working_days(lives, Demands.of(planned.patient[own], planned.day[own], PROCEDURE, setting))
 
     def done(
-        self, lives: Lives, planned: Planned, schedule: Schedule, seen: Int, own_visit: Int, rng: np.random.Generator
+        self,
+        lives: Lives,
+        planned: Planned,
+        schedule: Schedule,
+        pregnancies: Pregnancies,
+        seen: Int,
+        own_visit: Int,
+        rng: np.random.Generator,
     ) -> tuple[Int, Int, Int]:
         """Return encounter, procedure and episode (-1: none) of each procedure, sorted by encounter.
 
@@ -180,6 +222,8 @@ class InterventionSampler:
         for kind, rows in self._at_birth.items():
             birth = np.flatnonzero(schedule.kind == kind)
             item, row = np.repeat(birth, len(rows)), np.tile(rows, len(birth))
+            if kind == DELIVERY:
+                item, row = self._in_pregnancy(pregnancies)
             sex = lives.sex[schedule.patient[item]]
             taken = (rng.random(len(row)) < self._share[row]) & ((self._sex[row] == 0) | (self._sex[row] == sex + 1))
             visit = np.concatenate([visit, item[taken]])
@@ -192,12 +236,29 @@ class InterventionSampler:
         order = np.argsort(visit, kind="stable")
         return visit[order], what[order], of[order]
 
+    def _in_pregnancy(self, found: Pregnancies) -> tuple[Int, Int]:
+        """Return encounter and procedure of all that may be done for a pregnancy, each once and in its weeks."""
+        visits, what = [np.zeros(0, dtype=np.int64)], [np.zeros(0, dtype=np.int64)]
+        for row in self._at_birth[DELIVERY]:
+            fits = (found.week >= self._weeks[row, 0]) & (found.week < self._weeks[row, 1])
+            fits &= (self._mode[row] < 0) | (found.births.cesarean[found.of] == (self._mode[row] == 1))
+            at = np.flatnonzero(fits)
+            at = at[starts(found.of[at])]
+            if self._closing[row]:
+                # Nobody bears a child after it.
+                mother, of = found.births.mother, found.of[at]
+                at = at[np.append(mother[1:] != mother[:-1], True)[of]]
+            visits.append(found.visit[at])
+            what.append(np.full(len(at), row))
+        return np.concatenate(visits), np.concatenate(what)
+
     def vaccinated(self, lives: Lives, schedule: Schedule, rng: np.random.Generator) -> tuple[Int, Int]:
         """Return encounter and vaccine row of each vaccination, sorted by encounter."""
         rows, n = self._vaccines, len(lives)
         willing = rng.standard_normal(n)
         # Vaccines are given at practices and after birth, not in emergencies.
         offered = np.flatnonzero((schedule.setting < EMERGENCY) | (schedule.kind == BIRTH))
+        agenda = Agenda(schedule, lives, offered)
         parts = []
         due, latest = rows.number["age_months_due"], rows.number["age_months_latest"]
         sex = rows.integers("sex_limit")
@@ -218,17 +279,20 @@ class InterventionSampler:
                 inside = (season[None, :] >= begin[:, None]) & (season[None, :] <= stop[:, None] - 30)
                 patient, which = np.nonzero(inside & takes[:, None])
                 own = 0.7 * score[patient] + np.sqrt(1 - 0.49) * rng.standard_normal(len(patient))
-                kept = normal.cdf(own) < rows.number["coverage"][row] / 100.0
+                kept = own < normal.quantile(rows.number["coverage"][row] / 100.0)
                 patient, day = patient[kept], season[which[kept]]
                 until = day + 100
             else:
-                takes = takes & (normal.cdf(score) < rows.number["coverage"][row] / 100.0) & (begin <= lives.last_day)
+                # Some rows are of those alone who had not the one before: a series that is begun late.
+                rank = 100.0 * normal.cdf(score)
+                takes = takes & (rank < rows.number["coverage"][row]) & (rank >= rows.number["from_coverage"][row])
+                takes &= begin <= lives.last_day
                 patient = np.flatnonzero(takes)
                 day, until = begin[patient], stop[patient]
             # At least four weeks after the dose before.
             before = last.setdefault(int(series[row]), np.full(n, -NEVER, dtype=np.int64))
             wanted = np.maximum(np.maximum(day, lives.first_day[patient]), before[patient] + _APART)
-            visit = first_after(schedule, lives, patient, wanted, offered)
+            visit = agenda.first_after(patient, wanted)
             at = np.maximum(visit, 0)
             calendar = (
                 schedule.encounters.start[at].astype("datetime64[s]").astype("datetime64[Y]").astype(np.int64) + 1970

@@ -10,7 +10,7 @@ from ehrsynth.generation.life_course.demands import BIRTH, FIRST_PRENATAL, PRENA
 from ehrsynth.generation.life_course.diagnoses import first_after
 from ehrsynth.generation.life_course.people import Lives
 from ehrsynth.generation.life_course.schedule import EMERGENCY, STAY, Schedule
-from ehrsynth.generation.life_course.segments import RowIndex, distinct, expand, starts
+from ehrsynth.generation.life_course.segments import RowIndex, distinct, expand, first_in_each, starts
 from ehrsynth.model.life_course import LifeCourseModel
 
 __all__ = ["Measured", "PanelSampler"]
@@ -52,6 +52,8 @@ class PanelSampler:
             (limit[:, None] == 0) | (limit[:, None] == np.array([1, 2]))
         )[:, :, None]
         self._missing = labs.number["missing"]
+        self._code = labs.integers("code_number")
+        self._n_codes = int(self._code.max(initial=-1)) + 1
 
     def draw(
         self, lives: Lives, episodes: Episodes, schedule: Schedule, seen: Int, rng: np.random.Generator
@@ -67,6 +69,9 @@ class PanelSampler:
         fits = self._fits.reshape(-1)[row * (2 * _AGES) + person[report]]
         fits &= rng.random(len(row)) >= self._missing[row]
         report, row = report[fits], row[fits]
+        # What two panels ask for is measured once.
+        once = first_in_each(visit[report] * self._n_codes + self._code[row])
+        report, row = report[once], row[once]
         return visit[report], row, report
 
     def _by_situation(self, schedule: Schedule, rng: np.random.Generator) -> tuple[Int, Int]:

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ehrsynth.generation.life_course.people import DAYS_PER_YEAR, Lives
+from ehrsynth.generation.life_course.quantiles import CoreQuantiles
 from ehrsynth.generation.life_course.schedule import Schedule
 from ehrsynth.model.life_course import LifeCourseModel
 from ehrsynth.probability import normal
@@ -25,7 +26,6 @@ Float = npt.NDArray[np.float64]
 
 _WAVES = 3
 _PERIODS = (7.0, 26.0)
-_GROWN = 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,25 +43,27 @@ class Scores:
     values: Float
 
 
-class CoreSampler:
+class CoreSampler(CoreQuantiles):
     """The core measures of a model made ready for drawing many blocks."""
 
     def __init__(self, model: LifeCourseModel) -> None:
+        super().__init__(model)
         core = model.listing("core")
-        self.names = core.text["key"]
         self._own, self._drift = core.number["own"], core.number["drift"]
-        self._factor = np.linalg.cholesky(model.array("core_correlation")).T
-        self._quantiles = model.array("core_quantiles")
-        self._knots = model.array("core_ages")
-        self._z = model.array("core_scores")
-        self._decimals = core.integers("decimals")
+        self._correlation = model.array("core_correlation")
+        self._factor = np.linalg.cholesky(self._correlation).T
+        self._close = model.array("pressure_correlation")
+        table = model.person.tables[model.person.index("body")]
+        below = np.cumsum(table.reshape(-1, table.shape[-1]), axis=1)
+        self._classes = np.concatenate([np.zeros((len(below), 1)), below], axis=1)
 
-    def scores(self, lives: Lives, schedule: Schedule, wanted: Int, shift: Float, rng: np.random.Generator) -> Scores:
-        """Return the scores at the encounters `wanted`; `shift` [n] moves people's own score of body mass."""
+    def scores(self, lives: Lives, schedule: Schedule, wanted: Int, rng: np.random.Generator) -> Scores:
+        """Return the scores at the encounters `wanted`."""
         n, m = len(lives), len(self.names)
         own = rng.standard_normal((n, m)) @ self._factor
         bmi = self.names.index("bmi")
-        own[:, bmi] = np.where(np.isnan(shift), own[:, bmi], shift)
+        own[:, bmi] = self._heavy(lives, own[:, bmi])
+        own[:, self.names.index("egfr")] = lives.filtration
         period = rng.uniform(*_PERIODS, (n, _WAVES)) * DAYS_PER_YEAR
         phase = rng.random((n, m, _WAVES)) * 2 * np.pi
         patient = schedule.patient[wanted]
@@ -70,24 +72,23 @@ class CoreSampler:
         noise = rng.standard_normal((len(wanted), m)) @ self._factor
         rest = np.sqrt(1 - self._own - self._drift)
         values = np.sqrt(self._own) * own[patient] + np.sqrt(self._drift) * drift + rest * noise
+        # How close the two pressures are depends on age: the arteries stiffen.
+        high, low = self.names.index("sbp"), self.names.index("dbp")
+        plain = self._correlation[high, low]
+        apart = (values[:, low] - plain * values[:, high]) / np.sqrt(1 - plain**2)
+        close = np.interp(schedule.age[wanted], self._knots, self._close)
+        values[:, low] = close * values[:, high] + np.sqrt(1 - close**2) * apart
         row = np.full(len(schedule), -1, dtype=np.int64)
         row[wanted] = np.arange(len(wanted))
         return Scores(row=row, values=values)
 
-    def value(self, measure: str, stratum: Int, sex: Int, age: Float, score: Float) -> Float:
-        """Return the values of a measure: the quantile of `score`, linear in age and score."""
-        m = self.names.index(measure)
-        table = self._quantiles[m]
-        a = np.clip(np.searchsorted(self._knots, age, side="right") - 1, 0, len(self._knots) - 2)
-        x = np.clip((age - self._knots[a]) / (self._knots[a + 1] - self._knots[a]), 0, 1)
-        step = self._z[1] - self._z[0]
-        place = np.clip((score - self._z[0]) / step, 0, len(self._z) - 1.000001)
-        z = place.astype(np.int64)
-        y = place - z
-        low = table[stratum, sex, a, z] * (1 - y) + table[stratum, sex, a, z + 1] * y
-        high = table[stratum, sex, a + 1, z] * (1 - y) + table[stratum, sex, a + 1, z + 1] * y
-        found: Float = low * (1 - x) + high * x
-        return found
+    def _heavy(self, lives: Lives, score: Float) -> Float:
+        """Return people's own scores of body mass, which lie where their class of body mass index does."""
+        states = lives.people.states
+        row, body = states["band"] * 2 + lives.sex, states["body"]
+        low, high = self._classes[row, body], self._classes[row, body + 1]
+        rank = low + (high - low) * normal.cdf(score)
+        return np.asarray(normal.quantile(np.clip(rank, 1e-6, 1 - 1e-6)))
 
 
 class Growth:
@@ -133,31 +134,29 @@ class BodySampler:
     def __init__(self, model: LifeCourseModel, core: CoreSampler) -> None:
         self._growth, self._core = Growth(model), core
         chronic = model.listing("chronic").text["key"]
-        self._classes = [
-            [chronic.index(key) for key in keys if key in chronic]
-            for keys in (("overweight",), ("obesity",), ("obesity_severe",))
+        self._known = [
+            (chronic.index(key), least)
+            for key, least in (
+                ("overweight", 25.0),
+                ("obesity", 29.6),
+                ("obesity_severe", 34.6),
+                ("diabetes_type2", 19.0),
+            )
+            if key in chronic
         ]
 
-    def strata(self, onset: Int, patient: Int, day: Int) -> Int:
-        """Return the class of body mass that a person is known to have on a day."""
-        found = np.zeros(len(patient), dtype=np.int64)
-        for level, keys in enumerate(self._classes, start=1):
-            for key in keys:
-                found = np.where(onset[patient, key] <= day, level, found)
+    def least(self, onset: Int, patient: Int, day: Int) -> Float:
+        """Return the body mass index that people have at least on a day, by what is written down of it."""
+        found = np.zeros(len(patient))
+        for key, least in self._known:
+            found = np.where(onset[patient, key] <= day, np.maximum(found, least), found)
         return found
 
-    def shift(self, lives: Lives, model: LifeCourseModel, rng: np.random.Generator) -> Float:
-        """Return the own score of body mass of children (NaN for others): those who are known as obese are heavier."""
-        keys = [key for level in self._classes[1:] for key in level]
-        prevalence = model.array("prevalence")[:, keys].sum(axis=1)
-        share = np.clip(prevalence[lives.sex, np.minimum(lives.age, _GROWN - 1)], 0.0, 0.5)
-        obese = lives.has[:, keys].any(axis=1)
-        u = np.clip(rng.random(len(lives)), 1e-6, 1 - 1e-6)
-        rank = np.where(obese, 1 - share * u, (1 - share) * u)
-        return np.where(lives.age < _GROWN, normal.quantile(np.clip(rank, 1e-6, 1 - 1e-6)), np.nan)
+    def sizes(self, sex: Int, age: Float, tall: Float, heavy: Float, head: Float, least: Float) -> dict[str, Float]:
+        """Return sizes at an age in years, from scores of height, body mass and head; centimetres, kilograms.
 
-    def sizes(self, sex: Int, age: Float, tall: Float, heavy: Float, head: Float, stratum: Int) -> dict[str, Float]:
-        """Return sizes at an age in years, from scores of height, body mass and head; centimetres, kilograms."""
+        `least` is what the body mass index of a grown person is at least (see `least`).
+        """
         months = age * 12
         infant = age < 2
         growth = self._growth
@@ -169,7 +168,8 @@ class BodySampler:
         blend = np.clip((age - 18) / 3, 0, 1)
         height = np.where(age < 18, height, height * (1 - blend) + adult_height * blend)
         bmi_child = growth.value("bmi", sex, months, np.clip(heavy, -3, 3))
-        bmi_adult = self._core.value("bmi", stratum, sex, age, heavy)
+        bmi_adult = self._core.value("bmi", np.zeros_like(sex), sex, age, heavy)
+        bmi_adult = np.maximum(bmi_adult, least)
         bmi = np.where(age < 18, bmi_child, bmi_child * (1 - blend) + bmi_adult * blend)
         weight = bmi * (height / 100) ** 2
         weight = np.where(infant, growth.value("weight_infant", sex, months, infant_weight), weight)

@@ -8,11 +8,14 @@ import numpy as np
 import numpy.typing as npt
 
 from ehrsynth.generation.encounters import DAY
+from ehrsynth.generation.life_course.agreement import agree
 from ehrsynth.generation.life_course.courses import Episodes
+from ehrsynth.generation.life_course.laboratory import GeneralSampler
 from ehrsynth.generation.life_course.measured import Measured
 from ehrsynth.generation.life_course.numbers import BodySampler, CoreSampler, Scores
 from ehrsynth.generation.life_course.orders import Orders
 from ehrsynth.generation.life_course.people import DAYS_PER_YEAR, NEVER, Lives
+from ehrsynth.generation.life_course.pregnancies import Findings, Pregnancies
 from ehrsynth.generation.life_course.schedule import Schedule
 from ehrsynth.generation.life_course.segments import distinct
 from ehrsynth.model.life_course import LifeCourseModel
@@ -24,7 +27,12 @@ Float = npt.NDArray[np.float64]
 Bool = npt.NDArray[np.bool_]
 
 _SIZES = ("height", "weight", "bmi", "head", "bmi_percentile", "head_percentile")
-_FARTHEST = 7.0
+_NEWLY = 60
+_HIGH_A1C = 13.0
+_FOUND_AT = {"sbp": 131.0, "dbp": 78.0}
+"""What leads to the diagnosis of high pressure, in mm[Hg] (ACC/AHA 2017: 130/80)."""
+_ECLAMPSIA = {"sbp": 140.0, "dbp": 88.0}
+"""High pressure of pregnancy (ACOG 2020: 140/90)."""
 _PRESSURE = ("ace", "arb", "beta", "ccb", "thz", "bp")
 
 
@@ -44,7 +52,7 @@ class ValueSampler:
     """The labs of a model made ready for drawing many blocks."""
 
     def __init__(self, model: LifeCourseModel) -> None:
-        labs, effects = model.listing("labs"), model.listing("lab_effects")
+        labs = model.listing("labs")
         self._model = model
         self._core = CoreSampler(model)
         self._body = BodySampler(model, self._core)
@@ -52,17 +60,9 @@ class ValueSampler:
         self.measures = tuple(dict.fromkeys(name for name in names if name))
         self._measure = np.array([self.measures.index(name) if name else -1 for name in names], dtype=np.int64)
         self._code = labs.integers("code_number")
-        self._n_codes = int(self._code.max(initial=-1)) + 1
-        # The mean and the standard deviation, or, of what is skewed, those of its logarithm.
-        mean, sd = labs.number["mean"], np.maximum(labs.number["sd"], 1e-12)
-        self._log = np.array([name == "lognormal" for name in labs.text["skew"]], dtype=bool)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            width = np.log1p((sd / mean) ** 2)
-            self._place = np.where(self._log, np.log(np.maximum(mean, 1e-9)) - width / 2, mean)
-            self._width = np.where(self._log, np.sqrt(width), sd)
+        self._loinc = tuple(dict.fromkeys(labs.text["loinc"]))
         self._floor = np.where(np.isnan(labs.number["floor"]), -np.inf, labs.number["floor"])
         self._ceiling = np.where(np.isnan(labs.number["ceiling"]), np.inf, labs.number["ceiling"])
-        self._own = np.clip(labs.number["person_share"], 0, 1)
         self._decimals = labs.integers("decimals")
         chronic = model.listing("chronic").text["key"]
         self._n_chronic = len(chronic)
@@ -71,19 +71,14 @@ class ValueSampler:
         self._statin = classes.index("statin")
         self._pressure = [classes.index(name) for name in _PRESSURE if name in classes]
         self._hypertension = chronic.index("hypertension")
-        plain = np.isnan(labs.number["mean"])
-        self._plain = ~plain
-        self._effects = [
-            (code, int(owner), shift, factor)
-            for code, owner, shift, factor in zip(
-                effects.integers("code_number"),
-                effects.integers("owner"),
-                effects.number["shift"],
-                effects.number["sd_factor"],
-                strict=True,
-            )
-            if code >= 0 and owner >= 0
-        ]
+        self._ckd = chronic.index("ckd")
+        self._foreseen = {
+            **dict.fromkeys(("sbp", "dbp"), ([self._hypertension], 6.0)),
+            **dict.fromkeys(("a1c", "tg", "hdl"), (self._diabetes, 5.0)),
+            **dict.fromkeys(("egfr", "acr"), ([self._ckd], 10.0)),
+        }
+        self._lipids, self._prediabetes = chronic.index("hyperlipidemia"), chronic.index("prediabetes")
+        self._general = GeneralSampler(model)
 
     def draw(
         self,
@@ -94,23 +89,25 @@ class ValueSampler:
         seen: Int,
         orders: Orders,
         measured: Measured,
+        pregnancies: Pregnancies,
+        findings: Findings,
         rng: np.random.Generator,
     ) -> Float:
         """Return the value of each observation; NaN where none is known."""
         kidney = lives.kidney
         visit, row, _ = measured
         measure = self._measure[row]
-        value = self._general(lives, episodes, onset, schedule, seen, visit, row, rng)
+        value = self._general.draw(lives, episodes, onset, schedule, seen, orders, visit, row, rng)
         core_rows = np.flatnonzero(measure >= 0)
         wanted = distinct(visit[core_rows])
-        shift = self._body.shift(lives, self._model, rng)
-        scores = self._core.scores(lives, schedule, wanted, shift, rng)
+        scores = self._core.scores(lives, schedule, wanted, rng)
         spare = rng.standard_normal((4, len(wanted)))
         heads = rng.standard_normal(len(lives))
         order = core_rows[np.argsort(measure[core_rows], kind="stable")]
         edges = np.searchsorted(measure[order], np.arange(len(self.measures) + 1))
         known = scores.row[visit]
-        sizes = self._sizes(lives, onset, schedule, wanted, scores, heads)
+        toxic = findings.high_pressure(len(schedule))
+        sizes = self._sizes(lives, onset, schedule, wanted, scores, heads, pregnancies)
         for number, name in enumerate(self.measures):
             rows = order[edges[number] : edges[number + 1]]
             if not len(rows):
@@ -128,13 +125,26 @@ class ValueSampler:
             if name in _SIZES:
                 value[rows] = sizes[name][at]
             else:
-                value[rows] = self._of(name, here, scores.values[at], onset, orders, kidney, spare[:, at])
+                found = self._of(name, here, scores.values[at], onset, orders, kidney, spare[:, at])
+                if name in _ECLAMPSIA:
+                    high = toxic[here.visit]
+                    found = np.where(high, np.maximum(found, np.floor(_ECLAMPSIA[name] + 7 * abs(spare[3, at]))), found)
+                value[rows] = found
         decimals = self._decimals[row]
         scale = 10.0**decimals
-        return np.round(np.clip(value, self._floor[row], self._ceiling[row]) * scale) / scale
+        value = np.round(np.clip(value, self._floor[row], self._ceiling[row]) * scale) / scale
+        agree(self._loinc, self._code[row], visit, value, decimals)
+        return value
 
     def _sizes(
-        self, lives: Lives, onset: Int, schedule: Schedule, wanted: Int, scores: Scores, heads: Float
+        self,
+        lives: Lives,
+        onset: Int,
+        schedule: Schedule,
+        wanted: Int,
+        scores: Scores,
+        heads: Float,
+        pregnancies: Pregnancies,
     ) -> dict[str, Float]:
         """Return the sizes at the encounters `wanted`: they fit each other and are made once for all measures."""
         if not any(name in _SIZES for name in self.measures):
@@ -142,8 +152,12 @@ class ValueSampler:
         patient, day = schedule.patient[wanted], schedule.day[wanted]
         tall, heavy = (scores.values[:, self._core.names.index(key)] for key in ("height", "bmi"))
         age = (day - lives.birth_day[patient]) / DAYS_PER_YEAR
-        stratum = self._body.strata(onset, patient, day)
-        return self._body.sizes(lives.sex[patient], age, tall, heavy, heads[patient], stratum)
+        least = self._body.least(onset, patient, day)
+        sizes = self._body.sizes(lives.sex[patient], age, tall, heavy, heads[patient], least)
+        # Two carry more than one.
+        sizes["weight"] = np.round(sizes["weight"] + pregnancies.weight(lives, patient, day), 1)
+        sizes["bmi"] = np.round(sizes["weight"] / (sizes["height"] / 100) ** 2, 1)
+        return sizes
 
     def _of(
         self, name: str, here: _Here, scores: Float, onset: Int, orders: Orders, kidney: Bool, spare: Float
@@ -153,17 +167,36 @@ class ValueSampler:
         def quantile(measure: str) -> Float:
             at = self._core.names.index(measure)
             stratum = self._stratum(measure, here, onset, orders, kidney)
-            return self._core.value(measure, stratum, here.sex, here.age, scores[:, at])
+            value = self._core.value(measure, stratum, here.sex, here.age, scores[:, at])
+            if measure in self._foreseen:
+                # What leads to a diagnosis is there before, and grows.
+                keys, years = self._foreseen[measure]
+                ahead = onset[here.patient][:, keys].min(axis=1) - here.day
+                coming = np.clip(1 - ahead / (years * DAYS_PER_YEAR), 0, 1)
+                later = kidney[here.patient, 0 if measure == "egfr" else 1] if measure in ("egfr", "acr") else 1
+                then = self._core.value(measure, np.zeros_like(stratum) + later, here.sex, here.age, scores[:, at])
+                value = np.where(ahead > 0, value + coming * (then - value), value)
+            if measure == "a1c":
+                value = np.where(stratum == 1, value, np.minimum(value, 6.4))
+                # The tail beyond the 95th percentile is extrapolated: few live with more than 14 %.
+                value = np.where(value > _HIGH_A1C, _HIGH_A1C + 0.35 * (value - _HIGH_A1C), value)
+                # Who is newly found to have diabetes is found by it.
+                new = self._newly(here, onset, self._diabetes, (0, _NEWLY))
+                value = np.where(new, np.maximum(value, 6.5 + 0.8 * np.abs(spare[2])), value)
+            if measure in _FOUND_AT:
+                new = self._newly(here, onset, [self._hypertension], (-30, 7)) & (stratum < 2) & (here.age >= 18)
+                value = np.where(new, np.maximum(value, _FOUND_AT[measure] + 8.0 * np.abs(spare[3])), value)
+            return value
 
         match name:
             case "tc":
                 # The parts make the whole: very low density lipoprotein is a fifth of the triglycerides.
                 ldl, hdl, tg = (np.round(quantile(part)) for part in ("ldl", "hdl", "tg"))
-                return ldl + hdl + np.minimum(tg, 400) / 5.5
+                return ldl + hdl + np.minimum(tg, 400) / 5
             case "non_hdl":
-                return np.round(quantile("ldl")) + np.minimum(np.round(quantile("tg")), 400) / 5.5
+                return np.round(quantile("ldl")) + np.minimum(np.round(quantile("tg")), 400) / 5
             case "vldl":
-                return np.minimum(np.round(quantile("tg")), 400) / 5.5
+                return np.minimum(np.round(quantile("tg")), 400) / 5
             case "glucose_fasting" | "glucose":
                 # Average glucose (Nathan 2008, A1c-Derived Average Glucose study), lower when fasting.
                 mean = 28.7 * quantile("a1c") - 46.7
@@ -183,74 +216,34 @@ class ValueSampler:
             case _:
                 return quantile(name)
 
+    def _newly(self, here: _Here, onset: Int, keys: list[int], days: tuple[int, int]) -> Bool:
+        """Return whether the first of some conditions began so many days before (negative: after)."""
+        since = here.day - onset[here.patient][:, keys].min(axis=1)
+        return np.asarray((since >= days[0]) & (since <= days[1]))
+
     def _stratum(self, measure: str, here: _Here, onset: Int, orders: Orders, kidney: Bool) -> Int:
         patient, day = here.patient, here.day
         match measure:
             case "sbp" | "dbp":
                 known = onset[patient, self._hypertension] <= day
-                treated = orders.since[patient][:, self._pressure].min(axis=1) <= day
+                # Treated is who has all of the drugs, from the day after the last was begun.
+                since = orders.since[patient][:, self._pressure]
+                begun = np.where(since < NEVER, since, -NEVER).max(axis=1)
+                treated = (begun > -NEVER) & (begun < day)
                 return np.where(known, np.where(treated, 2, 1), 0)
             case "ldl":
-                return np.asarray(orders.since[patient, self._statin] <= day, dtype=np.int64)
-            case "hdl" | "tg" | "a1c":
+                statin = orders.since[patient, self._statin] < day
+                return np.where(statin, 1, np.where(onset[patient, self._lipids] <= day, 2, 0))
+            case "a1c":
+                sugar = onset[patient][:, self._diabetes].min(axis=1) <= day
+                return np.where(sugar, 1, np.where(onset[patient, self._prediabetes] <= day, 2, 0))
+            case "hdl" | "tg":
                 begun = onset[patient][:, self._diabetes].min(axis=1) if self._diabetes else np.full(len(day), NEVER)
                 return (begun <= day).astype(np.int64)
             case "egfr" | "acr":
-                return np.asarray(kidney[patient, 0 if measure == "egfr" else 1], dtype=np.int64)
+                known = onset[patient, self._ckd] <= day
+                return np.asarray(known & kidney[patient, 0 if measure == "egfr" else 1], dtype=np.int64)
         return np.zeros(len(day), dtype=np.int64)
-
-    def _general(
-        self,
-        lives: Lives,
-        episodes: Episodes,
-        onset: Int,
-        schedule: Schedule,
-        seen: Int,
-        visit: Int,
-        row: Int,
-        rng: np.random.Generator,
-    ) -> Float:
-        """Return the values of what has a mean and a standard deviation, moved by illnesses."""
-        code = self._code[row]
-        patient = schedule.patient[visit]
-        own = rng.standard_normal((len(lives), max(self._n_codes, 1)))[patient, code]
-        noise = rng.standard_normal(len(row))
-        share = self._own[row]
-        score = np.sqrt(share) * own + np.sqrt(1 - share) * noise
-        factor = np.ones(len(row))
-        # By code, so that the rows of an effect lie side by side; numpy sorts small numbers by their digits.
-        order = np.argsort(code.astype(np.int16) if self._n_codes < 1 << 15 else code, kind="stable")
-        edges = np.searchsorted(code[order], np.arange(self._n_codes + 1))
-        ordered_patient, ordered_day, ordered_visit = patient[order], schedule.day[visit][order], visit[order]
-        acute = self._acute_visits(episodes, schedule, seen)
-        shift = np.zeros(len(row))
-        for number, owner, by, wider in self._effects:
-            begin, end = edges[number], edges[number + 1]
-            if begin == end:
-                continue
-            if owner < self._n_chronic:
-                has = onset[:, owner][ordered_patient[begin:end]] <= ordered_day[begin:end]
-            elif len(acute[0]):
-                key = ordered_visit[begin:end] * acute[1] + owner
-                at = np.minimum(np.searchsorted(acute[0], key), len(acute[0]) - 1)
-                has = acute[0][at] == key
-            else:
-                continue
-            # Few have it.
-            rows = order[begin:end][has]
-            shift[rows] += by
-            factor[rows] *= wider
-        score = np.clip(score * factor + shift, -_FARTHEST, _FARTHEST)
-        value: Float = self._place[row] + self._width[row] * score
-        np.exp(value, out=value, where=self._log[row])
-        return value
-
-    def _acute_visits(self, episodes: Episodes, schedule: Schedule, seen: Int) -> tuple[Int, int]:
-        """Return the sorted keys of encounters in which an acute illness is seen, and their base."""
-        base = int(episodes.problem.max(initial=0)) + 1
-        base = max(base, self._n_chronic + len(self._model.listing("acute")))
-        known = np.flatnonzero((seen >= 0) & (episodes.problem >= self._n_chronic))
-        return np.sort(seen[known] * base + episodes.problem[known]), base
 
 
 def _creatinine(rate: Float, sex: Int, age: Float) -> Float:

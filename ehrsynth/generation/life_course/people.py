@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ehrsynth.generation.life_course.evidence import Scenario
+from ehrsynth.generation.life_course.quantiles import CoreQuantiles
 from ehrsynth.generation.population import People
 from ehrsynth.model.life_course import AGES, LifeCourseModel
 from ehrsynth.probability.bayesnet import Sampler
@@ -24,6 +25,8 @@ Bool = npt.NDArray[np.bool_]
 
 DAYS_PER_YEAR = 365.2425
 _KIDNEY = ("low_gfr", "albuminuria")
+_TYPICAL = 0.9
+"""Of a person's own score of the filtration rate, how much shows in what is measured at one time."""
 NEVER = np.int64(1 << 40)
 """A day that does not come."""
 FIRST_RECORD = int(np.datetime64("1950-01-01").astype(np.int64))
@@ -49,6 +52,10 @@ class Lives:
     takes : bool[n, classes]
     kidney : bool[n, 2]
         Whose filtration rate is low, and who has albuminuria.
+    filtration : float64[n]
+        The person's own score of the filtration rate among people of the same sex, age and kind of kidney.
+    stages : bool[n, 8]
+        See `requirements.STATES`.
     """
 
     people: People
@@ -61,6 +68,8 @@ class Lives:
     has: Bool
     takes: Bool
     kidney: Bool
+    filtration: npt.NDArray[np.float64]
+    stages: Bool
 
     def __len__(self) -> int:
         return len(self.sex)
@@ -93,6 +102,7 @@ class LivesSampler:
         classes = model.listing("classes").text["key"]
         self._takes = np.array([self._variables[f"takes:{key}"] for key in classes], dtype=np.int64)
         self._kidney = np.array([self._variables[f"kidney:{key}"] for key in _KIDNEY], dtype=np.int64)
+        self._core = CoreQuantiles(model)
         lag = model.array("death_lag").reshape(-1, model.deceased_years)
         self._lag = cumulative(np.where(lag.sum(axis=1, keepdims=True) > 0, lag, 1.0))
 
@@ -111,6 +121,8 @@ class LivesSampler:
         first = np.maximum(birth, np.minimum(FIRST_RECORD, last))
         if self.scenario.history_years is not None:
             first = np.maximum(first, last - int(self.scenario.history_years * DAYS_PER_YEAR))
+        filtration = stream(seed, "life/filtration", block).standard_normal(n)
+        kidney = data[:, self._kidney] == 1
         people = People(sex=sex, group=np.zeros_like(sex), age_days=last - birth, states=plain, labels=labels)
         return Lives(
             people=people,
@@ -122,8 +134,17 @@ class LivesSampler:
             age=age,
             has=data[:, self._has] == 1,
             takes=data[:, self._takes] == 1,
-            kidney=data[:, self._kidney] == 1,
+            kidney=kidney,
+            filtration=filtration,
+            stages=self._stages(sex, age, kidney, filtration, plain["body"]),
         )
+
+    def _stages(self, sex: Int, age: Int, kidney: Bool, score: npt.NDArray[np.float64], body: Int) -> Bool:
+        """Return the stage of the filtration rate, albuminuria, and the class of body mass index."""
+        low = kidney[:, 0]
+        rate = self._core.value("egfr", low.astype(np.int64), sex, age.astype(np.float64) + 0.5, _TYPICAL * score)
+        stage = np.where(low, np.where(rate < 30, 3, np.where(rate < 45, 2, 1)), 0)
+        return np.column_stack([stage[:, None] == np.arange(4), kidney[:, 1], body[:, None] == np.array([2, 3, 4])])
 
 
 def _birth(last: Int, age: Int, u: npt.NDArray[np.float64]) -> Int:

@@ -38,8 +38,6 @@ RXNORM = "http://www.nlm.nih.gov/research/umls/rxnorm"
 LOINC = "http://loinc.org"
 SNOMED = "http://snomed.info/sct"
 CVX = "http://hl7.org/fhir/sid/cvx"
-_LONGEST_SUPPLY = 365
-_RAREST_DOSE = 0.005
 _SYSTEMS = {
     "SNOMED": SNOMED,
     "ICD10PCS": "http://www.cms.gov/Medicare/Coding/ICD10",
@@ -93,6 +91,8 @@ class Writer:
         patient = encounters.visits.patient[found.visit]
         last = self.lives.last_day[patient]
         recorded = encounters.start[found.visit] // 86_400
+        # What a visit finds is not over before it.
+        end = np.maximum(found.end, np.where(found.listed, found.onset, np.maximum(found.onset, recorded)))
         over = found.end <= last
         # What a dead person still had ended with the person, unrecorded.
         columns |= {
@@ -103,7 +103,7 @@ class Writer:
             "clinical_status": labels(np.where(over, 1, 0), ["active", "resolved"]),
             "verification_status": constant("confirmed", len(found)),
             "onset_date": date_column(found.onset),
-            "abatement_date": date_column(np.where(over, np.maximum(found.end, found.onset), 0), over),
+            "abatement_date": date_column(np.where(over, end, 0), over),
             "recorded_date": date_column(recorded),
             "rank": number_column(found.rank),
         }
@@ -138,13 +138,6 @@ class Writer:
         }
         for name in ("dose_value", "frequency_per_day", "days_supply", "quantity", "refills"):
             columns[name] = _number(rows, name, row, whole=name in ("days_supply", "refills"))
-        # What is put in and works for years has no frequency.
-        often = columns["frequency_per_day"]
-        columns["frequency_per_day"] = pc.if_else(pc.greater(often, _RAREST_DOSE), often, None)
-        # What works for years (an implant) is no supply of so many days; the content says when it is renewed.
-        columns["days_supply"] = pc.if_else(
-            pc.greater(columns["days_supply"], _LONGEST_SUPPLY), None, columns["days_supply"]
-        )
         return pa.table(columns)
 
     def observations(

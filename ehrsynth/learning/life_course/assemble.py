@@ -2,31 +2,20 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
-
 import numpy as np
 
 from ehrsynth.learning.life_course.content import Content
+from ehrsynth.learning.life_course.link_codes import link_codes, link_procedures
+from ehrsynth.learning.life_course.link_drugs import CLASSES, link_drugs
+from ehrsynth.learning.life_course.numbering import numbers
 from ehrsynth.model.life_course import Listing
 from ehrsynth.terminology import displays
 
-__all__ = ["CLASSES", "KIDNEY", "link"]
+__all__ = ["KIDNEY", "link"]
 
-CLASSES = ("ace", "arb", "beta", "ccb", "thz", "statin", "bp")
-"""Drug classes whose use by sex and age is published; ``bp`` is any other drug for blood pressure."""
 
 KIDNEY = ("low_gfr", "albuminuria")
 
-_INGREDIENTS = (
-    ("ace", r"pril\b|prilat\b"),
-    ("arb", r"sartan\b"),
-    ("beta", r"\b(atenolol|metoprolol|carvedilol|propranolol|bisoprolol|nebivolol|labetalol|nadolol|pindolol)"),
-    ("ccb", r"dipine\b|\bdiltiazem|\bverapamil"),
-    ("thz", r"thiazide\b|\bchlorthalidone|\bindapamide|\bmetolazone"),
-    ("statin", r"\b(atorva|simva|rosuva|prava|lova|fluva|pitava)statin"),
-)
-_PRESSURE_DISEASE = "hypertension"
 
 _MEASURES = {
     "8480-6": "sbp",
@@ -79,36 +68,13 @@ _TERMINAL = {
 }
 """The acute illness in which a chronic one ends."""
 _IN_HOSPITAL = {"copd": 1.25}
-# Year of approval by the FDA (Drugs@FDA) of what is newer than a life.
-_APPROVED = {
-    **dict.fromkeys(("gliflozin",), 2014),
-    **dict.fromkeys(("gliptin",), 2007),
-    **dict.fromkeys(("glutide", "tirzepatide"), 2010),
-    **dict.fromkeys(("apixaban", "rivaroxaban", "dabigatran"), 2011),
-    **dict.fromkeys(("lovastatin", "simvastatin", "pravastatin"), 1988),
-    **dict.fromkeys(("atorvastatin", "rosuvastatin"), 1997),
-    **dict.fromkeys(("pril ", "pril hydrochloride"), 1982),
-    **dict.fromkeys(("sartan",), 1995),
-    **dict.fromkeys(("sacubitril",), 2015),
-    **dict.fromkeys(("amlodipine",), 1992),
-    **dict.fromkeys(("clopidogrel", "montelukast"), 1998),
-    **dict.fromkeys(("sertraline", "fluoxetine", "paroxetine"), 1988),
-    **dict.fromkeys(("citalopram", "duloxetine", "venlafaxine"), 1998),
-    **dict.fromkeys(("bupropion",), 1989),
-    **dict.fromkeys(("omeprazole", "pantoprazole"), 1989),
-    **dict.fromkeys(("gabapentin", "tamsulosin"), 1994),
-    **dict.fromkeys(("pregabalin",), 2005),
-    **dict.fromkeys(("sildenafil", "tadalafil"), 1998),
-    **dict.fromkeys(("buprenorphine",), 2002),
-    **dict.fromkeys(("metformin",), 1995),
-    **dict.fromkeys(("umab ", "cept ", "izumab", "limumab"), 2000),
-    **dict.fromkeys(("nirmatrelvir", "molnupiravir"), 2021),
-    **dict.fromkeys(("ondansetron", "azithromycin", "sumatriptan"), 1992),
-    **dict.fromkeys(("triptan",), 1993),
-    **dict.fromkeys(("tiotropium", "budesonide / formoterol", "fluticasone"), 2000),
-    **dict.fromkeys(("zolpidem",), 1993),
-    **dict.fromkeys(("risperidone", "olanzapine", "quetiapine", "aripiprazole"), 1997),
-}
+_SUDDENLY = 2.4
+_EXPOSED = (
+    *(("aspirin", 12.0), ("ibuprofen", 4.0), ("naproxen", 12.0), ("codeine", 12.0), ("morphine", 8.0)),
+    *(("hydrocodone", 12.0), ("oxycodone", 12.0), ("statin", 30.0), ("lisinopril", 25.0), ("iodine", 10.0)),
+    *(("contrast", 10.0), ("latex", 4.0), ("tramadol", 16.0), ("medication", 1.0), ("environment", 2.0)),
+)
+"""Nobody is allergic to what they have not met: the youngest age, by a word of the category or the name."""
 # Assumptions: pressures by palpation or Doppler; cuffs that gave no reading (a struggling child, a shock).
 _SYSTOLIC_ONLY = 0.004
 _NO_PRESSURE = 0.003
@@ -121,37 +87,29 @@ _RECORDED_WHOLE = ("hba1c", "lipid", "acr", "fasting_glucose", "growth_infant", 
 _SIZES = {"8302-2": 0.0, "29463-7": 0.0, "39156-5": 2.0}
 """Sizes that children have from growth charts, and from which age."""
 _GROWN = 20.0
+_TOGETHER = ("6690-2", "770-8", "736-9", "5905-5", "713-8", "706-2", "718-7", "2951-2", "2075-0", "2028-9", "2885-2")
+"""What others are computed from: reported with them."""
 _UNRECORDED = ("32623-1", "1863-0", "33037-3", "785-6", "786-4", "788-0", "789-8", "787-2", "10834-0")
 """Mean platelet volume, anion gaps and red cell indices: in the laboratory's report, seldom in the record."""
-
-
-def _numbers(texts: Sequence[str], order: Sequence[str]) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-    place = {text: at for at, text in enumerate(order)}
-    return np.array([float(place.get(text, -1)) for text in texts])
 
 
 def link(content: Content) -> dict[str, Listing]:
     """Return the listings with the references between them."""
     found = dict(content.listings)
     keys = [*found["chronic"].text["key"], *found["acute"].text["key"]]
-    treatments = found["treatments"]
-    groups = [
-        f"{int(owner)}:{group or rxnorm}"
-        for owner, group, rxnorm in zip(
-            treatments.number["owner"], treatments.text["group"], treatments.text["rxnorm"], strict=True
-        )
-    ]
-    treatments.number["group_number"] = _numbers(groups, list(dict.fromkeys(groups)))
-    treatments.number["class"] = np.array(
+    place = {key: at for at, key in enumerate(keys)}
+    link_codes(found, place)
+    link_drugs(found, keys)
+    allergies = found["allergies"]
+    allergies.number["age_min"] = np.array(
         [
-            float(_drug_class(text, keys[int(owner)] if owner >= 0 else "", int(owner) < len(found["chronic"])))
-            for text, owner in zip(treatments.text["display"], treatments.number["owner"], strict=True)
+            next((age for word, age in _EXPOSED if word in f"{kind} {text}".lower()), 0.0)
+            for kind, text in zip(allergies.text["category"], allergies.text["display"], strict=True)
         ]
     )
-    treatments.number["from_year"] = np.array([float(_approved(text)) for text in treatments.text["display"]])
     labs = found["labs"] = _with_children(found["labs"])
     panels = list(dict.fromkeys(labs.text["panel"]))
-    labs.number["panel_number"] = _numbers(labs.text["panel"], panels)
+    labs.number["panel_number"] = numbers(labs.text["panel"], panels)
     monitoring = found["monitoring"]
     recorded = [
         1.0 if panel in _RECORDED_WHOLE else _RECORDED.get(panel, _RECORDED_ELSEWHERE)
@@ -159,11 +117,12 @@ def link(content: Content) -> dict[str, Listing]:
     ]
     child = monitoring.number["owner"] == -3
     monitoring.number["share"] = monitoring.number["share"] * np.where(child, np.maximum(recorded, 0.45), recorded)
-    found["monitoring"].number["panel_number"] = _numbers(found["monitoring"].text["panel"], panels)
-    codes = list(dict.fromkeys(labs.text["loinc"]))
-    labs.number["code_number"] = _numbers(labs.text["loinc"], codes)
+    found["monitoring"].number["panel_number"] = numbers(found["monitoring"].text["panel"], panels)
+    measures = list(dict.fromkeys(labs.text["loinc"]))
+    labs.number["code_number"] = numbers(labs.text["loinc"], measures)
     labs.number["missing"] = np.array([_MISSING.get(code, _MISSING_ELSEWHERE) for code in labs.text["loinc"]])
     labs.number["missing"][np.isin(labs.text["loinc"], _UNRECORDED)] = 1.0
+    labs.number["missing"][np.isin(labs.text["loinc"], _TOGETHER)] = 0.0
     # A ratio of some milligrams needs its decimal.
     labs.number["decimals"][np.isin(labs.text["loinc"], ["9318-7"])] = 1.0
     # The parts of a blood pressure are taken together; what is felt or heard by Doppler has no diastolic part.
@@ -172,23 +131,24 @@ def link(content: Content) -> dict[str, Listing]:
     labs.number["failed"] = np.where(np.isin(labs.text["loinc"], ["8480-6", "8462-4"]), _NO_PRESSURE, 0.0)
     labs.text["core"] = tuple(_MEASURES.get(code, "") for code in labs.text["loinc"])
     effects = found["lab_effects"]
-    effects.number["code_number"] = _numbers(effects.text["loinc"], codes)
+    effects.number["code_number"] = numbers(effects.text["loinc"], measures)
     scales = found["scales"]
-    scales.number["code_number"] = _numbers(scales.text["loinc"], codes)
-    scales.number["of_number"] = _numbers(scales.text["of"], codes)
+    scales.number["code_number"] = numbers(scales.text["loinc"], measures)
+    scales.number["of_number"] = numbers(scales.text["of"], measures)
     procedures = found["procedures"]
-    procedures.number["complication"] = _numbers(procedures.text["complication_key"], keys)
+    procedures.number["complication"] = numbers(procedures.text["complication_key"], keys)
     vaccines = found["immunizations"]
-    vaccines.number["code_number"] = _numbers(vaccines.text["cvx"], list(dict.fromkeys(vaccines.text["cvx"])))
+    vaccines.number["code_number"] = numbers(vaccines.text["cvx"], list(dict.fromkeys(vaccines.text["cvx"])))
     # The doses of one vaccine, and vaccines that replace each other, are one series: DTP and DTaP, PCV 13 and 15.
     series = [_SERIES.get(name[:4].lower(), name[:4].lower()) for name in vaccines.text["display"]]
-    vaccines.number["series"] = _numbers(series, list(dict.fromkeys(series)))
+    vaccines.number["series"] = numbers(series, list(dict.fromkeys(series)))
+    link_procedures(found)
     devices = found["devices"]
     kinds = list(dict.fromkeys(procedures.text["key"]))
-    procedures.number["key_number"] = _numbers(procedures.text["key"], kinds)
+    procedures.number["key_number"] = numbers(procedures.text["key"], kinds)
     families = [text.split(";")[0] for text in procedures.text["display"]]
-    procedures.number["family"] = _numbers(families, list(dict.fromkeys(families)))
-    devices.number["procedure"] = _numbers(devices.text["key"], kinds)
+    procedures.number["family"] = numbers(families, list(dict.fromkeys(families)))
+    devices.number["procedure"] = numbers(devices.text["key"], kinds)
     social = found["social"]
     shown = displays("http://loinc.org", social.text["question_code"])
     social.text["question_display"] = tuple(
@@ -198,20 +158,17 @@ def link(content: Content) -> dict[str, Listing]:
     causes.text["display"] = tuple(
         text or "" for text in displays("http://hl7.org/fhir/sid/icd-10-cm", causes.text["code"])
     )
-    place = {key: at for at, key in enumerate(keys)}
     causes.number["terminal"] = np.array([float(place.get(_TERMINAL.get(key, key), -1)) for key in causes.text["key"]])
     # Of what is chronic nobody is newly ill at the end.
-    chronic = causes.number["terminal"] < len(found["chronic"])
-    causes.number["terminal"] = np.where(chronic, -1.0, causes.number["terminal"])
+    lasting = causes.number["terminal"] < len(found["chronic"])
+    causes.number["terminal"] = np.where(lasting, -1.0, causes.number["terminal"])
+    # Who dies of what begins suddenly mostly is in an emergency department or a hospital by then.
+    sudden = (causes.number["terminal"] >= 0) & ~np.isin(causes.text["key"], list(_TERMINAL))
     causes.number["in_hospital"] = np.array([_IN_HOSPITAL.get(key, 1.0) for key in causes.text["key"]])
+    causes.number["in_hospital"][sudden] = _SUDDENLY
     found["classes"] = Listing(text={"key": CLASSES}, number={})
     found["kidney"] = Listing(text={"key": KIDNEY}, number={})
     return found
-
-
-def _approved(text: str) -> int:
-    """Return the year from which a drug could be had, where it matters."""
-    return max((year for word, year in _APPROVED.items() if word in text.lower()), default=1900)
 
 
 def _with_children(labs: Listing) -> Listing:
@@ -230,13 +187,3 @@ def _with_children(labs: Listing) -> Listing:
         for name in ("low", "high"):
             number[name][place] = np.nan
     return Listing(text=text, number=number)
-
-
-def _drug_class(text: str, owner: str, chronic: bool) -> int:
-    """Return the class of a chronic treatment; -1 for none."""
-    if not chronic:
-        return -1
-    for name, pattern in _INGREDIENTS:
-        if re.search(pattern, text.lower()):
-            return CLASSES.index(name)
-    return CLASSES.index("bp") if owner == _PRESSURE_DISEASE else -1

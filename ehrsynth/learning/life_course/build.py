@@ -58,6 +58,12 @@ _NEVER_WITH = {
     "overweight": ("obesity_severe", "obesity"),
     "prediabetes": ("any:diabetes",),
     "mild_cognitive_impairment": ("dementia",),
+    "hyperthyroidism": ("hypothyroidism",),
+    "ibd_colitis": ("ibd_crohn",),
+    "bipolar": ("depression",),
+    "schizophrenia": ("bipolar",),
+    "osteopenia": ("osteoporosis",),
+    "contraception": ("menopause",),
 }
 _ONLY_WITH = {
     "dialysis": ("ckd",),
@@ -73,6 +79,15 @@ _SMOKING = {
     "tobacco_disorder": (-40.0, -40.0, 0.0),
     "tobacco_history": (-40.0, 0.0, -40.0),
 }
+# What is written down of body mass: log odds ratios of the classes of the index. Class 3 is written down of who has
+# 40, or 35 and an illness by it.
+_BODY = {
+    "overweight": (-40.0, 0.0, -3.0, -40.0, -40.0),
+    "obesity": (-40.0, -40.0, 0.0, 0.0, -1.5),
+    "obesity_severe": (-40.0, -40.0, -40.0, -2.0, 0.0),
+}
+_CLASS_3 = 0.3
+"""Log odds ratio of an index of 40 and more against 35 to 40 on diabetes and high pressure. Assumption."""
 # A complication begins after what it is a complication of.
 _AFTER = (
     ("diabetes_type2", "ckd"),
@@ -142,7 +157,7 @@ def _network(
     curves[:, place["ckd"]] = _stat_curve(curves[:, place["ckd"]], stats["cc_ckd"], vital)
     mortality = chronic.number["relative_mortality"]
     builder = NetworkBuilder()
-    add_people(builder, vital, states, found.smoking_shares())
+    add_people(builder, vital, states, found.smoking_shares(), found.body_by_band())
 
     def node(key: str, **how: Any) -> Node:
         return Node(name=_has(key), curve=curves[:, place[key]], mortality=float(mortality[place[key]]), **how)
@@ -169,6 +184,8 @@ def _add(builder: NetworkBuilder, vital: Vital, node: Any, key: str, parents: Ma
         effects.setdefault(name, (0.0, 0.0))
     if key in _SMOKING:
         effects["smoking"] = _SMOKING[key]
+    if key in _BODY:
+        effects["body"] = _BODY[key]
     add_conditions(builder, [node(key, effects=effects, only_with=only, never_with=never)], vital)
 
 
@@ -189,7 +206,10 @@ def _add_core(
             names[name]: (0.0, log + corrections.get((child, name), 0.0)) for name, log in zip(names, logs, strict=True)
         }
 
-    heavy = {_has(key): (0.0, log) for key, log in (("obesity", 0.85), ("obesity_severe", 1.4)) if _has(key) in builder}
+    def heavy(child: str) -> dict[str, tuple[float, ...]]:
+        logs = found.body_effects(child)
+        return {"body": (*logs, round(logs[-1] + _CLASS_3, 2))}
+
     diabetes, pressure, chd, failure = "any:diabetes", "has:hypertension", "has:coronary_disease", "has:heart_failure"
     add_conditions(
         builder,
@@ -197,7 +217,7 @@ def _add_core(
             node("diabetes_type1"),
             node(
                 "diabetes_type2",
-                effects={"has:diabetes_type1": (0.0, 0.0), **heavy},
+                effects={"has:diabetes_type1": (0.0, 0.0), **heavy("diabetes")},
                 never_with=("has:diabetes_type1",),
             ),
         ],
@@ -207,7 +227,7 @@ def _add_core(
     add_conditions(
         builder,
         [
-            node("hypertension", effects={**effects("htn", {"diabetes": diabetes}), **heavy}),
+            node("hypertension", effects={**effects("htn", {"diabetes": diabetes}), **heavy("htn")}),
             node("hyperlipidemia", effects={diabetes: (0.0, 0.9), pressure: (0.0, 0.8)}),
         ],
         vital,

@@ -75,6 +75,7 @@ _FILES: dict[str, tuple[tuple[str, ...], dict[str, float]]] = {
         {
             "age_months_due": 0,
             "age_months_latest": 1300,
+            "from_coverage": 0,
             "coverage": 0,
             "seasonal": 0,
             "from_year": 1900,
@@ -131,7 +132,7 @@ def read_content(folder: Path) -> Content:
         raise SourceError(f"The key {twice!r} comes twice.", file=folder / "chronic.csv")
     listings = {
         "chronic": _problems(folder / "chronic.csv", chronic, ("lifelong", "relative_mortality", "visits_per_year")),
-        "acute": _problems(folder / "acute.csv", acute, ("amb", "urgent", "emer", "imp", "days", "fatality")),
+        "acute": _problems(folder / "acute.csv", acute, ("amb", "urgent", "emer", "imp", "days")),
         "codes": _codes(folder, numbers),
     }
     listings["acute"].number["requires"] = np.array(
@@ -148,6 +149,20 @@ def read_content(folder: Path) -> Content:
     for name, (texts, columns) in _FILES.items():
         path = folder / f"{_NAMES.get(name, name)}.csv"
         listings[name] = _listing(path, _rows(folder, path.stem), texts, columns, numbers)
+    listings["pregnancy"] = _listing(
+        folder / "pregnancy.csv",
+        _rows(folder, "pregnancy"),
+        ("code", "group", "mode", "with"),
+        {"week_from": 0, "week_to": 0, "percent": 0, "lasting": 0},
+        numbers,
+    )
+    listings["titration"] = _listing(
+        folder / "titration.csv",
+        _rows(folder, "titration"),
+        ("rxnorm", "start_rxnorm", "start_display", "start_sig"),
+        {"start_dose": np.nan},
+        numbers,
+    )
     comorbidity = tuple(
         (row["a"], row["b"], float(row["odds_ratio"]))
         for row in _rows(folder, "comorbidity")
@@ -207,9 +222,10 @@ def _whom(path: Path, rows: list[Row]) -> dict[str, Float]:
 
 
 def _problems(path: Path, rows: list[Row], columns: tuple[str, ...]) -> Listing:
-    text = {name: tuple(row.get(name, "") for row in rows) for name in ("key", "label", "group")}
+    text = {name: tuple(row.get(name, "") for row in rows) for name in ("key", "label", "group", "past")}
     number = {name: _numbers(path, rows, name, 1.0 if name == "relative_mortality" else 0.0) for name in columns}
     number["mean_years"] = _numbers(path, rows, "mean_years", 5.0)
+    number["longest_years"] = _numbers(path, rows, "longest_years", np.inf)
     return Listing(text=text, number=number | _whom(path, rows))
 
 
@@ -234,8 +250,17 @@ def _codes(folder: Path, numbers: Mapping[str, int]) -> Listing:
     weight = np.where(clash, 0.0, _numbers(path, rows, "weight", 1.0))
     shown = displays(ICD10CM, codes)
     return Listing(
-        text={"code": tuple(codes), "display": tuple(text or "" for text in shown)},
-        number={"owner": np.array([float(numbers[row["key"]]) for row in rows]), "weight": weight, **whom},
+        text={
+            "code": tuple(codes),
+            "display": tuple(text or "" for text in shown),
+            "with": tuple(row.get("with", "") for row in rows),
+        },
+        number={
+            "owner": np.array([float(numbers[row["key"]]) for row in rows]),
+            "weight": weight,
+            "from_year": _numbers(path, rows, "from_year", 1800.0),
+            **whom,
+        },
     )
 
 

@@ -79,6 +79,30 @@ _VACCINES = (
     ("varicella", 1, 0.903),
     ("pneumococcal", 4, 0.82),
 )
+# Share of the rows or people that a rule is about (`evaluation.population_sense`) which may break it.
+_IMPLAUSIBLE = {
+    "drug without a reason": 0.001,
+    "two drugs of a class at once": 0.002,
+    "drug that is not borne": 0.002,
+    "daily dose above the largest": 0.001,
+    "drug of another age": 0.002,
+    "value that nobody lives with": 0.0005,
+    "child that shrinks": 0.005,
+    "adult's weight that jumps": 0.01,
+    "report that does not add up": 0.005,
+    "planned visit while closed": 0.002,
+    "underweight with type 2 diabetes": 0.01,
+    "obesity without the weight": 0.01,
+    "diabetes found at a normal HbA1c": 0.03,
+    "kidney stage that the rate denies": 0.05,
+    "lasting disease that ends": 0.005,
+    "disease of old age in the young": 0.002,
+    "diseases that exclude each other": 0.005,
+    "joint replaced before 40": 0.02,
+    "vaccine out of schedule": 0.002,
+    "harmful drug in pregnancy": 0.01,
+    "delivery that contradicts itself": 0.005,
+}
 _ADMINISTRATIVE = "Z00 Z01 Z02 Z09 Z12 Z13 Z23 Z34 Z36 Z37 Z39 Z76"
 
 
@@ -194,6 +218,11 @@ def _rest() -> list[dict[str, Any]]:
     rows += [
         {"statistic": "impossible rows", "of": name, "value": 0, "within": 0}
         for name in ("before birth", "after death", "impossible for sex", "impossible for age", "duplicated")
+    ]
+    rows += [
+        {"statistic": "implausible", "of": name, "value": 0, "within": share}
+        | {"source": "assumption: what a physician would bear with"}
+        for name, share in _IMPLAUSIBLE.items()
     ]
     rows += [
         {"statistic": "largest share of one value", "of": name, "value": 0.0, "within": 0.15}

@@ -54,10 +54,12 @@ _FLAGS = {
     "low_gfr": "cc_egfr_lt60",
     "albuminuria": "cc_acr_gteq30",
 }
-# Treated people who are seen in practices are better controlled than those of the household survey (HEDIS 2022: 74.5 %
-# under 140/90; NHANES 2017-2020: 67 %): their readings lie this much lower, everybody else's so much higher that the
-# margins of all stay. In mm[Hg]; assumption.
-_IN_CARE = {"sbp": -4.0, "dbp": -2.0}
+_BODY = {"<25": 0, "25 to <30": 1, "30 to <35": 2, "35+": 3}
+# Share of a body mass index of 40 and more among those of 35 and more, women and men: NHANES 2017-2018 (rounded).
+_CLASS_3_AGES = (18, 40, 60, 75)
+_CLASS_3 = ((0.50, 0.54, 0.38, 0.30), (0.42, 0.43, 0.37, 0.25))
+# Ranks of children among their charts: those known as obese are the heaviest fifth (NHSR 158: 19.7 %).
+_CHILDREN = (0.68, 0.12, 0.13, 0.04, 0.03)
 _LATEST = "2017-2020"
 _SINCE = 2009
 
@@ -77,8 +79,9 @@ class Survey:
     flags : mapping of name to float64[n]
         1, 0 or NaN.
     values : mapping of measure to float64[n]
-    smoking, bmi : object, int
-        Smoking 0..2 (never, former, current; -1 unknown); BMI class 0..3 (-1 unknown).
+    smoking, body : int64[n]
+        Smoking 0..2 (never, former, current; -1 unknown); class of body mass index 0..3 (below 25, 30, 35, above;
+        -1 unknown).
     """
 
     weight: Float
@@ -89,6 +92,7 @@ class Survey:
     flags: dict[str, Float]
     values: dict[str, Float]
     smoking: npt.NDArray[np.int64]
+    body: npt.NDArray[np.int64]
 
     def effects(self, child: str, parents: tuple[str, ...]) -> tuple[float, ...]:
         """Return the log odds ratios of `parents` on `child`, adjusted for each other, sex and age."""
@@ -104,6 +108,26 @@ class Survey:
         )
         # Two decimals say all that the survey knows, and are the same on every machine.
         return tuple(float(value) for value in np.round(found, 2))
+
+    def body_effects(self, child: str) -> tuple[float, ...]:
+        """Return the log odds ratio of each class of body mass index on `child`, given sex and age; the first has 0."""
+        known = ~np.isnan(self.flags[child]) & (self.body >= 0)
+        found = survey.log_odds_ratios(
+            self.flags[child][known] == 1,
+            {f"at least {level}": self.body[known] >= level for level in (1, 2, 3)},
+            (self.sex * len(STAT_EDGES) + self.band)[known],
+            self.weight[known],
+        )
+        return (0.0, *(float(value) for value in np.round(np.cumsum(found), 2)))
+
+    def body_shares(self) -> Float:
+        """Return the share of each class of body mass index by sex and band of statistics, float64[2, bands, 4]."""
+        found = np.zeros((2, len(STAT_EDGES), 4))
+        for s in range(2):
+            for b in range(len(STAT_EDGES)):
+                here = self.latest & (self.sex == s) & (self.band == b) & (self.body >= 0)
+                found[s, b] = np.bincount(self.body[here], self.weight[here], minlength=4)
+        return np.asarray(np.round(found / found.sum(axis=-1, keepdims=True), 3))
 
     def strata(self, name: str) -> npt.NDArray[np.int64]:
         """Return the stratum of each person, -1 where it is not known."""
@@ -136,8 +160,21 @@ class Survey:
                         if near.sum() >= 60:
                             break
                     curve = survey.quantile_curve(values[near], self.weight[near], skewed=skewed)
-                    raw.append(curve + (_IN_CARE.get(measure, 0.0) if level == 2 else 0.0))
+                    raw.append(curve)
                 found[:, s, b] = survey.conditional_tables(target, raw, shares[:, s, b])
+        return found
+
+    def body_by_band(self) -> Float:
+        """Return the classes of body mass index by sex and band of the network, float64[2, B, 5]."""
+        shares = self.body_shares()
+        found = np.zeros((2, len(BAND_EDGES), 5))
+        for b, low in enumerate(BAND_EDGES):
+            if low < STAT_EDGES[0]:
+                found[:, b] = _CHILDREN
+                continue
+            four = shares[:, int(np.searchsorted(STAT_EDGES, low, side="right")) - 1]
+            top = np.array(_CLASS_3)[:, int(np.searchsorted(_CLASS_3_AGES, low, side="right")) - 1]
+            found[:, b] = np.column_stack([four[:, :3], four[:, 3] * (1 - top), four[:, 3] * top])
         return found
 
     def smoking_shares(self) -> Float:
@@ -156,6 +193,17 @@ class Survey:
                 found[s, b] = np.bincount(self.smoking[here], self.weight[here], minlength=3)
         shares: Float = np.round(found / found.sum(axis=-1, keepdims=True), 3)
         return shares
+
+    def pressure_correlation(self) -> Float:
+        """Return the correlation of the scores of both pressures by band of statistics, within sex and stratum."""
+        columns = [self.values["sbp"], self.values["dbp"]]
+        group = self.sex * 3 + np.maximum(self.strata("pressure"), 0)
+        found = []
+        for b in range(len(STAT_EDGES)):
+            here = self.band == b
+            matrix = survey.score_correlation([one[here] for one in columns], group[here], self.weight[here])
+            found.append(matrix[0, 1])
+        return np.round(np.array(found), 2)
 
     def correlation(self) -> Float:
         """Return the correlations of the core measures' scores within sex, band and strata."""
@@ -193,6 +241,7 @@ def read_survey(data: Path) -> Survey:
         age=age,
         flags=flags,
         values=values,
+        body=np.asarray(frame["cc_bmi"].map(_BODY).astype(float).fillna(-1), dtype=np.int64),
         smoking=np.asarray(frame["cc_smoke"].map({"Never": 0, "Former": 1, "Current": 2}).fillna(-1), dtype=np.int64),
     )
 

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from ehrsynth.learning.life_course.network import NO_YES, NetworkBuilder
 from ehrsynth.model.life_course import AGES, SEXES
 
-__all__ = ["BAND_EDGES", "Vital", "add_people", "band_of_age", "read_vital"]
+__all__ = ["BAND_EDGES", "BODIES", "Vital", "add_people", "band_of_age", "read_vital"]
 
 Float = npt.NDArray[np.float64]
 
@@ -54,6 +54,8 @@ _PAYER = (
     (0.02, 0.02, 0.00, 0.01, 0.008, 0.004, 0.49, 0.43, 0.001, 0.010, 0.007),
 )
 
+BODIES = ("below 25", "25-30", "30-35", "35-40", "40 and over")
+"""Classes of body mass index of adults, kg/m2; of children the ranks that grow into them."""
 # CPS 2023, table A1: marital status by age and sex (rounded): never married, divorced, widowed; others are married.
 MARITAL = ("S", "M", "D", "W")
 _MARITAL_AGES = (0, 15, 20, 25, 30, 35, 45, 55, 65, 75, 85)
@@ -179,7 +181,7 @@ def _by_band(ages: tuple[int, ...], rows: npt.ArrayLike) -> Float:
 
 
 def add_people(
-    builder: NetworkBuilder, vital: Vital, states: Mapping[str, Mapping[str, float]], smoking: Float
+    builder: NetworkBuilder, vital: Vital, states: Mapping[str, Mapping[str, float]], smoking: Float, body: Float
 ) -> None:
     """Add who people are.
 
@@ -191,6 +193,8 @@ def add_people(
         Groups: the race codes of people who are not Hispanic, and ``hispanic``.
     smoking : float64[2, B, 3]
         Never, former, current by sex and band.
+    body : float64[2, B, 5]
+        Classes of body mass index (`BODIES`) by sex and band.
     """
     weight = vital.weight()
     builder.add("deceased", NO_YES, (), weight.sum(axis=(1, 2)))
@@ -214,6 +218,7 @@ def add_people(
     builder.add("state", usps, ("race", "ethnicity"), table)
     builder.add("payer", PAYERS, ("band",), _by_band(_PAYER_AGES, _PAYER))
     builder.add("smoking", ("never", "former", "current"), ("band", "sex"), smoking.transpose(1, 0, 2))
+    builder.add("body", BODIES, ("band", "sex"), body.transpose(1, 0, 2))
     never = np.stack([_by_band(_MARITAL_AGES, _MARITAL[sex]) for sex in SEXES], axis=1)
     married = 1 - never.sum(axis=-1, keepdims=True)
     builder.add(

@@ -28,6 +28,13 @@ _HEIGHT = ((161.3, 175.4), (6.9, 7.4))
 _SHRINKS = (0.6, 0.6, 0.6, 0.6, 0.6, 0.6, 0.5, 0.3, 0.0, -1.0, -2.4, -4.2)
 
 
+_KNOWN = (
+    ("a1c", ("any:diabetes", "has:prediabetes"), 5.65, 6.45),
+    ("ldl", ("takes:statin", "has:hyperlipidemia"), 120.0, 400.0),
+)
+"""Measure, what is not the case and what is known, and between which values that is known (ADA; NCEP ATP III)."""
+
+
 def core_listing() -> Listing:
     """Return the core measures: how much of each is the person's own, and how much drifts over years. Assumption."""
     own = {"sbp": 0.52, "dbp": 0.48, "ldl": 0.58, "hdl": 0.75, "tg": 0.5, "a1c": 0.6, "egfr": 0.66, "acr": 0.6}
@@ -35,8 +42,8 @@ def core_listing() -> Listing:
     return Listing(
         text={"key": _MEASURES},
         number={
-            "own": np.array([own.get(name, {"bmi": 0.88, "height": 0.97}.get(name, 0.6)) for name in _MEASURES]),
-            "drift": np.array([drift.get(name, {"bmi": 0.10, "height": 0.025}.get(name, 0.2)) for name in _MEASURES]),
+            "own": np.array([own.get(name, {"bmi": 0.86, "height": 0.988}.get(name, 0.6)) for name in _MEASURES]),
+            "drift": np.array([drift.get(name, {"bmi": 0.132, "height": 0.006}.get(name, 0.2)) for name in _MEASURES]),
             "decimals": np.zeros(len(_MEASURES)),
         },
     )
@@ -64,15 +71,12 @@ def build_arrays(found: Survey, network: BayesianNetwork, bodies: Float) -> dict
         for knot in range(5):
             factor = _CHILDREN.get(name, (1.0,) * 5)[knot]
             tables[m, : len(states), :, knot] = curves[:, :, 0] * factor
-    body = _MEASURES.index("bmi")
-    names = ("has:overweight", "has:obesity", "has:obesity_severe")
-    cuts = ((25.0, 30.0), (30.0, 40.0), (40.0, 75.0))
+    _with_known(tables, network)
+    # One curve for all: who is of which class is a variable of the network, and says where on the curve a person is.
+    body, classes = _MEASURES.index("bmi"), found.body_shares()
     for s in range(2):
         for b in range(len(STAT_EDGES)):
-            parts = [nhanes.truncated(bodies[s, b], *cut) for cut in cuts]
-            shares = np.array([_shares(network, (key,), (1,))[s, b] for key in names])
-            tables[body, 1:, s, 5 + b] = parts
-            tables[body, 0, s, 5 + b] = _rest(bodies[s, b], cuts, shares)
+            tables[body, :, s, 5 + b] = _with_classes(bodies[s, b], np.cumsum(classes[s, b])[:-1])
         tables[body, :, s, :5] = tables[body, :, s, 5:6]
     height = _MEASURES.index("height")
     for s in range(2):
@@ -89,6 +93,7 @@ def build_arrays(found: Survey, network: BayesianNetwork, bodies: Float) -> dict
         "core_ages": np.array(_KNOTS),
         "core_scores": z,
         "core_correlation": correlation,
+        "pressure_correlation": np.concatenate([[0.6] * 5, found.pressure_correlation()]),
     }
 
 
@@ -102,6 +107,46 @@ def _shares(network: BayesianNetwork, names: tuple[str, ...], states: tuple[int,
         part = joint[:, band == b].sum(axis=1)
         found[:, b] = part[(slice(None), *states)] / part.reshape(2, -1).sum(axis=1)
     return found
+
+
+def _with_known(tables: Float, network: BayesianNetwork) -> None:
+    """Give those known to have prediabetes, and untreated hyperlipidemia, the part of the curve that earns the name.
+
+    Their stratum is the third; what is left of the first is everybody else's, so that together they stay as they were.
+    """
+    for measure, (given, key), low, high in _KNOWN:
+        m = _MEASURES.index(measure)
+        share = _shares(network, (given, key), (0, 1)) / _shares(network, (given,), (0,))
+        for s in range(2):
+            for b in range(len(STAT_EDGES)):
+                curve, begin = tables[m, 0, s, 5 + b].copy(), low
+                # Where more are known than there are such values, lower ones are known too.
+                while _between(curve, begin, high) < 1.15 * share[s, b]:
+                    begin *= 0.99
+                tables[m, 2, s, 5 + b] = nhanes.truncated(curve, begin, high)
+                tables[m, 0, s, 5 + b] = _rest(curve, ((begin, high),), share[s, b : b + 1])
+        tables[m, 2, :, :5] = tables[m, 2, :, 5:6]
+
+
+def _between(curve: Float, low: float, high: float) -> float:
+    """Return the share of a quantile curve between two values."""
+    at = np.interp((low, high), curve, survey.Z_GRID, left=-9, right=9)
+    return float(np.diff(normal.cdf(at))[0])
+
+
+def _with_classes(curve: Float, below: Float) -> Float:
+    """Return the quantile curve of body mass index moved so that its classes have the shares of the survey."""
+    fine = np.linspace(-4.5, 4.5, 901)
+    values = np.interp(fine, survey.Z_GRID, curve)
+    have = np.interp((25.0, 30.0, 35.0), values, fine)
+    want = normal.quantile(below)
+    ends = ([want[0] - 6], [want[-1] + 6])
+    place = np.interp(
+        survey.Z_GRID,
+        np.concatenate([ends[0], want, ends[1]]),
+        np.concatenate([[have[0] - 6], have, [have[-1] + 6]]),
+    )
+    return np.asarray(np.interp(place, survey.Z_GRID, curve))
 
 
 def _rest(curve: Float, cuts: tuple[tuple[float, float], ...], shares: Float) -> Float:

@@ -1,0 +1,49 @@
+"""A bar that shows how far a command is."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+__all__ = ["ProgressBar", "progress_bar"]
+
+
+class ProgressBar(Protocol):
+    """What commands call while they work."""
+
+    def __call__(self, done: int, total: int, note: str = "") -> None:
+        """Show that `done` of `total` are done."""
+        ...
+
+
+@contextmanager
+def progress_bar(title: str) -> Iterator[ProgressBar]:
+    """Show a bar on the terminal's error stream; silent when that is piped."""
+    if not (sys.stderr.isatty() or "FORCE_COLOR" in os.environ or "TTY_COMPATIBLE" in os.environ):
+        # Before rich is imported: the first patient does not wait for a bar that nobody sees.
+        yield lambda done, total, note="": None
+        return
+    from ehrsynth.cli.console import error_console
+
+    if not error_console.is_terminal:
+        yield lambda done, total, note="": None
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[note]}"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=error_console, transient=True) as progress:
+        task = progress.add_task(title, total=None, note="")
+
+        def update(done: int, total: int, note: str = "") -> None:
+            progress.update(task, completed=done, total=total, note=note)
+
+        yield update

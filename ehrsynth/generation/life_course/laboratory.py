@@ -1,0 +1,114 @@
+"""Values that have a mean and a standard deviation, moved by the illnesses and drugs of those whose they are."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from ehrsynth.generation.life_course.courses import Episodes
+from ehrsynth.generation.life_course.orders import Orders
+from ehrsynth.generation.life_course.people import Lives
+from ehrsynth.generation.life_course.schedule import Schedule
+from ehrsynth.model.life_course import LifeCourseModel
+
+__all__ = ["GeneralSampler"]
+
+Int = npt.NDArray[np.int64]
+Float = npt.NDArray[np.float64]
+
+_FARTHEST = 4.0
+_WORKS = 10
+_LEAST = 0.1
+
+
+class GeneralSampler:
+    """The means and standard deviations of the labs of a model, and what moves them."""
+
+    def __init__(self, model: LifeCourseModel) -> None:
+        labs, effects = model.listing("labs"), model.listing("lab_effects")
+        self._code = labs.integers("code_number")
+        self._n_codes = int(self._code.max(initial=-1)) + 1
+        self._mean, self._sd = labs.number["mean"], np.maximum(labs.number["sd"], 1e-12)
+        self._log = np.array([name == "lognormal" for name in labs.text["skew"]], dtype=bool)
+        self._own = np.clip(labs.number["person_share"], 0, 1)
+        self._n_chronic = len(model.listing("chronic"))
+        self._n_problems = self._n_chronic + len(model.listing("acute"))
+        self._effects = [
+            (code, int(owner), int(drug), shift, factor)
+            for code, owner, drug, shift, factor in zip(
+                effects.integers("code_number"),
+                effects.integers("owner"),
+                effects.integers("treatment"),
+                effects.number["shift"],
+                effects.number["sd_factor"],
+                strict=True,
+            )
+            if code >= 0 and (owner >= 0 or drug >= 0)
+        ]
+
+    def draw(
+        self,
+        lives: Lives,
+        episodes: Episodes,
+        onset: Int,
+        schedule: Schedule,
+        seen: Int,
+        orders: Orders,
+        visit: Int,
+        row: Int,
+        rng: np.random.Generator,
+    ) -> Float:
+        """Return a value for each encounter and row of the labs; NaN where the row states no mean.
+
+        Shifts are in standard deviations of the row and add up; of several factors that widen the largest counts, and
+        what narrows (a drug that works) narrows what is left. Skewed values are lognormal of the mean and standard
+        deviation that come out.
+        """
+        code = self._code[row]
+        patient = schedule.patient[visit]
+        own = rng.standard_normal((len(lives), max(self._n_codes, 1)))[patient, code]
+        share = self._own[row]
+        score = np.sqrt(share) * own + np.sqrt(1 - share) * rng.standard_normal(len(row))
+        # By code, so that the rows of an effect lie side by side; numpy sorts small numbers by their digits.
+        order = np.argsort(code.astype(np.int16) if self._n_codes < 1 << 15 else code, kind="stable")
+        whose, when, where = patient[order], schedule.day[visit][order], visit[order]
+        edges = np.searchsorted(code[order], np.arange(self._n_codes + 1))
+        acute = self._acute_visits(episodes, seen)
+        shift, wide, narrow = np.zeros(len(row)), np.ones(len(row)), np.ones(len(row))
+        first, last = orders.groups
+        for number, owner, drug, by, factor in self._effects:
+            here = slice(edges[number], edges[number + 1])
+            if here.start == here.stop:
+                continue
+            if owner < 0:
+                # A drug works some days after it was begun.
+                has = first[:, drug][whose[here]] + _WORKS <= when[here]
+                has &= when[here] < last[:, drug][whose[here]]
+            elif owner < self._n_chronic:
+                has = onset[:, owner][whose[here]] <= when[here]
+            elif len(acute):
+                key = where[here] * self._n_problems + owner
+                has = acute[np.minimum(np.searchsorted(acute, key), len(acute) - 1)] == key
+            else:
+                continue
+            # Few have it.
+            rows = order[here][has]
+            shift[rows] += by
+            if factor >= 1:
+                wide[rows] = np.maximum(wide[rows], factor)
+            else:
+                narrow[rows] *= factor
+        mean, sd, score = self._mean[row], self._sd[row] * wide * narrow, np.clip(score, -_FARTHEST, _FARTHEST)
+        middle = mean + shift * self._sd[row]
+        value: Float = middle + sd * score
+        at = np.flatnonzero(self._log[row])
+        # Nothing that is skewed falls below a tenth of what it was.
+        middle = np.maximum(middle[at], _LEAST * mean[at])
+        width = np.sqrt(np.log1p((sd[at] / middle) ** 2))
+        value[at] = np.exp(np.log(middle) - width**2 / 2 + width * score[at])
+        return value
+
+    def _acute_visits(self, episodes: Episodes, seen: Int) -> Int:
+        """Return the sorted keys of encounters in which an acute illness is seen."""
+        known = np.flatnonzero((seen >= 0) & (episodes.problem >= self._n_chronic))
+        return np.sort(seen[known] * self._n_problems + episodes.problem[known])
