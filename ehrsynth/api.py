@@ -204,6 +204,11 @@ def load_model(name_or_path: str | Path | None = None) -> PatientModel | LifeCou
         return open_model(path)
 
 
+def _opened(model: PatientModel | LifeCourseModel | str | Path | None) -> PatientModel | LifeCourseModel:
+    """Return a model that is given as such, by name or path, or as None for the default."""
+    return load_model(model) if model is None or isinstance(model, str | Path) else model
+
+
 def save_model(model: PatientModel | LifeCourseModel, path: str | Path) -> None:
     """Write `model` to a package file, also at a URL; it appears only when whole."""
     from ehrsynth.model.package import save
@@ -218,7 +223,7 @@ def save_model(model: PatientModel | LifeCourseModel, path: str | Path) -> None:
 
 
 def generate(
-    model: PatientModel | LifeCourseModel | None = None,
+    model: PatientModel | LifeCourseModel | str | Path | None = None,
     *,
     population: int = 1000,
     seed: int = 0,
@@ -230,8 +235,8 @@ def generate(
 
     Parameters
     ----------
-    model : PatientModel or LifeCourseModel, optional
-        Default: the shipped default model.
+    model : PatientModel, LifeCourseModel, str or Path, optional
+        A model, or the name or path of one as `load_model` takes it. Default: the shipped default model.
     population : int
         How many patients, at least 1.
     seed : int
@@ -255,7 +260,7 @@ def generate(
 
     if population < 1:
         raise UsageError(f"The population is {population}; it must be at least 1.")
-    generator = Generator(model or load_model(), seed=seed, reference_date=reference_date, evidence=scenario)
+    generator = Generator(_opened(model), seed=seed, reference_date=reference_date, evidence=scenario)
     shared = generator.shared()
     blocks = []
     for start in range(0, population, BLOCK_SIZE):
@@ -269,7 +274,7 @@ def generate(
 
 
 def generate_files(
-    model: PatientModel | LifeCourseModel | None,
+    model: PatientModel | LifeCourseModel | str | Path | None,
     output: str | Path,
     *,
     formats: Sequence[str],
@@ -307,7 +312,7 @@ def generate_files(
     from ehrsynth.engines.places import generate_to
 
     job = Job(
-        model=model or load_model(),
+        model=_opened(model),
         population=population,
         seed=seed,
         formats=tuple(formats),

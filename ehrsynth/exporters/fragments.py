@@ -172,7 +172,8 @@ def _fold_run(run: list[Slot], n: int) -> list[Slot]:
             size = max(len(slot.pool), varying.get(id(slot.index), (None, 0))[1])
             varying[id(slot.index)] = (slot.index, size)
     if not varying:
-        return [Slot(_take(run, 1), 0)]
+        # Of constants Python makes one sooner than Arrow does.
+        return [constant(b"".join(slot.pool[slot.index].as_py() for slot in run if slot.index >= 0))]
     code, codes = np.zeros(n, dtype=np.int64), 1
     for index, size in varying.values():
         codes *= size + 1

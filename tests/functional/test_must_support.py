@@ -74,3 +74,15 @@ def test_what_the_hand_made_records_cover(
     for whole in ("medicationrequest", "medicationdispense", "careplan", "careteam", "goal", "procedure", "encounter"):
         assert absent[f"us-core-{whole}"] == []
     assert sum(len(names) for _, names, _ in found.values()) >= 440
+
+
+@pytest.mark.shared
+def test_the_shipped_population_has_all_that_its_profiles_must_support(
+    must_support: ModuleType, shared: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("yaml")
+    ehrsynth.generate_files(None, tmp_path / "out", formats=["fhir-ndjson"], population=150, seed=7)
+    groups = must_support.load_groups(shared / "fhir" / "packages" / "inferno" / "metadata-v6.1.0.yml")
+    found = must_support.coverage(must_support.read(tmp_path / "out" / "fhir-ndjson"), groups)
+    assert len(found) >= 44
+    assert {url: names for url, (_, _, names) in found.items() if names} == {}

@@ -397,3 +397,39 @@ def test_a_coverage_says_when_nobody_knows_the_member() -> None:
         "code": "1",
         "display": "",
     }
+
+
+@pytest.mark.parametrize(
+    ("codes", "panel"),
+    [
+        (("6690-2", "718-7", "4544-3", "777-3"), "58410-2"),
+        (("6690-2", "718-7", "4544-3", "777-3", "770-8", "736-9"), "57021-8"),
+        (("2345-7", "3094-0", "2160-0", "2951-2", "2823-3"), "51990-0"),
+        # Too few to tell, one that no panel has, a test alone.
+        (("6690-2", "718-7"), None),
+        (("6690-2", "718-7", "4544-3", "777-3", "4548-4"), None),
+        (("4548-4",), "4548-4"),
+    ],
+)
+def test_a_laboratory_report_is_called_by_what_its_tests_tell(codes: tuple[str, ...], panel: str | None) -> None:
+    own = {
+        "patient_id": P,
+        "category": "laboratory",
+        "status": "final",
+        "panel_id": E,
+        "code_system": "http://loinc.org",
+        "value_number": 1.0,
+        "effective_datetime": datetime(2024, 1, 2, 3, 4, 5),
+    }
+    rows = [{"observation_id": f"{D[:-1]}{at}", "code": code, **own} for at, code in enumerate(codes)]
+    (report,) = resources_of({"observation": rows}, "DiagnosticReport")
+    (order,) = resources_of({"observation": rows}, "ServiceRequest")
+    assert report["code"]["coding"][0]["code"] == (panel or "11502-2")
+    assert order["code"]["coding"][0]["code"] == (panel or "108252007")
+
+
+def test_words_without_a_code_are_a_text_alone() -> None:
+    own = {"patient_id": P, "code_system": "http://snomed.info/sct", "code": "762952008"}
+    row = {"allergy_intolerance_id": D, **own, "reaction_display": "Skin rash"}
+    (found,) = resources_of({"allergy_intolerance": [row]}, "AllergyIntolerance")
+    assert found["reaction"] == [{"manifestation": [{"text": "Skin rash"}]}]

@@ -24,7 +24,7 @@ from ehrsynth.exporters.fhir.joins import (
 )
 from ehrsynth.exporters.fhir.resource import Source
 
-__all__ = ["laboratory_orders", "laboratory_results", "specimen_type", "specimens"]
+__all__ = ["LOINC", "laboratory_orders", "laboratory_results", "specimen_type", "specimens"]
 
 LOINC = "http://loinc.org"
 
@@ -91,8 +91,35 @@ def _kinds(rows: pa.Table) -> pa.Array:
     return pa.array(found, pa.string()).take(pa.array(group))
 
 
+@lru_cache(maxsize=1)
+def _panels() -> dict[str, Any]:
+    panels: dict[str, Any] = resources.read_json("output_schemas/fhir_r4/mapping/panels.json")["panels"]
+    return panels
+
+
+def _panel_of_each(rows: pa.Table, group: npt.NDArray[np.int64], n: int) -> pa.Array:
+    """Return the LOINC code of the panel that the results of each group make up, null where they are none, shape (n,).
+
+    Every panel has a bit, the smaller ones the lower; a group has those of the panels that all of its tests are in.
+    """
+    panels = sorted(_panels(), key=lambda code: len(_panels()[code]["members"]))
+    codes = whole(rows["code"])
+    bits = np.zeros(len(codes.dictionary) + 1, dtype=np.int64)
+    for at, text in enumerate(codes.dictionary.to_pylist()):
+        bits[at] = sum(1 << place for place, panel in enumerate(panels) if text in _panels()[panel]["members"])
+    own = bits[pc.fill_null(codes.indices, -1).to_numpy()]
+    own[~hits(rows["code_system"], [LOINC])] = 0
+    common = np.full(n, -1, dtype=np.int64)
+    np.bitwise_and.at(common, group, own)
+    count = np.bincount(group, minlength=n)
+    found = np.full(n, -1, dtype=np.int64)
+    for place, panel in reversed(list(enumerate(panels))):
+        found[(common >> place & 1 == 1) & (count >= _panels()[panel]["least"])] = place
+    return pa.array(panels, pa.string()).take(pa.array(found, mask=found < 0))
+
+
 def laboratory_orders(source: Source) -> pa.Table:
-    """Return one row an order: the result of the least key, who gave care there, whether all is one test."""
+    """Return one row an order: the result of the least key, who gave care there, whether all is one test or a panel."""
     return source.once("laboratory_orders", _orders)
 
 
@@ -101,6 +128,7 @@ def _orders(source: Source) -> pa.Table:
     group = grouped(rows["order_key"])
     first = least_of_each(group, whole(rows["observation_id"]))
     one_test = _same(grouped(rows["code_system"], rows["code"]), group, first)
+    panel = _panel_of_each(rows, group, len(first))
     rows = _whole_rows(source, rows, first)
     names = {"organization_id": "organization_id", "encounter_practitioner_id": "practitioner_id"}
     found = {
@@ -114,6 +142,7 @@ def _orders(source: Source) -> pa.Table:
     return with_columns(
         rows,
         one_test=pa.array(one_test),
+        panel_code=panel,
         # A visit with one diagnosis had it as the reason of its orders; of several nobody knows which.
         reason_condition_id=joined(rows["encounter_id"], reasons, "encounter_id", "condition_id"),
         **found,

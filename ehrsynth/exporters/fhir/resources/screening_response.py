@@ -7,60 +7,62 @@ from ehrsynth.exporters.fhir.facts import mapping
 from ehrsynth.exporters.fhir.resource import Resource
 from ehrsynth.exporters.fhir.rows import Node
 from ehrsynth.exporters.fhir.screening import screened
-from ehrsynth.exporters.fhir.templates import Each, Later, compile_template
+from ehrsynth.exporters.fhir.templates import Each, compile_template
 from ehrsynth.exporters.fhir.values import Link, Text, Time
 
 __all__ = ["SCREENING_RESPONSE"]
 
-FORM = "93025-5"
 GROUPS = {
     "93043-8": ("54899-0",),
-    "93042-0": ("63512-8", "71802-3", "93033-9", "56799-0"),
     "93041-2": ("82589-3", "67875-5", "76437-3", "63586-2", "93030-5"),
     "93040-4": ("93038-8",),
 }
-HOUSING = "71802-3"
-
-
-def _printed(code: str) -> str:
-    """What the form says at a question or group."""
-    form = mapping("screening")
-    return str(form["as_printed"].get(code) or form["questions"][code])
-
-
-def _text(code: str) -> Later:
-    return Later(lambda: _printed(code))
+QUESTIONNAIRE = "https://example.org/ehrsynth/Questionnaire/social-needs-screening"
+"""Questionnaires are looked for by their URL: of this domain everybody knows that there are none (RFC 2606)."""
+NUMBERS = ("63512-8", "63586-2")
 
 
 def _code(answer: str) -> dict[str, Any]:
     form = mapping("screening")
-    return {"system": form["system"], "code": answer, "display": form["answers"][answer]}
+    return {"valueCoding": {"system": form["system"], "code": answer, "display": form["answers"][answer]}}
 
 
-def _answer(code: str, group: str) -> Any:
-    match code:
-        case "63512-8":
-            return {"valueInteger": Each((code,), int)}
-        case "63586-2":
-            return {"valueDecimal": Each((code,), float)}
-        case "56799-0":
-            return {"valueString": Text(code)}
-    made: dict[str, Any] = {"valueCoding": Each((code,), _code)}
-    if code == HOUSING:
-        # The form explains this answer below it.
-        help_text = f"{code}-help"
-        made["item"] = [{"linkId": f"/{group}/{help_text}", "text": _text(help_text)}]
-    return made
-
-
-def _question(code: str, group: str) -> Node:
+def _question(code: str, answer: Any, group: str = "") -> Node:
     """One question; left out where it was not answered."""
-    return needing({"linkId": f"/{group}/{code}", "text": _text(code), "answer": [_answer(code, group)]}, "answer")
+    return needing(
+        {
+            "linkId": f"{group}/{code}",
+            "text": Each((code,), lambda _, c=code: mapping("screening")["questions"][c]),
+            "answer": [answer],
+        },
+        "answer",
+    )
+
+
+def _answer(code: str) -> Any:
+    if code in NUMBERS:
+        return {"valueDecimal": Each((code,), float)}
+    return Each((code,), _code)
+
+
+def _housing() -> Node:
+    """Where somebody lives, and what is asked of them then."""
+    answer = {
+        "valueCoding": Each(("71802-3",), lambda answer: _code(answer)["valueCoding"]),
+        "item": [_question("93033-9", _answer("93033-9"), "/71802-3")],
+    }
+    return _question("71802-3", needing(answer, "valueCoding"))
 
 
 def _group(code: str, items: tuple[str, ...]) -> Node:
-    content = {"linkId": f"/{code}", "text": _text(code), "item": [_question(item, code) for item in items]}
-    return needing(content, "item")
+    return needing(
+        {
+            "linkId": f"/{code}",
+            "text": Each((), lambda c=code: mapping("screening")["groups"][c]["display"], needs=()),
+            "item": [_question(item, _answer(item), f"/{code}") for item in items],
+        },
+        "item",
+    )
 
 
 SCREENING_RESPONSE = Resource(
@@ -72,11 +74,11 @@ SCREENING_RESPONSE = Resource(
     profile=US_CORE + "us-core-questionnaireresponse",
     elements={
         "identifier": derived_identifier("derived_response"),
-        # US Core's rendering of the form: whoever has US Core can hold the answers against it.
-        "questionnaire": Later(lambda: mapping("screening")["questionnaire"]),
+        "questionnaire": QUESTIONNAIRE,
         "_questionnaire": compile_template(
             {
                 "extension": [
+                    # The form is published, but not as a FHIR resource.
                     {"url": US_CORE + "us-core-extension-questionnaire-uri", "valueUri": "https://loinc.org/93025-5"},
                     {
                         "url": "http://hl7.org/fhir/StructureDefinition/display",
@@ -91,11 +93,10 @@ SCREENING_RESPONSE = Resource(
         "authored": Time("start_datetime", "time_precision"),
         "author": Link("patient"),
         "item": [
-            {
-                "linkId": f"/{FORM}",
-                "text": _text(FORM),
-                "item": [_group(code, items) for code, items in GROUPS.items()],
-            }
+            _question("63512-8", _answer("63512-8")),
+            _housing(),
+            _question("56799-0", {"valueString": Text("56799-0")}),
+            *(_group(code, items) for code, items in GROUPS.items()),
         ],
     },
 )

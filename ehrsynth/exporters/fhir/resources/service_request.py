@@ -6,7 +6,7 @@ import pyarrow as pa
 
 from ehrsynth.exporters.fhir.datatypes import US_CORE, concept, fixed_concept, make_concept, period
 from ehrsynth.exporters.fhir.joins import has_value, joined, with_columns
-from ehrsynth.exporters.fhir.orders import laboratory_orders
+from ehrsynth.exporters.fhir.orders import LOINC, laboratory_orders
 from ehrsynth.exporters.fhir.resource import Resource, Source
 from ehrsynth.exporters.fhir.templates import Each, First, When, compile_template
 from ehrsynth.exporters.fhir.values import Link, Time
@@ -20,11 +20,13 @@ REQUESTER = First(
 )
 
 
-def _test(one_test: bool, code: str | None, system: str | None, display: str | None) -> dict[str, Any] | None:
-    """The test, if one alone was ordered; else that laboratory work was: tables do not know what a panel is called."""
-    return (
-        make_concept(system, code, display) if one_test else make_concept(SNOMED, "108252007", "Laboratory procedure")
-    )
+def _test(
+    one_test: bool, code: str | None, system: str | None, display: str | None, panel: str | None
+) -> dict[str, Any] | None:
+    """The test, if one alone was ordered, or the panel that its tests tell; else that laboratory work was."""
+    if one_test:
+        return make_concept(system, code, display)
+    return make_concept(LOINC, panel) if panel else make_concept(SNOMED, "108252007", "Laboratory procedure")
 
 
 LABORATORY_ORDER = Resource(
@@ -39,7 +41,7 @@ LABORATORY_ORDER = Resource(
         "status": "completed",
         "intent": "order",
         "category": [fixed_concept(SNOMED, "108252007", "Laboratory procedure")],
-        "code": Each(("one_test", "code", "code_system", "display"), _test),
+        "code": Each(("one_test", "code", "code_system", "display", "panel_code"), _test),
         "subject": Link("patient"),
         "encounter": Link("encounter"),
         "occurrenceDateTime": Time("effective_datetime", "time_precision"),
