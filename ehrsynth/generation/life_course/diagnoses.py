@@ -276,14 +276,15 @@ def diagnose(
     # Whenever it is written down again, it began on the day that was written down at first.
     begun = np.minimum(episodes.day[episode[known]], schedule.day[seen[episode[known]]])
     onset[known] = np.minimum(np.maximum(begun, earliest), day[known])
-    end[known] = episodes.end[episode[known]]
-    # The new code begins where the old one ends.
+    # Nobody is over an illness before it is seen.
+    end[known] = np.maximum(episodes.end[episode[known]], schedule.day[seen[episode[known]]] + 1)
+    # The old code holds until the new one is written down.
     new_code = known & (all_code == np.append(later[0], -2)[episode])
     onset[new_code] = np.minimum(later[1][episode[new_code]], day[new_code])
-    taken = np.zeros(len(episodes), dtype=bool)
-    taken[episode[new_code]] = True
-    old = known & ~new_code & taken[episode]
-    end[old] = later[1][episode[old]]
+    written = np.full(len(episodes), NEVER, dtype=np.int64)
+    np.minimum.at(written, episode[new_code], day[new_code])
+    old = known & ~new_code & (written[episode] < NEVER)
+    end[old] = written[episode[old]]
     end[~known] = day[~known]
     of_pregnancy = noted >= 0
     onset[of_pregnancy] = np.minimum(findings.onset[noted[of_pregnancy]], day[of_pregnancy])

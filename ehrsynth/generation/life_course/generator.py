@@ -344,5 +344,6 @@ class _Finder:
             at = np.clip(at, 0, len(self._keys) - 1)
             row = self._rows[at]
             fits = (problem >= 0) & (self._keys[at] == key) & (self._found.visit[row] <= visit)
-            found = np.where(fits & (self._found.end[row] >= day), row, found)
+            fits &= (self._found.end[row] >= day) | (self._found.visit[row] == visit)
+            found = np.where(fits, row, found)
         return found

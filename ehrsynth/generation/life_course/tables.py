@@ -91,6 +91,8 @@ class Writer:
         patient = encounters.visits.patient[found.visit]
         last = self.lives.last_day[patient]
         recorded = encounters.start[found.visit] // 86_400
+        # What a visit finds is not over before it.
+        end = np.maximum(found.end, np.where(found.listed, found.onset, np.maximum(found.onset, recorded)))
         over = found.end <= last
         # What a dead person still had ended with the person, unrecorded.
         columns |= {
@@ -101,7 +103,7 @@ class Writer:
             "clinical_status": labels(np.where(over, 1, 0), ["active", "resolved"]),
             "verification_status": constant("confirmed", len(found)),
             "onset_date": date_column(found.onset),
-            "abatement_date": date_column(np.where(over, np.maximum(found.end, found.onset), 0), over),
+            "abatement_date": date_column(np.where(over, end, 0), over),
             "recorded_date": date_column(recorded),
             "rank": number_column(found.rank),
         }
