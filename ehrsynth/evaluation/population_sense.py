@@ -46,7 +46,7 @@ _MOST_A_DAY = {
 _CLASSES = (
     r"pril\b|sartan\b",
     r"(?:atorva|simva|rosuva|prava|lova)statin",
-    r"prazole\b",
+    r"\b(?:es)?(?:ome|lanso|panto|rabe)prazole",
     r"sertraline|citalopram|fluoxetine|paroxetine",
     r"olol\b",
     r"dipine\b",

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from datetime import date
 from typing import Any
 
+from ehrsynth.generation.block_maker import BlockMaker
 from ehrsynth.generation.generator import Generator as TrajectoryGenerator
 from ehrsynth.generation.life_course import LifeCourseGenerator
 from ehrsynth.model import PatientModel
@@ -52,7 +53,7 @@ class Generator:
         reference_date: date | None = None,
         evidence: Mapping[str, Any] | None = None,
     ) -> None:
-        self._made_by: TrajectoryGenerator | LifeCourseGenerator
+        self._made_by: BlockMaker
         if isinstance(model, LifeCourseModel):
             self._made_by = LifeCourseGenerator(model, seed=seed, reference_date=reference_date, evidence=evidence)
         else:
@@ -89,10 +90,7 @@ class Generator:
         UsageError
             `index` is negative or `n` is not between 1 and `BLOCK_SIZE`.
         """
-        if isinstance(self._made_by, LifeCourseGenerator):
-            yield from self._made_by.parts(index, n)
-        else:
-            yield self._made_by.block(index, n)
+        return self._made_by.parts(index, n)
 
     def blocks(self, n_patients: int) -> Iterator[Records]:
         """Yield the blocks of the first `n_patients` patients, the last one cut."""

@@ -37,6 +37,7 @@ class MeasurementSampler:
         self._of_person, self._of_visit = np.sqrt(share), np.sqrt(np.maximum(1 - share, 0))
         self._person = cholesky(np.asarray(model.person, dtype=np.float64))
         self._visit = cholesky(np.asarray(model.visit, dtype=np.float64))
+        self._drift = np.asarray(model.drift, dtype=np.float64)
         self._value_known = np.asarray(model.value_known, dtype=np.float64)
         self._scores = [self._score_table(m) for m in range(len(model.code))]
 
@@ -91,7 +92,10 @@ class MeasurementSampler:
             Of the visit; needed where sex and age matter.
         """
         known = rng.random(len(patient)) < self._value_known[measurement]
-        own = self._of_visit[measurement] * self._noise(occasion, measurement, rng)
+        noise = self._noise(occasion, measurement, rng)
+        if self._drift.any():
+            noise = self._drifting(noise, patient, measurement)
+        own = self._of_visit[measurement] * noise
         center = self._shift[state, measurement]
         if stratum is not None and len(self._level):
             center = center + self._level[stratum, measurement]
@@ -104,6 +108,26 @@ class MeasurementSampler:
             if len(rows):
                 value[rows] = self.model.margins[m].inverse(np.interp(score[rows], grid, normal))
         return value, known
+
+    def _drifting(self, noise: Float, patient: Int, measurement: Int) -> Float:
+        """Return e of each row, each leaning on that of the person's row of the same measurement before."""
+        order = np.lexsort((measurement, patient))
+        sequence = (patient * len(self._drift) + measurement)[order]
+        first = np.ones(len(order), dtype=bool)
+        first[1:] = sequence[1:] != sequence[:-1]
+        start = np.flatnonzero(first)
+        length = np.diff(np.append(start, len(order)))
+        lean = self._drift[measurement[order[start]]]
+        fresh = np.sqrt(1.0 - lean * lean)
+        result = noise.copy()
+        # The k-th rows of all sequences at a time, those of the longest first.
+        longest = np.argsort(-length, kind="stable")
+        start, lean, fresh, length = start[longest], lean[longest], fresh[longest], length[longest]
+        for k in range(1, int(length.max(initial=0))):
+            n = int(np.searchsorted(-length, -k))
+            before, now = order[start[:n] + k - 1], order[start[:n] + k]
+            result[now] = lean[:n] * result[before] + fresh[:n] * noise[now]
+        return result
 
     def _noise(self, occasion: Int, measurement: Int, rng: np.random.Generator) -> Float:
         """Return e of each row; rows are in the order of their occasions."""

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from ehrsynth.inspection.findings import CodesFound
-from ehrsynth.readers.source_codes import measurement_code, observation_code, procedure_code
+from ehrsynth.readers.source_codes import SHAPES, measurement_code, observation_code, procedure_code
 from ehrsynth.terminology import CVX, ICD9CM, ICD10CM, LOINC, RXNORM, SNOMED, displays, known, with_dot
 
 __all__ = ["recognise"]
@@ -20,14 +20,8 @@ Mask = npt.NDArray[np.bool_]
 
 _SAMPLE = 3000
 _LEAST_SHARE = 0.7
-_ICD10 = re.compile(r"[A-Z][0-9][0-9AB]\.?[0-9A-Z]{0,4}")
-_ICD9 = re.compile(r"[0-9]{3}\.?[0-9]{0,2}|V[0-9]{2}\.?[0-9]{0,2}|E[0-9]{3}\.?[0-9]?")
-_ICD9_PROCEDURE = re.compile(r"[0-9]{2}\.?[0-9]{1,2}")
-_NDC = re.compile(r"[0-9]{10,11}|[0-9]{4,5}-[0-9]{3,4}-[0-9]{1,2}")
-_DIGITS = re.compile(r"[0-9]{1,8}")
-_HCPCS = re.compile(r"[A-V][0-9]{4}")
-_CPT = re.compile(r"[0-9]{4}[0-9FTU]")
-_ATC = re.compile(r"[A-Z][0-9]{2}([A-Z]([A-Z]([0-9]{2})?)?)?")
+_LOST_ZERO = re.compile(r"[0-9]{10}")
+"""An NDC as a spreadsheet leaves it."""
 
 # Where a bare number may be a code of the system only if a name says so: words of the column or the table.
 _HINTS = {
@@ -94,10 +88,10 @@ def _shapes(procedures: bool) -> tuple[_Shape, ...]:
     )
     performed = (
         _Shape("icd-10-pcs", _pcs, "icd", 0.95, "have the shape of ICD-10-PCS"),
-        _Shape("icd-9-cm", _matching(_ICD9_PROCEDURE), "icd", 0.8, "have the shape of ICD-9-CM volume 3"),
+        _Shape("icd-9-cm", _matching(SHAPES["icd-9-cm volume 3"]), "icd", 0.8, "have the shape of ICD-9-CM volume 3"),
         _Shape("icd", _either_procedure, "icd", 0.78, "have the shape of ICD-9-CM volume 3 or ICD-10-PCS"),
-        _Shape("cpt", _matching(_CPT), "cpt", 0.6, "have the shape of CPT"),
-        _Shape("hcpcs", _matching(_HCPCS), "hcpcs", 0.7, "have the shape of HCPCS"),
+        _Shape("cpt", _matching(SHAPES["cpt"]), "cpt", 0.6, "have the shape of CPT"),
+        _Shape("hcpcs", _matching(SHAPES["hcpcs"]), "hcpcs", 0.7, "have the shape of HCPCS"),
     )
     return (
         *(performed if procedures else diagnoses),
@@ -105,9 +99,9 @@ def _shapes(procedures: bool) -> tuple[_Shape, ...]:
         _Shape("loinc", _of(measurement_code, LOINC), "", 0.99, "are LOINC with the right check digit"),
         _Shape("snomed", _snomed, "", 0.97, "are SNOMED CT with the right check digit"),
         _Shape("cvx", lambda words: _listed(CVX, words), "cvx", 0.95, "are listed in CVX"),
-        _Shape("ndc", _matching(_NDC), "ndc", 0.9, "have the shape of NDC"),
+        _Shape("ndc", _ndc, "ndc", 0.9, "have the shape of NDC"),
         _Shape("rxnorm", _rxnorm, "rxnorm", 0.9, "have the shape of RxNorm, of which some are listed"),
-        _Shape("atc", _matching(_ATC), "atc", 0.75, "have the shape of ATC"),
+        _Shape("atc", _matching(SHAPES["atc"]), "atc", 0.75, "have the shape of ATC"),
     )
 
 
@@ -140,13 +134,13 @@ def _icd(words: list[str], shape: re.Pattern[str], system: str, version: int) ->
 
 
 def _icd10(words: list[str]) -> Mask:
-    return _icd(words, _ICD10, ICD10CM, 10)
+    return _icd(words, SHAPES["icd-10-cm"], ICD10CM, 10)
 
 
 def _icd9(words: list[str]) -> Mask:
     # Numbers below 100 have lost their zeros in a float or a spreadsheet, and are no evidence.
     long_enough: Mask = np.array([len(word) > 2 for word in words])
-    return _icd(words, _ICD9, ICD9CM, 9) & long_enough
+    return _icd(words, SHAPES["icd-9-cm"], ICD9CM, 9) & long_enough
 
 
 def _either_icd(words: list[str]) -> Mask:
@@ -155,13 +149,18 @@ def _either_icd(words: list[str]) -> Mask:
     return (old | new) if (old & ~new).any() and (new & ~old).any() else np.zeros(len(words), dtype=bool)
 
 
+def _ndc(words: list[str]) -> Mask:
+    found: Mask = _matching(SHAPES["ndc"])(words) | _matching(_LOST_ZERO)(words)
+    return found
+
+
 def _pcs(words: list[str]) -> Mask:
     system = "http://www.cms.gov/Medicare/Coding/ICD10"
     return _of(procedure_code, system)(words)
 
 
 def _either_procedure(words: list[str]) -> Mask:
-    old, new = _matching(_ICD9_PROCEDURE)(words), _pcs(words)
+    old, new = _matching(SHAPES["icd-9-cm volume 3"])(words), _pcs(words)
     return (old | new) if old.any() and new.any() else np.zeros(len(words), dtype=bool)
 
 
@@ -173,6 +172,6 @@ def _snomed(words: list[str]) -> Mask:
 
 
 def _rxnorm(words: list[str]) -> Mask:
-    shaped = _matching(_DIGITS)(words)
+    shaped = _matching(SHAPES["rxnorm"])(words)
     listed = np.array([text is not None for text in displays(RXNORM, words)])
     return shaped if listed.mean() >= 0.2 else listed

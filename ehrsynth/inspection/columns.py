@@ -21,6 +21,9 @@ FEW = 60
 _SAMPLE = 20_000
 _UUID = r"(?i)^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$"
 _INTEGER = r"^[+-]?(0|[1-9][0-9]{0,17})(\.0)?$"
+_COMPACT_DATE = r"^(?:19|20)[0-9]{6}$"
+_FEW_DATES = 5
+"""Of so many numbers of eight digits all would not be dates by chance."""
 _NUMBER = r"^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$"
 _ISO_DATE = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$"
 _ISO_TIME = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]+)?)?(Z|[+-][0-9]{2}:?[0-9]{2})?$"
@@ -111,6 +114,8 @@ def _kind(values: pa.Array) -> tuple[str, str, bool, pa.Array]:
     sample = pc.utf8_trim_whitespace(values.slice(0, _SAMPLE))
     if _all(sample, _UUID):
         return "uuid", "", True, values
+    if _all(sample, _COMPACT_DATE) and len(sample) >= _FEW_DATES and _reads(sample, "%Y%m%d"):
+        return "date", "%Y%m%d", True, values
     if _all(sample, _INTEGER):
         try:
             return "integer", "", True, values.cast(pa.int64())

@@ -16,6 +16,7 @@ from ehrsynth.inspection.names import entities, entity_of, is_generic, is_key_na
 __all__ = ["Encoded", "composite_key", "single_key"]
 
 _FEW_ROWS = 20
+_FEW_OWNERS = 20
 _MOST_PARTS = 10
 _WHAT = ("type", "name", "code", "item", "itemid", "drug", "test", "medication", "icd", "label", "category", "kind")
 _SAMPLE = 20_000
@@ -34,17 +35,31 @@ def single_key(table: str, columns: Sequence[ColumnFound]) -> KeyFound | None:
         dictionary = words(name)[-1:] == ["code"] and words(table)[0] in ("d", "dim", "lookup", "ref")
         if not (named or is_key_name(name) or dictionary):
             continue
+        if column.rows < 2 and not named:
+            continue
         # Among few rows anything may be unique.
         confidence = (0.99 if named else 0.95) if column.rows >= _FEW_ROWS else (0.9 if named else 0.65)
         if best is None or confidence > best[0]:
             best = confidence, at
     if best is None:
-        return None
+        return _numbered(columns)
     column = columns[best[1]]
     return KeyFound(
         columns=(column.name,),
         confidence=best[0],
         evidence=f"called like a key, {column.rows:,} rows, every value once, none missing",
+    )
+
+
+def _numbered(columns: Sequence[ColumnFound]) -> KeyFound | None:
+    """A first column of different whole numbers, whatever it is called: perhaps a key, more cannot be said."""
+    first = columns[0] if columns else None
+    if first is None or first.kind != "integer" or not first.unique or first.rows < _FEW_ROWS:
+        return None
+    return KeyFound(
+        columns=(first.name,),
+        confidence=0.55,
+        evidence=f"the first column, {first.rows:,} rows, every value once, none missing; not called like a key",
     )
 
 
@@ -81,7 +96,7 @@ def _distinct(parts: list[npt.NDArray[np.int64]], end: int) -> bool:
 
 def composite_parts(table: TableFound, parents: Sequence[str]) -> dict[str, list[str]]:
     """Return the columns that could be parts of a key, by what they say: whose, which in order, when, what."""
-    found: dict[str, list[str]] = {"whose": [], "order": [], "time": [], "what": []}
+    found: dict[str, list[str]] = {"whose": [], "order": [], "time": [], "what": [], "pair": [], "owner": []}
     for column in table.columns:
         if not column.whole or column.distinct < 2:
             continue
@@ -99,6 +114,11 @@ def composite_parts(table: TableFound, parents: Sequence[str]) -> dict[str, list
     # The finest owner first: a stay before a patient.
     distinct = {column.name: column.distinct for column in table.columns}
     found["whose"].sort(key=lambda name: -distinct[name])
+    # With a moment hardly anything comes twice: only something that there are many of can be the owner of it.
+    found["owner"] = [name for name in found["whose"] if distinct[name] >= min(_FEW_OWNERS, table.rows // 20)]
+    # A table of hardly more than two keys joins them.
+    if len(found["whose"]) >= 2 and len(table.columns) <= len(found["whose"]) + 1:
+        found["pair"] = found["whose"]
     return {role: names[:_MOST_PARTS] for role, names in found.items()}
 
 
@@ -126,8 +146,11 @@ def _combinations(parts: dict[str, list[str]], events: set[str]) -> Iterable[tup
     for whose in parts["whose"]:
         for number in order:
             yield 0.92, (whose, number)
-        for moment in time:
-            yield 0.75, (whose, moment)
+        if whose in parts["owner"]:
+            for moment in time:
+                yield 0.75, (whose, moment)
+    for pair in combinations(parts["pair"], 2):
+        yield 0.85, pair
     for whose in parts["whose"]:
         for pair in combinations(order, 2):
             yield 0.85, (whose, *pair)

@@ -7,7 +7,13 @@ import re
 __all__ = ["ends_in", "entities", "entity_of", "is_generic", "is_key_name", "is_sequence_name", "singular", "words"]
 
 _GENERIC = {"id", "row_id", "rowid", "key", "pk", "uid", "uuid", "guid", "record_id", "recordid", "index"}
-_KEY_END = re.compile(r"^(.*?)[_ .-]?(?:id|uid|uuid|guid|key|sk|nbr|mrn|identifier)$")
+_GENERIC |= {"no", "no.", "nr", "nr.", "#", "number", "ref", "reference", "accession"}
+_KEY_END = re.compile(
+    r"^(.*?)(?:[_ .-]?(?:id|uid|uuid|guid|key|sk|nbr|mrn|identifier|#)|[_ .-](?:no|nr|num|number|ref)\.?)$"
+)
+# What has numbers that name nothing, or a place in an order.
+_COUNTED = {"phone", "telephone", "mobile", "fax", "house", "street", "room", "bed", "page", "version", "lot", "batch"}
+_COUNTED |= {"seq", "line", "row", "item", "sequence"}
 # Words of English (and of medicine) that end like a key and are none.
 _NO_KEYS = {"fluid", "paid", "unpaid", "valid", "invalid", "void", "covid", "acid", "lipid", "opioid", "thyroid"}
 _NO_KEYS |= {"steroid", "amid", "grid", "rapid", "solid", "risk", "monkey", "turkey", "bid", "tid", "qid", "hybrid"}
@@ -43,7 +49,10 @@ def is_generic(name: str) -> bool:
 def is_key_name(name: str) -> bool:
     """Whether a column is called like a key: ``id``, ``hadm_id``, ``patientid``, ``visit_key``."""
     tail = words(name)[-1:] or [""]
-    return tail[0] not in _NO_KEYS and (is_generic(name) or name == "mrn" or _KEY_END.match(name) is not None)
+    match = _KEY_END.match(name)
+    if match and _COUNTED & set(words(match[1])[-1:]) and not name.endswith("id"):
+        return False
+    return tail[0] not in _NO_KEYS and (is_generic(name) or name == "mrn" or match is not None)
 
 
 def is_sequence_name(name: str) -> bool:

@@ -24,6 +24,8 @@ Doubles = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 _ROUNDS = 6
+_LAGS = (1, 2, 4, 8)
+_DRIFT_COST = 0.1
 _CENTERS = 64
 _SHIFT_STRENGTH = 10.0
 _PAIR_STRENGTH = 10.0
@@ -78,7 +80,7 @@ def learn_measurements(
         score[at] = margin.transform(rows.value[at], place[at])
     stratum = strata_of(timelines, strata)[rows.visit]
     levels = _levels(rows, score, posteriors, stratum, patients, strata, min_patients)
-    person_share, person, visit = _components(rows, levels, patients, min_patients)
+    person_share, drift, person, visit = _components(rows, levels, patients, min_patients)
     return Measurements(
         code=rows.code.astype(np.int32),
         unit=rows.unit,
@@ -92,6 +94,7 @@ def learn_measurements(
         person=person,
         visit=visit,
         value_known=rows.value_known.astype(np.float32),
+        drift=drift.astype(np.float32),
     )
 
 
@@ -237,8 +240,8 @@ def _expected(rows: NumericRows, shift: Doubles, posteriors: Iterable[StatePoste
 
 def _components(
     rows: NumericRows, levels: _Levels, patients: Ints, min_patients: int
-) -> tuple[Doubles, Doubles, Doubles]:
-    """Return (share of the person float64[M], correlations of persons and of visits float64[M, M])."""
+) -> tuple[Doubles, Doubles, Doubles, Doubles]:
+    """Return (share of the person, drift float64[M]; correlations of persons and of visits float64[M, M])."""
     m = len(rows.code)
     residual = levels.residual - np.bincount(rows.measurement, weights=levels.residual, minlength=m)[
         rows.measurement
@@ -250,11 +253,13 @@ def _components(
     cross_n = every_n - same_n
     between = np.where(cross_n > 0, (every - same) / np.maximum(cross_n, 1), 0.0)
     variance = np.maximum(np.diag(total), 1e-6)
-    following, following_n = _following(rows, patients, residual)
+    lagged, lagged_n = _lagged(rows, patients, residual)
     # Without repeated measurements nothing tells person from visit: half and half, drawn to where there are some.
-    repeats = following_n / np.maximum(np.diag(same_n), 1)
+    repeats = lagged_n[0] / np.maximum(np.diag(same_n), 1)
     trust = repeats / (repeats + 0.1)
-    share = np.clip(trust * following / variance + (1 - trust) * 0.5, 0.0, 0.98)
+    share, drift = _share_and_drift(lagged / variance, lagged_n)
+    share = np.clip(trust * share + (1 - trust) * 0.5, 0.0, 0.98)
+    drift = trust * drift
     scale = np.sqrt(np.outer(variance, variance))
     correlation = np.where(same_n > 0, total / scale, 0.0)
     level = np.sqrt(np.maximum(np.diag(between), 1e-3 * variance))
@@ -265,11 +270,11 @@ def _components(
     # What persons do not explain of the correlation within a visit is the visit's.
     own = np.sqrt(np.outer(share, share)) * of_person
     visit = (correlation * weight - own) / np.sqrt(np.outer(1 - share, 1 - share))
-    return share, of_person, nearest_correlation(np.clip(np.where(same_n > 0, visit, 0.0), -0.99, 0.99))
+    return share, drift, of_person, nearest_correlation(np.clip(np.where(same_n > 0, visit, 0.0), -0.99, 0.99))
 
 
-def _following(rows: NumericRows, patients: Ints, value: Doubles) -> tuple[Doubles, Doubles]:
-    """Return the mean product of a person's successive values of each measurement, in different visits; and how many.
+def _lagged(rows: NumericRows, patients: Ints, value: Doubles) -> tuple[Doubles, Doubles]:
+    """Return the mean product of a person's values of each measurement, some visits apart, and how many [lags, M].
 
     Not of all pairs of a person's values: their number grows with the square of the values, and the few who are
     measured most would speak for all.
@@ -279,11 +284,30 @@ def _following(rows: NumericRows, patients: Ints, value: Doubles) -> tuple[Doubl
     measurement, patient, visit = rows.measurement[order], patients[order], rows.visit[order]
     first = np.ones(len(order), dtype=bool)
     first[1:] = (measurement[1:] != measurement[:-1]) | (visit[1:] != visit[:-1])
-    measurement, patient, of_first = measurement[first], patient[first], value[order][first]
-    pair = np.flatnonzero((measurement[1:] == measurement[:-1]) & (patient[1:] == patient[:-1]))
-    n = np.bincount(measurement[pair], minlength=m).astype(np.float64)
-    products = np.bincount(measurement[pair], weights=of_first[pair] * of_first[pair + 1], minlength=m)
-    return products / np.maximum(n, 1), n
+    sequence, of_first = (patient * m + measurement)[first], value[order][first]
+    products, counts = np.zeros((len(_LAGS), m)), np.zeros((len(_LAGS), m))
+    for k, lag in enumerate(_LAGS):
+        pair = np.flatnonzero(sequence[lag:] == sequence[:-lag])
+        of = sequence[pair] % m
+        counts[k] = np.bincount(of, minlength=m)
+        products[k] = np.bincount(of, weights=of_first[pair] * of_first[pair + lag], minlength=m)
+    return products / np.maximum(counts, 1), counts
+
+
+def _share_and_drift(correlation: Doubles, n: Doubles) -> tuple[Doubles, Doubles]:
+    """Return (p, a) float64[M] of p + (1 - p) a^lag nearest to the correlations [lags, M] of `n` pairs each.
+
+    Where there are few pairs farther apart than the next value, all that lasts is taken for the person's.
+    """
+    grid = np.linspace(0.0, 0.98, 50)
+    p, a = (one.reshape(-1) for one in np.meshgrid(grid, grid, indexing="ij"))
+    fit = np.stack([p + (1 - p) * a**lag for lag in _LAGS])
+    share, drift = np.zeros(n.shape[1]), np.zeros(n.shape[1])
+    for m in range(n.shape[1]):
+        loss = (n[:, m, None] * (correlation[:, m, None] - fit) ** 2).sum(axis=0)
+        best = int(np.argmin(loss + _DRIFT_COST * a))
+        share[m], drift[m] = p[best], a[best]
+    return share, drift
 
 
 def _products(group: Ints, measurement: Ints, value: Doubles, m: int) -> tuple[Doubles, Doubles]:

@@ -52,6 +52,9 @@ class Measurements:
         Correlation matrices, positive definite, of u and of e.
     value_known : float32 [M]
         P(a value is recorded | measured).
+    drift : float32 [M]
+        Correlation of e with that of the person's value of the same measurement before (an autoregression of the first
+        order): values near in time are nearer to each other than the person's level alone makes them. No entries: 0.
     """
 
     code: Int
@@ -66,3 +69,4 @@ class Measurements:
     value_known: Float
     level: Float = field(default_factory=lambda: np.zeros((0, 0)))
     center: Float = field(default_factory=lambda: np.zeros((0, 0)))
+    drift: Float = field(default_factory=lambda: np.zeros(0))

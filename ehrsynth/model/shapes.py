@@ -133,6 +133,8 @@ def _measurements(m: Measurements, r: int, q: int) -> Iterator[Expected]:
     for name, rows in (("level", r), ("center", len(np.asarray(m.center)))):
         if np.size(getattr(m, name)):
             yield f"measurements.{name}", getattr(m, name), (rows, n)
+    if np.size(m.drift):
+        yield "measurements.drift", m.drift, (n,)
     for name in ("person", "visit"):
         yield f"measurements.{name}", getattr(m, name), (n, n)
 
@@ -152,6 +154,7 @@ _PROBABILITIES = (
     "person_share",
     "state_share",
     "value_known",
+    "drift",
 )
 
 

@@ -22,6 +22,8 @@ KINDS = 3
 
 _TRIES = 60
 """Draws in proportion to an envelope until one is accepted; then from the exact weights of all things."""
+_FEW_CELLS = 24_000
+"""So few weights are sooner computed than drawn by trial."""
 
 
 def _starts(counts: Int) -> Int:
@@ -62,6 +64,8 @@ class Company:
         self.keys = source * n_things + self.thing
         self._known = known
         self.lowers = bool((self.boost < 0).any())
+        self.lowering = np.zeros(max(len(known), 1), dtype=bool)
+        self.lowering[index[self.boost < 0]] = True
 
     @classmethod
     def none(cls, n_things: int) -> Company:
@@ -210,7 +214,7 @@ class _Draw:
                 fine = known & self._accept(todo, thing, rng)
                 self.chosen[todo[fine], place] = thing[fine]
                 todo = todo[~fine]
-                if not len(todo):
+                if len(todo) * self.law.n_things <= _FEW_CELLS:
                     break
             for low in range(0, len(todo), 512):
                 self._exactly(todo[low : low + 512], place, weight, rng)
@@ -292,9 +296,11 @@ class _Draw:
             fine[other] &= self.given_key[found] != key
         if law.company.lowers:
             keep = np.ones(len(other))
-            for column in range(self.context.shape[1]):
-                boost = law.company.between(self.context[rows[other], column], safe[other])
-                keep *= 1.0 + np.minimum(boost, 0.0)
+            context = self.context[rows[other]]
+            row, column = np.nonzero((context >= 0) & law.company.lowering[context])
+            boost = law.company.between(context[row, column], safe[other[row]])
+            lowers = np.flatnonzero(boost < 0)
+            np.multiply.at(keep, row[lowers], 1.0 + boost[lowers])
             fine[other] &= rng.random(len(other)) < keep
         if self.allowed is not None:
             fine &= self.allowed(rows, safe)

@@ -10,6 +10,7 @@ __all__ = [
     "CPT",
     "HCPCS",
     "ICD10PCS",
+    "SHAPES",
     "condition_code",
     "drug_code",
     "measurement_code",
@@ -24,15 +25,22 @@ ICD10PCS = "http://www.cms.gov/Medicare/Coding/ICD10"
 
 Found = tuple[str, str] | None
 
-_ICD10 = re.compile(r"[A-Z][0-9][0-9AB][0-9A-Z]{0,4}")
-_ICD9_NUMBER = re.compile(r"[0-9]{3,5}")
-_ICD9_LETTER = re.compile(r"V[0-9]{2,4}|E[0-9]{3,4}")
-_ICD9_PROCEDURE = re.compile(r"[0-9]{2}\.?[0-9]{1,2}")
-_ICD10_PROCEDURE = re.compile(r"[0-9B-DF-HX][0-9A-HJ-NP-Z]{6}")
-_CPT = re.compile(r"[0-9]{4}[0-9FTU]")
-_HCPCS = re.compile(r"[A-V][0-9]{4}")
-_LOINC = re.compile(r"[0-9]{1,5}-[0-9]")
-_NDC = re.compile(r"[0-9]{11}|([0-9]{4,5})-([0-9]{3,4})-([0-9]{1,2})")
+SHAPES = {
+    name: re.compile(pattern)
+    for name, pattern in {
+        "icd-10-cm": r"[A-Z][0-9][0-9AB]\.?[0-9A-Z]{0,4}",
+        "icd-9-cm": r"[0-9]{3}\.?[0-9]{0,2}|V[0-9]{2}\.?[0-9]{0,2}|E[0-9]{3}\.?[0-9]?",
+        "icd-9-cm volume 3": r"[0-9]{2}\.?[0-9]{1,2}",
+        "icd-10-pcs": r"[0-9B-DF-HX][0-9A-HJ-NP-Z]{6}",
+        "cpt": r"[0-9]{4}[0-9FTU]",
+        "hcpcs": r"[A-V][0-9]{4}",
+        "loinc": r"[0-9]{1,5}-[0-9]",
+        "ndc": r"[0-9]{11}|([0-9]{4,5})-([0-9]{3,4})-([0-9]{1,2})",
+        "rxnorm": r"[0-9]{1,8}",
+        "atc": r"[A-Z][0-9]{2}([A-Z]([A-Z]([0-9]{2})?)?)?",
+    }.items()
+}
+"""What codes of each system look like, in upper case, with or without the dot of ICD."""
 
 # Verhoeff (1969): the dihedral group D5 as multiplication table, and the permutation of each place.
 _D5 = tuple(
@@ -55,11 +63,12 @@ def condition_code(value: str) -> Found:
     are transport accidents of 7 characters) and an E code ICD-10-CM.
     """
     text = value.upper().replace(".", "")
-    if _ICD9_NUMBER.fullmatch(text):
+    old_shape = SHAPES["icd-9-cm"].fullmatch(text)
+    if old_shape and text.isdigit():
         code = _dotted(text, 9)
         return (ICD9CM, code) if _is_known(ICD9CM, code) else None
-    new = (ICD10CM, _dotted(text, 10)) if _ICD10.fullmatch(text) else None
-    old = (ICD9CM, _dotted(text, 9)) if _ICD9_LETTER.fullmatch(text) else None
+    new = (ICD10CM, _dotted(text, 10)) if SHAPES["icd-10-cm"].fullmatch(text) else None
+    old = (ICD9CM, _dotted(text, 9)) if old_shape else None
     if new and old:
         listed = _is_known(*new), _is_known(*old)
         if listed[0] != listed[1]:
@@ -70,7 +79,7 @@ def condition_code(value: str) -> Found:
 
 def drug_code(value: str) -> Found:
     """Return system and code of a drug package: NDC in 11 digits (zeros put before the short parts of 5-4-2)."""
-    match = _NDC.fullmatch(value)
+    match = SHAPES["ndc"].fullmatch(value)
     if not match:
         return None
     if match[1] is None:
@@ -82,26 +91,26 @@ def procedure_code(value: str) -> Found:
     """Return system and code of a procedure: ICD-10-PCS, CPT, HCPCS, ICD-9-CM volume 3 or SNOMED CT."""
     text = value.upper()
     # Seven digits are more often an item of the source; those of ICD-10-PCS are in section 0.
-    if _ICD10_PROCEDURE.fullmatch(text) and (not text.isdigit() or text[0] == "0"):
+    if SHAPES["icd-10-pcs"].fullmatch(text) and (not text.isdigit() or text[0] == "0"):
         return (ICD10PCS, text)
-    if _CPT.fullmatch(text):
+    if SHAPES["cpt"].fullmatch(text):
         return (CPT, text)
-    if _HCPCS.fullmatch(text):
+    if SHAPES["hcpcs"].fullmatch(text):
         return (HCPCS, text)
-    if _ICD9_PROCEDURE.fullmatch(text):
+    if SHAPES["icd-9-cm volume 3"].fullmatch(text):
         return (ICD9CM, with_dot([text], version=9, procedure=True)[0] or text)
     return _snomed(text)
 
 
 def measurement_code(value: str) -> Found:
     """Return system and code of a measurement: LOINC (with its check digit right) or SNOMED CT."""
-    return (LOINC, value) if _LOINC.fullmatch(value) and _loinc_check(value) else _snomed(value)
+    return (LOINC, value) if SHAPES["loinc"].fullmatch(value) and _loinc_check(value) else _snomed(value)
 
 
 def observation_code(value: str) -> Found:
     """Return system and code of an observation: LOINC, or as a diagnosis, or HCPCS."""
     found = measurement_code(value) or (condition_code(value) if not value.isdigit() else None)
-    return found or ((HCPCS, value) if _HCPCS.fullmatch(value) else None)
+    return found or ((HCPCS, value) if SHAPES["hcpcs"].fullmatch(value) else None)
 
 
 def _dotted(text: str, version: int) -> str:

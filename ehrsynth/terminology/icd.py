@@ -13,7 +13,8 @@ def with_dot(codes: Iterable[str | None], *, version: int = 10, procedure: bool 
     """Return ICD codes with their dot: after the third character; ICD-9 E codes the fourth, its procedures the second.
 
     Spaces around a code and a dot that is already there are no matter; None and empty text give None. ICD-10-PCS codes
-    (``version=10, procedure=True``) have no dot.
+    (``version=10, procedure=True``) have no dot. ICD-9 categories that were taken for numbers and so lost their zeros
+    (``38`` for 038, ``8.45`` for 008.45) get them back.
 
     Parameters
     ----------
@@ -24,10 +25,16 @@ def with_dot(codes: Iterable[str | None], *, version: int = 10, procedure: bool 
     """
     out: list[str | None] = []
     for raw in as_texts(codes):
-        text = (raw or "").strip().upper().replace(".", "")
+        text = _with_zeros((raw or "").strip().upper(), version, procedure).replace(".", "")
         at = _dot_at(text, version, procedure)
         out.append((f"{text[:at]}.{text[at:]}" if len(text) > at else text) or None)
     return out
+
+
+def _with_zeros(text: str, version: int, procedure: bool) -> str:
+    category, dot, rest = text.partition(".")
+    width = 2 if procedure else 3
+    return category.zfill(width) + dot + rest if version == 9 and category.isdigit() else text
 
 
 def _dot_at(text: str, version: int, procedure: bool) -> int:

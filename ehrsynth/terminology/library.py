@@ -122,7 +122,10 @@ class Library:
 
     def find_code_system(self, name: str) -> CodeSystem | None:
         """Return the code system of a name or URI; None if there is none."""
-        found = self._by_uri.get(name) or self._packages["code_system"].get(name)
+        found: VocabularyPackage | None = self._by_uri.get(name)
+        if found is None:
+            # Not by "or": whether a system has codes is only known when it is read.
+            found = self._packages["code_system"].get(name)
         return found if isinstance(found, CodeSystem) else None
 
     def code_system(self, name: str) -> CodeSystem:

@@ -93,6 +93,7 @@ def test_the_dot_of_icd() -> None:
     ]
     nine = ["4019", "25000", "E8849", "V270", "428", "V27", "E884"]
     assert terminology.with_dot(nine, version=9) == ["401.9", "250.00", "E884.9", "V27.0", "428", "V27", "E884"]
+    assert terminology.with_dot(["38", "8.45", "8", "250.8"], version=9) == ["038", "008.45", "008", "250.8"]
     assert terminology.with_dot(["9155", "39"], version=9, procedure=True) == ["91.55", "39"]
     assert terminology.with_dot(["0DTJ4ZZ"], procedure=True) == ["0DTJ4ZZ"]
     assert terminology.without_dot(["E11.9", " I10", None]) == ["E119", "I10", None]

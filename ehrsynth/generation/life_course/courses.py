@@ -99,6 +99,7 @@ class CourseSampler:
         )
         earliest = chronic.number["earliest"]
         self._earliest = np.where(earliest > 0, np.ceil(earliest * DAYS_PER_YEAR) + 2, 0).astype(np.int64)
+        self._longest = np.minimum(chronic.number["longest_years"], 200.0) * DAYS_PER_YEAR
         self._at_birth = chronic.number["at_birth"] > 0
         # Who may have had it and no more: anybody (-1), nobody (-2), or those who have what such people have.
         self._past = chronic.integers("past_of")
@@ -138,6 +139,9 @@ class CourseSampler:
         mean = self._mean_days[key]
         span = np.maximum(lived - np.minimum(self._first_age[sex, key], age) * DAYS_PER_YEAR, 0)
         since = -mean * np.log1p(-u[0] * -np.expm1(-span / mean))
+        # Few outlive what kills: who would have had it longer began some time within those years.
+        longest = self._longest[key]
+        lifelong = np.where(lived - lifelong > longest, lived - longest * rng.random(len(key)), lifelong)
         days = np.where(self._lifelong[key], lifelong, lived - since).astype(np.int64)
         onset = np.full(lives.has.shape, NEVER, dtype=np.int64)
         # Nothing begins before the age at which there is a code for it.

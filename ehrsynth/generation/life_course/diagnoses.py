@@ -36,7 +36,7 @@ from ehrsynth.generation.life_course.segments import (
 from ehrsynth.generation.places import Ragged
 from ehrsynth.model.life_course import AGES, LifeCourseModel
 
-__all__ = ["CodeSampler", "Diagnoses", "diagnose", "first_after"]
+__all__ = ["Agenda", "CodeSampler", "Diagnoses", "diagnose", "first_after"]
 
 Int = npt.NDArray[np.int64]
 Float = npt.NDArray[np.float64]
@@ -181,16 +181,28 @@ class Diagnoses:
         return len(self.visit)
 
 
+class Agenda:
+    """Some encounters (ascending; all if left out) in which people are looked for from a day on."""
+
+    def __init__(self, schedule: Schedule, lives: Lives, among: Int | None = None) -> None:
+        self._birth = lives.birth_day
+        self._rows = np.arange(len(schedule)) if among is None else among
+        self._whose = schedule.patient[self._rows]
+        self._key = self._whose * (1 << 22) + schedule.day[self._rows] - lives.birth_day[self._whose]
+
+    def first_after(self, patient: Int, day: Int) -> Int:
+        """Return each person's first encounter on or after a day; -1 where there is none."""
+        rows = self._rows
+        if not len(rows):
+            return np.full(len(patient), -1, dtype=np.int64)
+        at = np.searchsorted(self._key, patient * (1 << 22) + np.maximum(day - self._birth[patient], 0))
+        here = np.minimum(at, len(rows) - 1)
+        return np.where((at < len(rows)) & (self._whose[here] == patient), rows[here], -1)
+
+
 def first_after(schedule: Schedule, lives: Lives, patient: Int, day: Int, among: Int | None = None) -> Int:
     """Return each person's first encounter on or after a day, of those `among` (ascending); -1 where there is none."""
-    rows = np.arange(len(schedule)) if among is None else among
-    if not len(rows):
-        return np.full(len(patient), -1, dtype=np.int64)
-    whose = schedule.patient[rows]
-    key = whose * (1 << 22) + schedule.day[rows] - lives.birth_day[whose]
-    at = np.searchsorted(key, patient * (1 << 22) + np.maximum(day - lives.birth_day[patient], 0))
-    here = np.minimum(at, len(rows) - 1)
-    return np.where((at < len(rows)) & (whose[here] == patient), rows[here], -1)
+    return Agenda(schedule, lives, among).first_after(patient, day)
 
 
 def diagnose(
@@ -248,7 +260,9 @@ def diagnose(
     all_visit, all_code, first, episode = all_visit[kept], all_code[kept], first[kept], episode[kept]
     noted = noted[kept]
     # New illnesses first: they are why the person came; then by how the row came about.
-    order = np.lexsort((np.arange(len(kept)), ~first, all_visit))
+    # In a hospital what brought the person there.
+    place = np.where(episode >= 0, episodes.place[np.maximum(episode, 0)], 0)
+    order = np.lexsort((np.arange(len(kept)), np.where(first, -place, 0), ~first, all_visit))
     all_visit, all_code, first, episode = all_visit[order], all_code[order], first[order], episode[order]
     noted = noted[order]
     known = episode >= 0
@@ -262,14 +276,15 @@ def diagnose(
     # Whenever it is written down again, it began on the day that was written down at first.
     begun = np.minimum(episodes.day[episode[known]], schedule.day[seen[episode[known]]])
     onset[known] = np.minimum(np.maximum(begun, earliest), day[known])
-    end[known] = episodes.end[episode[known]]
-    # The new code begins where the old one ends.
+    # Nobody is over an illness before it is seen.
+    end[known] = np.maximum(episodes.end[episode[known]], schedule.day[seen[episode[known]]] + 1)
+    # The old code holds until the new one is written down.
     new_code = known & (all_code == np.append(later[0], -2)[episode])
     onset[new_code] = np.minimum(later[1][episode[new_code]], day[new_code])
-    taken = np.zeros(len(episodes), dtype=bool)
-    taken[episode[new_code]] = True
-    old = known & ~new_code & taken[episode]
-    end[old] = later[1][episode[old]]
+    written = np.full(len(episodes), NEVER, dtype=np.int64)
+    np.minimum.at(written, episode[new_code], day[new_code])
+    old = known & ~new_code & (written[episode] < NEVER)
+    end[old] = written[episode[old]]
     end[~known] = day[~known]
     of_pregnancy = noted >= 0
     onset[of_pregnancy] = np.minimum(findings.onset[noted[of_pregnancy]], day[of_pregnancy])

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from ehrsynth.generation.life_course.courses import Episodes
 from ehrsynth.generation.life_course.demands import BIRTH, DELIVERY, PROCEDURE, Demands, on_working_days
-from ehrsynth.generation.life_course.diagnoses import first_after
+from ehrsynth.generation.life_course.diagnoses import Agenda, first_after
 from ehrsynth.generation.life_course.people import DAYS_PER_YEAR, NEVER, Lives
 from ehrsynth.generation.life_course.pregnancies import Pregnancies
 from ehrsynth.generation.life_course.schedule import EMERGENCY, Schedule
@@ -258,6 +258,7 @@ class InterventionSampler:
         willing = rng.standard_normal(n)
         # Vaccines are given at practices and after birth, not in emergencies.
         offered = np.flatnonzero((schedule.setting < EMERGENCY) | (schedule.kind == BIRTH))
+        agenda = Agenda(schedule, lives, offered)
         parts = []
         due, latest = rows.number["age_months_due"], rows.number["age_months_latest"]
         sex = rows.integers("sex_limit")
@@ -278,7 +279,7 @@ class InterventionSampler:
                 inside = (season[None, :] >= begin[:, None]) & (season[None, :] <= stop[:, None] - 30)
                 patient, which = np.nonzero(inside & takes[:, None])
                 own = 0.7 * score[patient] + np.sqrt(1 - 0.49) * rng.standard_normal(len(patient))
-                kept = normal.cdf(own) < rows.number["coverage"][row] / 100.0
+                kept = own < normal.quantile(rows.number["coverage"][row] / 100.0)
                 patient, day = patient[kept], season[which[kept]]
                 until = day + 100
             else:
@@ -291,7 +292,7 @@ class InterventionSampler:
             # At least four weeks after the dose before.
             before = last.setdefault(int(series[row]), np.full(n, -NEVER, dtype=np.int64))
             wanted = np.maximum(np.maximum(day, lives.first_day[patient]), before[patient] + _APART)
-            visit = first_after(schedule, lives, patient, wanted, offered)
+            visit = agenda.first_after(patient, wanted)
             at = np.maximum(visit, 0)
             calendar = (
                 schedule.encounters.start[at].astype("datetime64[s]").astype("datetime64[Y]").astype(np.int64) + 1970

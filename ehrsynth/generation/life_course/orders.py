@@ -128,7 +128,10 @@ class OrderSampler:
         episode = np.concatenate([episode, more_episode])
         row, start = np.concatenate([row, more_row]), np.concatenate([start, more_start])
         lasting = self._stop[row] <= 0
+        # What is for some years ends with what it is for, too.
+        long = (self._stop[row] > _RENEWAL) & (episodes.problem[episode] < self._n_chronic)
         stop = np.where(lasting, episodes.end[episode], start + self._stop[row])
+        stop = np.where(long, np.minimum(stop, episodes.end[episode]), stop)
         # An illness that is over in days needs its drug no longer.
         acute = episodes.problem[episode] >= self._n_chronic
         stop = np.where(lasting & acute, np.maximum(stop, start + 5), stop)

@@ -38,7 +38,12 @@ class CoreQuantiles:
         place = np.clip((score - self._z[0]) / step, 0, len(self._z) - 1.000001)
         z = place.astype(np.int64)
         y = place - z
-        low = table[stratum, sex, a, z] * (1 - y) + table[stratum, sex, a, z + 1] * y
-        high = table[stratum, sex, a + 1, z] * (1 - y) + table[stratum, sex, a + 1, z + 1] * y
+        # One index into all of the table: indexing by four arrays takes four times as long.
+        _, sexes, ages, scores = table.shape
+        at = ((stratum * sexes + sex) * ages + a) * scores + z
+        flat, above = table.reshape(-1), 1 - y
+        low = flat.take(at) * above + flat.take(at + 1) * y
+        at += scores
+        high = flat.take(at) * above + flat.take(at + 1) * y
         found: Float = low * (1 - x) + high * x
         return found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -12,6 +12,7 @@ from ehrsynth.generation.encounters import DAY, Encounters, completed_years
 from ehrsynth.generation.life_course.demands import BIRTH, CHECK_UP, DEATH, DELIVERY, FIRST_PRENATAL, SETTINGS, Demands
 from ehrsynth.generation.life_course.people import Lives
 from ehrsynth.generation.life_course.segments import starts
+from ehrsynth.generation.life_course.working_days import nearest_working_day
 from ehrsynth.generation.trajectory import Visits
 
 __all__ = ["ADMIT_SOURCES", "CLASSES", "DISPOSITIONS", "TYPES", "Schedule", "settle"]
@@ -52,6 +53,7 @@ _MINUTES = {
     EMERGENCY: (172.0, 0.62, 15, 1380),
 }
 _LONGER = {CHECK_UP: 1.35, FIRST_PRENATAL: 1.6}
+_RESTS, _RESTS_LONGER = 4, 20
 _LONG_AGO = -(1 << 40)
 _TELEHEALTH = 0.07
 _TELEHEALTH_SINCE = int(np.datetime64("2020-03-20", "D").astype(np.int64))
@@ -102,6 +104,7 @@ def settle(lives: Lives, demands: Demands, rng: np.random.Generator) -> Schedule
     """
     stay = np.where((demands.setting == STAY) & (demands.stay == 0), rng.geometric(0.24, len(demands)), demands.stay)
     stay = np.where((demands.setting == STAY) | (demands.stay > 0), stay, 0)
+    demands = _postponed(lives, demands, stay)
     last = lives.last_day[demands.patient] - np.where(lives.dead[demands.patient] & (demands.kind != DEATH), 1, 0)
     end = np.minimum(demands.day + stay, last)
     order = np.lexsort((-demands.kind, -demands.setting, demands.day, demands.patient))
@@ -130,6 +133,23 @@ def settle(lives: Lives, demands: Demands, rng: np.random.Generator) -> Schedule
     encounters = _times(lives, patient[at], day[at], until_of, setting[at], kind_of, rng)
     age = completed_years(lives.birth_day[patient[at]], day[at])
     return Schedule(encounters=encounters, kind=kind_of, setting=setting[at], of_demand=of_demand, age=age)
+
+
+def _postponed(lives: Lives, demands: Demands, stay: Int) -> Demands:
+    """Return the demands with visits to practices that fall into a stay in hospital some days after it."""
+    order = np.lexsort((-demands.setting, demands.day, demands.patient))
+    patient, day = demands.patient[order], demands.day[order]
+    base = patient * (1 << 22) - lives.birth_day[patient] + 1
+    reach = np.maximum.accumulate(np.where(demands.setting[order] == STAY, base + day + stay[order], -1))
+    before = np.concatenate([[-1], reach[:-1]])
+    late = np.flatnonzero(
+        (base + day <= before) & (demands.setting[order] == PRACTICE) & (demands.kind[order] < DELIVERY)
+    )
+    after = nearest_working_day(before[late] - base[late] + _RESTS + order[late] * 7919 % _RESTS_LONGER)
+    last = lives.last_day[patient[late]] - lives.dead[patient[late]]
+    moved = demands.day.copy()
+    moved[order[late]] = np.where(after <= last, after, day[late])
+    return replace(demands, day=moved)
 
 
 def _times(

@@ -225,6 +225,7 @@ def _problems(path: Path, rows: list[Row], columns: tuple[str, ...]) -> Listing:
     text = {name: tuple(row.get(name, "") for row in rows) for name in ("key", "label", "group", "past")}
     number = {name: _numbers(path, rows, name, 1.0 if name == "relative_mortality" else 0.0) for name in columns}
     number["mean_years"] = _numbers(path, rows, "mean_years", 5.0)
+    number["longest_years"] = _numbers(path, rows, "longest_years", np.inf)
     return Listing(text=text, number=number | _whom(path, rows))
 
 
