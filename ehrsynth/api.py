@@ -306,7 +306,7 @@ def generate_files(
     Raises
     ------
     UsageError
-        An engine that there is not; `resume` with shards or a URL.
+        An engine that there is not; `resume` on Spark or at a URL.
     """
     from ehrsynth.engines.blocks import Job
     from ehrsynth.engines.places import generate_to

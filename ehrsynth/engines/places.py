@@ -37,12 +37,12 @@ def generate_to(
     """Generate the patients of `job` to a folder or a URL, by an engine; parameters as `ehrsynth.generate_files`."""
     _check(engine, master)
     sharded = shards is not None or engine == "spark"
-    if resume and (sharded or storage.as_url(output) is not None):
-        raise UsageError("Shards and outputs at a URL cannot be resumed.", hint="Leave --resume out.")
+    if resume and (engine != "local" or storage.as_url(output) is not None):
+        raise UsageError("Outputs at a URL and on Spark cannot be resumed.", hint="Leave --resume out.")
     if not sharded:
         return _to(output, partial(generate_files, job, workers=workers, resume=resume, progress=progress))
     if engine == "local":
-        return generate_shards(job, output, shards=shards, workers=workers, progress=progress)
+        return generate_shards(job, output, shards=shards, workers=workers, resume=resume, progress=progress)
     from ehrsynth.engines.spark import run_on_spark, store_of
 
     run, store = partial(run_on_spark, master=master), store_of(output, master)

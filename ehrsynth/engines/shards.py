@@ -26,12 +26,15 @@ from ehrsynth.engines.local import RunSummary, generate_files
 from ehrsynth.engines.output import Output
 from ehrsynth.errors import EhrsynthError, UsageError
 from ehrsynth.exporters import make_exporters
+from ehrsynth.provenance import versions
 from ehrsynth.randomness import BLOCK_SIZE
 
 __all__ = ["BLOCKS_IN_A_SHARD", "cut", "generate_shards", "make_shard"]
 
 BLOCKS_IN_A_SHARD = 16
 """Blocks of a shard where the number of shards is not given: it must not depend on the machine."""
+
+_PACKAGES = ("numpy", "pyarrow", "faker")
 
 Progress = Callable[[int, int], None]
 Run = Callable[[Job, Sequence[Shard], str], Iterator[RunSummary]]
@@ -106,6 +109,7 @@ def generate_shards(
     *,
     shards: int | None = None,
     workers: int = 1,
+    resume: bool = False,
     run: Run | None = None,
     store: Store | None = None,
     progress: Progress | None = None,
@@ -121,6 +125,9 @@ def generate_shards(
         How many; default: one for every `BLOCKS_IN_A_SHARD` blocks of patients.
     workers : int
         Local processes.
+    resume : bool
+        In a folder, keep the shards that an interrupted run of the same job left whole, and those of this run if it is
+        interrupted too.
     run : callable, optional
         Makes the shards elsewhere: see `ehrsynth.engines.spark`.
     store : Store, optional
@@ -151,7 +158,10 @@ def generate_shards(
     url = storage.as_url(output)
     if url is None:
         folder = storage.local_path(output)
-        with Output(folder) as target:
+        plan = {**job.manifest(), "formats": job.formats, "shards": len(planned), "versions": versions(*_PACKAGES)}
+        with Output(folder, run=plan, resume=resume) as target:
+            # Now there is something to resume: shards that are whole have their manifest and are not made again.
+            target.record(0, 0, {})
             done = _collect(run(job, planned, str(target.staging)), job.population, progress)
             summary = _whole(planned, done, folder, started)
             target.write_json("manifest.json", _manifest(job, planned, summary))

@@ -7,8 +7,6 @@ from datetime import date
 from typing import Any
 
 from ehrsynth.generation.block_maker import BlockMaker
-from ehrsynth.generation.generator import Generator as TrajectoryGenerator
-from ehrsynth.generation.life_course import LifeCourseGenerator
 from ehrsynth.model import PatientModel
 from ehrsynth.model.life_course import LifeCourseModel
 from ehrsynth.provenance import Provenance
@@ -54,9 +52,14 @@ class Generator:
         evidence: Mapping[str, Any] | None = None,
     ) -> None:
         self._made_by: BlockMaker
+        # Either brings its samplers: the first patient waits for those of its own model only.
         if isinstance(model, LifeCourseModel):
+            from ehrsynth.generation.life_course import LifeCourseGenerator
+
             self._made_by = LifeCourseGenerator(model, seed=seed, reference_date=reference_date, evidence=evidence)
         else:
+            from ehrsynth.generation.generator import Generator as TrajectoryGenerator
+
             self._made_by = TrajectoryGenerator(model, seed=seed, reference_date=reference_date, evidence=evidence)
         self.model, self.seed = model, seed
         self.reference_date = self._made_by.reference_date

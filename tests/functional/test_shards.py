@@ -94,7 +94,7 @@ def test_how_a_population_is_cut(population: int, shards: int | None, sizes: lis
         {"shards": 0},
         {"population": 0},
         {"workers": 0},
-        {"resume": True},
+        {"resume": True, "engine": "spark"},
         {"engine": "flink"},
         {"master": "local"},
         {"formats": ["sqlite"]},
@@ -105,6 +105,38 @@ def test_settings_that_cannot_be(model: PatientModel, tmp_path: Path, wrong: dic
     with pytest.raises(UsageError):
         api.generate_files(model, tmp_path / "out", **settings)  # type: ignore[arg-type]
     assert not list(tmp_path.iterdir())
+
+
+def test_a_run_in_shards_goes_on_where_it_was_interrupted(
+    model: PatientModel, sharded: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ehrsynth.engines import shards
+
+    out, staging = tmp_path / "out", tmp_path / ".out.partial"
+    settings = {"formats": FORMATS, "population": POPULATION, "seed": 3, "shards": 2, "resume": True}
+    made = shards.make_shard
+
+    def interrupted(shard: shards.Shard, **given: object) -> object:
+        if shard.number == 1:
+            raise KeyboardInterrupt
+        return made(shard, **given)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shards, "make_shard", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            api.generate_files(model, out, **settings)  # type: ignore[arg-type]
+    assert not out.exists()
+    kept = staging / "shard-00000" / "manifest.json"
+    before = kept.stat()
+    with pytest.raises(UsageError, match="seed: 3 then, 4 now"):
+        api.generate_files(model, out, **settings | {"seed": 4})  # type: ignore[arg-type]
+    (staging / ".shard-00001.partial").mkdir()
+    (staging / ".shard-00001.partial" / "half").write_text("left behind")
+    summary = api.generate_files(model, out, **settings)  # type: ignore[arg-type]
+    after = (out / "shard-00000" / "manifest.json").stat()
+    assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+    assert summary.patients == POPULATION
+    assert tree(out) == tree(sharded)
 
 
 def test_a_failure_leaves_nothing(model: PatientModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

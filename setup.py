@@ -1,0 +1,19 @@
+"""The inner loops in C (`ehrsynth/native.py`); everything else is in pyproject.toml, where extensions are experimental.
+
+Optional: without a compiler the package is built all the same, and numpy does the same work.
+"""
+
+import os
+
+from setuptools import Extension, setup
+
+setup(
+    ext_modules=[
+        Extension(
+            "ehrsynth._native",
+            ["ehrsynth/_native.c", "ehrsynth/_join.c"],
+            extra_compile_args=[] if os.name == "nt" else ["-O3"],
+            optional=True,
+        )
+    ]
+)
