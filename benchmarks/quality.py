@@ -207,7 +207,7 @@ def measure(name: str, halves: Halves, settings: LearningSettings, seed: int, te
             value = "" if progress.log_likelihood is None else f" {progress.log_likelihood:.4f}"
             tell(f"  {progress.stage} {progress.step} {progress.message}{value}")
 
-    learn_library("pomegranate")
+    learn_library("pomegranate.distributions")
     start, wall = cpu(), time.perf_counter()
     model = ehrsynth.learn(halves.learned, settings=settings, seed=seed, progress=report)
     seconds = {"learn": cpu() - start, "learn_wall": time.perf_counter() - wall}

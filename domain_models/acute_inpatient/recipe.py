@@ -10,7 +10,6 @@ the sources are read here and nowhere stored.
 
 from __future__ import annotations
 
-import sys
 from dataclasses import replace
 from pathlib import Path
 from statistics import NormalDist
@@ -21,8 +20,8 @@ import pyarrow as pa
 
 import ehrsynth
 from ehrsynth.learning import LearningSettings, learn
+from ehrsynth.learning.recipe import run
 from ehrsynth.model import PatientModel
-from ehrsynth.model.package import save
 from ehrsynth.model.patient_model import Coding
 from ehrsynth.probability.histogram import Histogram
 from ehrsynth.records import Records
@@ -385,11 +384,5 @@ def build(sources: Path) -> PatientModel:
     return with_published_stays(learn(learned, settings=settings, seed=SEED), learned, sources)
 
 
-def main() -> None:
-    """Run the recipe from the command line."""
-    sources, output = map(Path, sys.argv[1:3])
-    save(build(sources), output)
-
-
 if __name__ == "__main__":
-    main()
+    run(build)

@@ -9,7 +9,6 @@ Needs the ``learn`` extra. Rows of the sources are read here and nowhere stored.
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +16,8 @@ import pandas as pd
 import pyarrow as pa
 
 from ehrsynth.learning import LearningSettings, learn
+from ehrsynth.learning.recipe import run
 from ehrsynth.model import PatientModel
-from ehrsynth.model.package import save
 from ehrsynth.provenance import Provenance
 from ehrsynth.randomness import stream
 from ehrsynth.records import Records
@@ -65,6 +64,7 @@ DRUGS = {
     "chol_med_statin": ("dyslipidemia", "617310", "atorvastatin 20 MG Oral Tablet"),
 }
 FEWEST_DONORS = 20
+AGES = (18, 25, 30, 35, 40, 45, 50, 55, 60, 65, 70, 75, 80)
 RACE = {
     "Non-Hispanic White": ("2106-3", "2186-5"),
     "Non-Hispanic Black": ("2054-5", "2186-5"),
@@ -331,6 +331,31 @@ def _medication(days: pd.DataFrame, events: pd.DataFrame, donor: pd.DataFrame) -
     )
 
 
+def population_weights(learned: Records, sources: Path) -> np.ndarray:
+    """Return how many adults of the United States each person stands for, by sex and age at the start; 1 at most."""
+    survey = pd.read_parquet(next((sources / "nhanes").glob("nhanes_adults_*.parquet")))
+    survey = survey[(survey["svy_weight_mec"] > 0) & (survey["svy_year"].astype(str) >= "2009")]
+    women = survey["demo_gender"].ne("Men").to_numpy()
+    nation = _cells(survey["demo_age_years"].to_numpy(), women, survey["svy_weight_mec"].to_numpy())
+    people = learned["patient"].select(["patient_id", "sex", "birth_date"]).to_pandas()
+    starts = learned["encounter"].select(["patient_id", "start_datetime"]).to_pandas()
+    first = starts.groupby("patient_id", observed=True)["start_datetime"].min().reindex(people["patient_id"])
+    age = (first.to_numpy() - pd.to_datetime(people["birth_date"]).to_numpy()) / np.timedelta64(1, "D") / 365.25
+    women = people["sex"].eq("female").to_numpy()
+    cohort = _cells(age, women, np.ones(len(people)))
+    band = np.clip(np.searchsorted(AGES, age, side="right") - 1, 0, len(AGES) - 1)
+    weight = (nation / np.maximum(cohort, 1e-9))[women.astype(int), band]
+    # The few who would stand for many more than others stand for as many as the next.
+    return np.asarray(np.minimum(weight / np.quantile(weight, 0.95), 1.0))
+
+
+def _cells(age: np.ndarray, women: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """Return the shares of men and women [2, bands]."""
+    band = np.clip(np.searchsorted(AGES, age, side="right") - 1, 0, len(AGES) - 1)
+    counts = np.bincount(women.astype(int) * len(AGES) + band, weights=weight, minlength=2 * len(AGES))
+    return np.asarray(counts.reshape(2, -1) / counts.sum())
+
+
 def build(sources: Path) -> PatientModel:
     """Return the model learned from the sources."""
     settings = LearningSettings(
@@ -343,14 +368,9 @@ def build(sources: Path) -> PatientModel:
         description="See README.md beside the model.",
         licence="Apache-2.0",
     )
-    return learn(records(sources), settings=settings, seed=SEED)
-
-
-def main() -> None:
-    """Run the recipe from the command line."""
-    sources, output = map(Path, sys.argv[1:3])
-    save(build(sources), output)
+    learned = records(sources)
+    return learn(learned, settings=settings, seed=SEED, weights=population_weights(learned, sources))
 
 
 if __name__ == "__main__":
-    main()
+    run(build)

@@ -7,15 +7,14 @@ SOURCES holds ``uci_diabetes130/diabetic_data.csv.gz`` (UCI Machine Learning Rep
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pyarrow as pa
 
 import ehrsynth
 from ehrsynth.learning import LearningSettings, learn
+from ehrsynth.learning.recipe import run
 from ehrsynth.model import PatientModel
-from ehrsynth.model.package import save
 from ehrsynth.randomness import stream
 from ehrsynth.records import Records
 
@@ -48,11 +47,5 @@ def build(sources: Path) -> PatientModel:
     return learn(records(sources), settings=settings, seed=SEED)
 
 
-def main() -> None:
-    """Run the recipe from the command line."""
-    sources, output = map(Path, sys.argv[1:3])
-    save(build(sources), output)
-
-
 if __name__ == "__main__":
-    main()
+    run(build)

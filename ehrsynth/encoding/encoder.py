@@ -50,7 +50,9 @@ class _Visits:
     end: npt.NDArray[np.int64]
 
 
-def encode(records: Records, *, min_patients: int = 5, max_visits: int = 500) -> Timelines:
+def encode(
+    records: Records, *, min_patients: int = 5, max_visits: int = 500, weights: npt.NDArray[np.float64] | None = None
+) -> Timelines:
     """Return the timelines of `records`.
 
     Encounters that did not happen (planned, cancelled, entered in error) do not count. A patient without encounters,
@@ -63,6 +65,8 @@ def encode(records: Records, *, min_patients: int = 5, max_visits: int = 500) ->
         No code or level of fewer patients is kept.
     max_visits : int
         No more visits of one patient are kept (the first ones), so that nobody's contribution is unbounded.
+    weights : float64[patients], optional
+        Of the patients of the records, 0..1; default 1.
 
     Raises
     ------
@@ -120,7 +124,7 @@ def encode(records: Records, *, min_patients: int = 5, max_visits: int = 500) ->
             families[name] = family
     return Timelines(
         offsets=offsets.astype(np.int64),
-        weight=np.ones(n),
+        weight=np.ones(n) if weights is None else np.asarray(weights, dtype=np.float64)[people],
         person=person,
         age_at_start=age_start,
         cut=cut,

@@ -107,7 +107,24 @@ class MeasurementSampler:
             rows = order[edges[m] : edges[m + 1]]
             if len(rows):
                 value[rows] = self.model.margins[m].inverse(np.interp(score[rows], grid, normal))
+        for index, weight, height in np.asarray(self.model.derived).tolist():
+            self._derive(value, occasion, measurement, index, weight, height)
         return value, known
+
+    def _derive(self, value: Float, occasion: Int, measurement: Int, index: int, weight: int, height: int) -> None:
+        """Let the body mass index be that of the weight (kg) and height (cm) taken with it."""
+        rows, heavy, tall = (np.flatnonzero(measurement == m) for m in (index, weight, height))
+        if not (len(rows) and len(heavy) and len(tall)):
+            return
+        with_weight, with_height = (
+            one[np.minimum(np.searchsorted(occasion[one], occasion[rows]), len(one) - 1)] for one in (heavy, tall)
+        )
+        same = (occasion[with_weight] == occasion[rows]) & (occasion[with_height] == occasion[rows])
+        at = rows[same]
+        margin = self.model.margins[index]
+        unit = 10.0**-margin.decimals
+        made = value[with_weight[same]] / (value[with_height[same]] / 100.0) ** 2
+        value[at] = np.clip(np.round(made, margin.decimals), margin.lower[0] * unit, margin.upper[-1] * unit)
 
     def _drifting(self, noise: Float, patient: Int, measurement: Int) -> Float:
         """Return e of each row, each leaning on that of the person's row of the same measurement before."""

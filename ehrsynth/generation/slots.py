@@ -8,7 +8,6 @@ import numpy.typing as npt
 from ehrsynth.generation.code_tables import possible_strata
 from ehrsynth.generation.codes import Present, VisitContext
 from ehrsynth.model import CodeFamily, Strata
-from ehrsynth.probability.categorical import cumulative, sample_rows
 from ehrsynth.probability.sets import BEFORE, EARLIER, Allowed, Company, Given, SetLaw, polynomials
 
 __all__ = ["SlotSampler"]
@@ -51,7 +50,9 @@ class SlotSampler:
         self._n_states = n_states
         self._tilt = None if family.tilt is None else np.asarray(family.tilt, dtype=np.float64)
         sizes = np.asarray(family.sizes if self._tilt is None else family.tilt, dtype=np.float64)
-        self._sizes = cumulative(sizes) if self._tilt is None else None
+        self._sizes = sizes if self._tilt is None else None
+        after = np.ones((1, sizes.shape[1])) if family.size_after is None else np.asarray(family.size_after)
+        self._after = after.astype(np.float64)
         self._most = sizes.shape[1] - 1
         of_size = np.ones((self._n_codes, self._most)) if family.size_lift is None else family.size_lift
         self._of_size = np.asarray(of_size, dtype=np.float64).T
@@ -66,7 +67,7 @@ class SlotSampler:
         """Return the codes of `visits`, as `CodeSampler.draw`; the k-th visits of all people at a time."""
         c = self._n_codes
         first, length = visits.offsets[:-1], np.diff(visits.offsets)
-        fixed = None if self._sizes is None else sample_rows(self._sizes, visits.state, rng.random(len(visits)))
+        had = np.zeros(len(length), dtype=np.int64)
         last = np.full((len(length), c), -1, dtype=np.int32)
         times = np.zeros((len(length), c), dtype=np.int16)
         found: list[tuple[Int, Int, Bool]] = []
@@ -76,12 +77,14 @@ class SlotSampler:
             state, stratum = visits.state[visit], visits.stratum[visit]
             key = stratum * self._n_states + state
             given = self._given(last, times, people, state, stratum, number)
-            size = self._draw_size(key, state, given, rng) if fixed is None else fixed[visit]
+            before = np.minimum(had[people] + 1, len(self._after) - 1) if number else np.zeros(len(people), np.int64)
+            size = self._draw_size(key, state, given, self._after[before], rng)
             row, code = self._draw_codes(visits, visit, key, size, given, rng)
             who = people[row]
             found.append((visit[row], code, last[who, code] >= 0))
             last[who, code] = number
             times[who, code] += 1
+            had[people] = np.bincount(row, minlength=len(people))
         visit, code, recurs = (np.concatenate(parts) for parts in zip(*found, strict=True))
         order = np.lexsort((code, visit))
         return Present(visit=visit[order], code=code[order], recurs=recurs[order])
@@ -103,14 +106,20 @@ class SlotSampler:
         context = source >= 0
         return Given(row=row, thing=code, odds=odds, context_row=row[context], context=source[context])
 
-    def _draw_size(self, key: Int, state: Int, given: Given, rng: np.random.Generator) -> Int:
-        """Return the number of codes of each visit: P(n) in proportion to its tilt and to all sets of n codes."""
-        assert self._tilt is not None
-        weight = self._tilt[state].T.copy()
-        everyone = np.arange(len(key))
-        for n, (law, powers) in enumerate(zip(self._laws, self._powers, strict=True), start=1):
-            mine = given.of(everyone, len(key), self._of_size[n - 1])
-            weight[n] *= polynomials(law, powers, key, mine, n)[n]
+    def _draw_size(self, key: Int, state: Int, given: Given, after: Float, rng: np.random.Generator) -> Int:
+        """Return the number of codes of each visit: P(n) in proportion to its tilt and to all sets of n codes.
+
+        What the visits before add to the odds of all codes together makes it likelier that there is a code at all.
+        """
+        table = self._sizes if self._tilt is None else self._tilt
+        assert table is not None
+        weight = (table[state] * after).T
+        if self._tilt is not None:
+            everyone = np.arange(len(key))
+            for n, (law, powers) in enumerate(zip(self._laws, self._powers, strict=True), start=1):
+                mine = given.of(everyone, len(key), self._of_size[n - 1])
+                weight[n] *= polynomials(law, powers, key, mine, n)[n]
+            weight[1:] *= self._laws[0].moved(key, given.of(everyone, len(key), self._of_size[0]))
         running = np.cumsum(weight, axis=0)
         u = rng.random(len(key)) * running[-1]
         return np.asarray(np.minimum((running <= u).sum(axis=0), self._most), dtype=np.int64)

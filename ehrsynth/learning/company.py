@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ehrsynth.encoding.discretise import distinct_patients
-from ehrsynth.learning.company_counts import COUNT_BANDS, Counts, Pairs, Part, prepare, total
+from ehrsynth.learning.company_counts import COUNT_BANDS, SIZES_BEFORE, Counts, Pairs, Part, prepare, total
 from ehrsynth.learning.evidence import sum_by
 from ehrsynth.learning.families import StatePosterior
 from ehrsynth.learning.parameters import CodeTables
@@ -28,11 +28,13 @@ Doubles = npt.NDArray[np.float64]
 _STEPS = (1.0, 1.0, 1.0, 1.0, 0.7, 0.5, 0.4, 0.3, 0.25, 0.2)
 _WITHOUT_COMPANY = 2
 _SHRINK = 3.0
-_MOST_PAIRS = 6000
-_LEAST_Z2 = 4.0
+_MOST_PAIRS = 10_000
+_LEAST_Z2 = 2.5
 _MOST_VISITS = 150_000
 """Visits that are drawn for in each round: more do not tell more of the pairs that are common enough to count."""
 _SIZE_STRENGTH = 20.0
+_SIZE_ROUNDS, _TILT_STEPS = 2, 8
+_LARGEST_AFTER = 50.0
 _LARGEST = 5.0
 _LARGEST_PAIR = 12.0
 """Two names of one illness go together whatever the odds of each."""
@@ -52,6 +54,7 @@ class LearnedCompany:
     company : int32[m, 3]
     boost : float64[m]
     tilt : float64[Q, N + 1] or None
+    size_after : float64[SIZES_BEFORE, N + 1]
         See `ehrsynth.model.CodeFamily`.
     """
 
@@ -60,6 +63,7 @@ class LearnedCompany:
     company: npt.NDArray[np.int32]
     boost: Doubles
     tilt: Doubles | None
+    size_after: Doubles
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -116,7 +120,7 @@ def learn_company(
     *,
     n_visits: int,
     n_slots: int,
-    open_sizes: bool,
+    sizes: Doubles | None,
     min_patients: int,
     generator: np.random.Generator,
 ) -> LearnedCompany:
@@ -131,8 +135,8 @@ def learn_company(
     n_visits : int
         Of all chunks.
     n_slots : int
-    open_sizes : bool
-        The number of codes follows from their odds (`tilt`); else it is drawn before them.
+    sizes : float64[Q, N + 1] or None
+        P(number of codes | state) where visits have slots. Without, the number follows from the odds (`tilt`).
     min_patients : int
         No pair of fewer people is learned.
     generator : numpy Generator
@@ -156,7 +160,7 @@ def learn_company(
             warm.append(made)
         if round_ == _WITHOUT_COMPANY - 1:
             state = _with_pairs(state, observed, warm, pairs, pairs.people(parts), min_patients)
-    tilt = _tilt(parts, of, state, n_slots) if open_sizes else None
+    tilt, after = _sizes(parts, of, state, n_slots, sizes)
     whole = state.of_company(c)
     kind, given = np.divmod(whole.keys // c, c)
     return LearnedCompany(
@@ -165,6 +169,7 @@ def learn_company(
         company=np.column_stack([kind, given, whole.thing]).astype(np.int32),
         boost=whole.boost,
         tilt=tilt,
+        size_after=after,
     )
 
 
@@ -261,35 +266,87 @@ def _with_pairs(
     return replace(state, company=company, pair=_log_ratio(seen[kind, cell], made[kind, cell]))
 
 
-def _tilt(parts: list[Part], of: _Tables, state: _State, n_slots: int) -> Doubles:
-    """Return the tilt float64[Q, N + 1] under which each state's visits have as many codes as observed."""
+def _expected_sizes(
+    parts: list[Part], of: _Tables, state: _State, states: list[npt.NDArray[np.int16]], n_slots: int
+) -> Doubles:
+    """Return the sum over all sets of n codes of the product of their odds, float64[V, N + 1], visits in `states`.
+
+    What the visits before add to the odds of all codes together makes it likelier that there is a code at all.
+    """
     company = Company.none(of.n_codes)
     e = np.ones((sum(part.n_visits for part in parts), n_slots + 1))
     for n in range(1, n_slots + 1):
         law = of.law(state, n, company)
         powers = law.powers(n)
         start = 0
-        for part in parts:
-            key = part.stratum * of.n_states + part.own_state
-            given = of.given(part, part.own_state, state, company)
+        for part, mine in zip(parts, states, strict=True):
+            key = part.stratum * of.n_states + mine
+            given = of.given(part, mine, state, company)
             given = given.of(np.arange(part.n_visits), part.n_visits, np.exp(state.sized[:, n - 1]))
             e[start : start + part.n_visits, n] = polynomials(law, powers, key, given, n)[n]
             start += part.n_visits
-    own = np.concatenate([part.own_state for part in parts]).astype(np.int64)
+    own = state.of_company(of.n_codes)
+    law = of.law(state, 1, own)
+    start = 0
+    for part, mine in zip(parts, states, strict=True):
+        given = of.given(part, mine, state, own)
+        given = given.of(np.arange(part.n_visits), part.n_visits, np.exp(state.sized[:, 0]))
+        moved = law.moved(part.stratum * of.n_states + mine, given)
+        e[start : start + part.n_visits, 1:] *= moved[:, None]
+        start += part.n_visits
+    return e
+
+
+def _sizes(
+    parts: list[Part], of: _Tables, state: _State, n_slots: int, sizes: Doubles | None
+) -> tuple[Doubles | None, Doubles]:
+    """Return (tilt float64[Q, N + 1] or None, factors by the visit before float64[SIZES_BEFORE, N + 1]).
+
+    Under the tilt each state's visits have as many codes as observed. The factors say what the number of codes of the
+    visit before adds, given the states that can be predicted. With `sizes` these are P(number | state).
+    """
     size = np.concatenate([part.size for part in parts])
-    q, n = of.n_states, n_slots + 1
-    seen = np.bincount(own * n + size, minlength=q * n).reshape(q, n).astype(np.float64)
-    margin = _SIZE_STRENGTH * seen.sum(axis=0) / seen.sum()
-    seen += margin
+    before = np.concatenate([part.before for part in parts])
+    own, told = (
+        np.concatenate(states).astype(np.int64)
+        for states in ([part.own_state for part in parts], [part.next_state for part in parts])
+    )
+    n = n_slots + 1
+    seen = np.bincount(before * n + size, minlength=SIZES_BEFORE * n).reshape(-1, n).astype(np.float64)
+    after = np.ones((SIZES_BEFORE, n))
+    if sizes is not None:
+        some = size > 0
+        seen[:, 0] = 0.0
+        return None, _after(sizes[told[some]], before[some], seen, after)
+    of_own = _expected_sizes(parts, of, state, [part.own_state for part in parts], n_slots)
+    of_told = _expected_sizes(parts, of, state, [part.next_state for part in parts], n_slots)
+    q = of.n_states
+    in_state = np.bincount(own * n + size, minlength=q * n).reshape(q, n).astype(np.float64)
+    margin = _SIZE_STRENGTH * in_state.sum(axis=0) / in_state.sum()
     tilt = np.ones((q, n))
-    for _ in range(20):
-        weight = tilt[own] * e
-        weight /= np.maximum(weight.sum(axis=1, keepdims=True), 1e-300)
-        expected = sum_by(own, weight, q)
-        if not _:
-            overall = (seen.sum(axis=0) + 1e-9) / (expected.sum(axis=0) + 1e-9)
-            tilt *= overall
-            continue
-        tilt *= (seen + 1e-9) / (expected + margin + 1e-9)
-        tilt /= tilt.max(axis=1, keepdims=True)
-    return tilt
+    for round_ in range(_SIZE_ROUNDS + 1):
+        for step in range(_TILT_STEPS):
+            expected = sum_by(own, _normal(tilt[own] * after[before] * of_own), q)
+            if step == 0:
+                tilt *= (in_state.sum(axis=0) + 1e-9) / (expected.sum(axis=0) + 1e-9)
+                continue
+            tilt *= (in_state + margin + 1e-9) / (expected + margin + 1e-9)
+            tilt /= tilt.max(axis=1, keepdims=True)
+        if round_ < _SIZE_ROUNDS:
+            after = _after(tilt[told] * of_told, before, seen, after)
+    return tilt, after
+
+
+def _normal(weight: Doubles) -> Doubles:
+    result: Doubles = weight / np.maximum(weight.sum(axis=1, keepdims=True), 1e-300)
+    return result
+
+
+def _after(weight: Doubles, before: Ints, seen: Doubles, after: Doubles) -> Doubles:
+    """Return factors under which as many codes follow each visit before as observed, drawn to those of all visits."""
+    for _ in range(_TILT_STEPS):
+        expected = sum_by(before, _normal(weight * after[before]), SIZES_BEFORE)
+        ratio = (seen + _SIZE_STRENGTH) / (expected + _SIZE_STRENGTH)
+        overall = (seen.sum(axis=0) + _SIZE_STRENGTH) / (expected.sum(axis=0) + _SIZE_STRENGTH)
+        after = after * ratio / overall
+    return np.clip(after, 1 / _LARGEST_AFTER, _LARGEST_AFTER)

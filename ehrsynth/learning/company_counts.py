@@ -14,7 +14,7 @@ from ehrsynth.encoding.selection import ranges
 from ehrsynth.learning.families import StatePosterior
 from ehrsynth.probability.sets import BEFORE, KINDS
 
-__all__ = ["COUNT_BANDS", "Counts", "Pairs", "Part", "history_of", "prepare", "total"]
+__all__ = ["COUNT_BANDS", "SIZES_BEFORE", "Counts", "Pairs", "Part", "history_of", "prepare", "total"]
 
 Ints = npt.NDArray[np.int64]
 Doubles = npt.NDArray[np.float64]
@@ -22,6 +22,9 @@ Floats = npt.NDArray[np.floating[Any]]
 
 COUNT_BANDS = 6
 """Earlier visits with a code that are told apart: 1, 2, ..., this many or more."""
+
+SIZES_BEFORE = 4
+"""What of the visit before is told apart: there is none, it has no code, one, more."""
 
 _MOST_CODES = 1200
 
@@ -62,6 +65,8 @@ class Part:
     size: Ints
     states: npt.NDArray[np.int16]
     own_state: npt.NDArray[np.int16]
+    next_state: npt.NDArray[np.int16]
+    before: Ints
     row: Ints
     code: Ints
     patient: Ints
@@ -91,6 +96,9 @@ def prepare(
     size = np.minimum(np.bincount(row, minlength=timelines.n_visits), n_slots).astype(np.int64)
     had_row, had_code, just, times = history_of(row, code, timelines.offsets, patient, n_codes)
     order = np.lexsort((had_code, had_row))
+    before = np.zeros(timelines.n_visits, dtype=np.int64)
+    before[1:] = 1 + np.minimum(size[:-1], SIZES_BEFORE - 2)
+    before[timelines.offsets[:-1]] = 0
     # What the number of codes says of the state is known when the codes are drawn.
     told = chunk.predicted * of_size[:, size].T
     return Part(
@@ -98,6 +106,8 @@ def prepare(
         size=size,
         states=np.stack([_draw_states(told, generator) for _ in range(n_rounds)]),
         own_state=_draw_states(chunk.gamma, generator),
+        next_state=_draw_states(chunk.predicted, generator),
+        before=before,
         row=row,
         code=code,
         patient=patient,

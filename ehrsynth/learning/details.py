@@ -87,6 +87,7 @@ def learn_family(
         zero_truncated=zero_truncated,
         sizes=sizes,
         tilt=None if company is None or company.tilt is None else company.tilt.astype(np.float32),
+        size_after=None if company is None else company.size_after.astype(np.float32),
         size_lift=None if company is None else company.size_lift.astype(np.float32),
         company=None if company is None else company.company,
         boost=None if company is None else company.boost.astype(np.float32),

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 
 from ehrsynth.encoding import Timelines, encode
 from ehrsynth.encoding.union import UNION, unite
+from ehrsynth.learning.binned import BinnedVisits
 from ehrsynth.learning.company import LearnedCompany, learn_company
 from ehrsynth.learning.details import learn_family
 from ehrsynth.learning.disclosure import learn_disclosure
 from ehrsynth.learning.encounters import learn_trajectory
+from ehrsynth.learning.expectation import expectation
 from ehrsynth.learning.families import code_lift, slot_sizes
 from ehrsynth.learning.measurements import learn_measurements
 from ehrsynth.learning.person import learn_person
@@ -21,8 +24,9 @@ from ehrsynth.learning.posterior import Posteriors
 from ehrsynth.learning.recurrence import learn_count_lift
 from ehrsynth.learning.settings import LearningProgress, LearningSettings
 from ehrsynth.learning.sizes import Sizes, choose_sizes
+from ehrsynth.learning.statistics import TrajectoryStatistics
 from ehrsynth.learning.times import learn_bins, learn_calendar
-from ehrsynth.learning.trajectory import Fitted, Problem, Spread, em, held_out, start_statistics
+from ehrsynth.learning.trajectory import Fitted, Problem, Spread, em, held_out, start_statistics, summed_here
 from ehrsynth.learning.tree import within_visit_forest
 from ehrsynth.model import PatientModel
 from ehrsynth.probability.extra import learn_library
@@ -37,6 +41,9 @@ Progress = Callable[[LearningProgress], None]
 _STRATUM_PATIENTS, _STRATUM_VISITS = 5_000, 30_000
 """Below so many patients and visits transitions do not depend on sex and age: their tables would be noise."""
 
+_FIRST_ON_FEW, _EVERY, _LAST_ON_ALL = 10_000, 3, 9
+"""Of so many patients, every third is climbed with first; the last iterations are of all."""
+
 
 def _silent(progress: LearningProgress) -> None:
     """Tell nobody."""
@@ -49,6 +56,7 @@ def learn(
     seed: int = 0,
     progress: Progress | None = None,
     spread: Spread | None = None,
+    weights: npt.NDArray[np.float64] | None = None,
 ) -> PatientModel:
     """Learn a patient model from records.
 
@@ -66,6 +74,9 @@ def learn(
         Called with a `LearningProgress` now and then.
     spread : callable, optional
         Where the expectations of EM are taken, nearly all of the time: see `ehrsynth.engines.spark.spread`.
+    weights : float64[patients], optional
+        Of the patients of the records, 0..1: who stands for how many of a population. They count in the network of the
+        person and in EM; margins of numbers and what codes say of each other are of the records as they are.
 
     Raises
     ------
@@ -80,7 +91,7 @@ def learn(
         # Asked for at once, not after minutes of work.
         learn_library("pomegranate")
     tell(LearningProgress(stage="encoding", message="reading visits"))
-    encoded = encode(records, min_patients=settings.min_patients, max_visits=settings.max_visits)
+    encoded = encode(records, min_patients=settings.min_patients, max_visits=settings.max_visits, weights=weights)
     notes = list(encoded.notes)
     timelines = unite(encoded)
     problem, sizes = _choose_problem(timelines, settings, seed, tell, notes, spread)
@@ -124,7 +135,7 @@ def learn(
         min_patients=settings.min_patients,
     )
     slots = slot_sizes(posteriors, problem.bins.n_slots) if problem.bins.n_slots else None
-    company = _company(problem, fitted, posteriors, timelines, lift, settings, seed)
+    company = _company(problem, fitted, posteriors, timelines, lift, slots, settings, seed)
     count_lift = (
         learn_count_lift(
             posteriors,
@@ -189,6 +200,7 @@ def _company(
     posteriors: Posteriors,
     timelines: Timelines,
     lift: npt.NDArray[np.float64],
+    sizes: npt.NDArray[np.float64] | None,
     settings: LearningSettings,
     seed: int,
 ) -> LearnedCompany | None:
@@ -203,7 +215,7 @@ def _company(
         lift[:, :n_conditions],
         n_visits=timelines.n_visits,
         n_slots=bins.n_slots or bins.n_open,
-        open_sizes=not bins.n_slots,
+        sizes=sizes,
         min_patients=settings.min_patients,
         generator=stream(seed, "learning/company"),
     )
@@ -263,21 +275,36 @@ def _fit(
     tell: Progress,
     spread: Spread | None,
 ) -> Fitted:
-    chunks = problem.chunks(timelines, settings.chunk_visits)
-    start = start_statistics(problem, timelines, chunks, generator)
+    done = 0
 
     def report(iteration: int, likelihood: float) -> None:
-        tell(LearningProgress(stage="trajectory", step=iteration, steps=settings.iterations, log_likelihood=likelihood))
+        step = done + iteration
+        tell(LearningProgress(stage="trajectory", step=step, steps=settings.iterations, log_likelihood=likelihood))
 
-    return em(
-        problem,
-        chunks,
-        start,
-        iterations=settings.iterations,
-        tolerance=settings.tolerance,
-        report=report,
-        spread=spread,
-    )
+    def climb(some: Timelines, start: Callable[[Sequence[BinnedVisits]], TrajectoryStatistics], most: int) -> Fitted:
+        chunks = problem.chunks(some, settings.chunk_visits)
+        return em(
+            problem,
+            chunks,
+            start(chunks),
+            iterations=most,
+            tolerance=settings.tolerance,
+            report=report,
+            spread=spread if some is timelines else None,
+        )
+
+    few = timelines
+    if timelines.n_patients >= _FIRST_ON_FEW and settings.iterations > _LAST_ON_ALL:
+        few = timelines.select_patients(np.arange(0, timelines.n_patients, _EVERY))
+    most = settings.iterations if few is timelines else settings.iterations - _LAST_ON_ALL
+    fitted = climb(few, lambda chunks: start_statistics(problem, few, chunks, generator), most)
+    if few is timelines:
+        return fitted
+    done = len(fitted.objective)
+    weights = problem.weights(fitted.tables)
+    with summed_here(problem.chunks(timelines, settings.chunk_visits)) as total:
+        counts = total(partial(expectation, weights=weights))
+    return climb(timelines, lambda chunks: counts, _LAST_ON_ALL)
 
 
 def _provenance(

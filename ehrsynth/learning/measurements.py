@@ -13,7 +13,7 @@ from ehrsynth.encoding import Timelines
 from ehrsynth.encoding.discretise import distinct_patients
 from ehrsynth.learning.binned import strata_of
 from ehrsynth.learning.families import StatePosterior
-from ehrsynth.learning.values import NumericRows, find_panels, numeric_rows
+from ehrsynth.learning.values import NumericRows, find_derived, find_panels, numeric_rows
 from ehrsynth.model import Measurements, Strata
 from ehrsynth.probability import normal
 from ehrsynth.probability.quantiles import QuantileDistribution
@@ -95,6 +95,7 @@ def learn_measurements(
         visit=visit,
         value_known=rows.value_known.astype(np.float32),
         drift=drift.astype(np.float32),
+        derived=find_derived(rows, [family.codings[c] for c in rows.code], patients, min_patients),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,8 +13,9 @@ import pyarrow.compute as pc
 from ehrsynth.encoding import FamilyTimeline, Timelines
 from ehrsynth.encoding.columns import categories
 from ehrsynth.encoding.discretise import distinct_patients
+from ehrsynth.model import Coding
 
-__all__ = ["NumericRows", "find_panels", "numeric_rows"]
+__all__ = ["NumericRows", "find_derived", "find_panels", "numeric_rows"]
 
 Ints = npt.NDArray[np.int64]
 
@@ -126,3 +128,39 @@ def find_panels(
                 panel[a], next_number = next_number, next_number + 1
             panel[b] = panel[a]
     return panel
+
+
+_INDEX, _WEIGHT, _HEIGHT = "39156-5", "29463-7", "8302-2"
+"""LOINC: body mass index (kg/m2), body weight (kg), body height (cm)."""
+_NEARLY, _MOSTLY = 0.02, 0.95
+
+
+def find_derived(
+    rows: NumericRows, codings: Sequence[Coding], patients: Ints, min_patients: int
+) -> npt.NDArray[np.int32]:
+    """Return (index, weight, height) int32[D, 3] if the source's body mass index is that of weight and height.
+
+    It is if, of the occasions that have all three (of `min_patients` people at least), 95 in a hundred agree to 2 %.
+    """
+    none = np.zeros((0, 3), dtype=np.int32)
+    number = {coding.code: m for m, coding in enumerate(codings)}
+    if not {_INDEX, _WEIGHT, _HEIGHT} <= set(number):
+        return none
+    values, there = [], []
+    n = int(rows.occasion[-1]) + 1
+    for code in (_INDEX, _WEIGHT, _HEIGHT):
+        mine = rows.measurement == number[code]
+        value = np.full(n, np.nan)
+        value[rows.occasion[mine]] = rows.value[mine]
+        values.append(value)
+        there.append(np.isfinite(value))
+    every = np.logical_and.reduce(there)
+    owner = np.zeros(n, dtype=np.int64)
+    owner[rows.occasion] = patients
+    index, weight, height = (value[every] for value in values)
+    if len(np.unique(owner[every])) < min_patients or (height <= 0).any() or (index <= 0).any():
+        return none
+    agrees = np.abs(weight / (height / 100.0) ** 2 / index - 1.0) < _NEARLY
+    if agrees.mean() < _MOSTLY:
+        return none
+    return np.array([[number[_INDEX], number[_WEIGHT], number[_HEIGHT]]], dtype=np.int32)

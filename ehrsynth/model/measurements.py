@@ -52,6 +52,9 @@ class Measurements:
         Correlation matrices, positive definite, of u and of e.
     value_known : float32 [M]
         P(a value is recorded | measured).
+    derived : int32 [D, 3]
+        Body mass index, weight and height, by number of the measurement: where all three are taken together the first
+        follows from the others.
     drift : float32 [M]
         Correlation of e with that of the person's value of the same measurement before (an autoregression of the first
         order): values near in time are nearer to each other than the person's level alone makes them. No entries: 0.
@@ -69,4 +72,5 @@ class Measurements:
     value_known: Float
     level: Float = field(default_factory=lambda: np.zeros((0, 0)))
     center: Float = field(default_factory=lambda: np.zeros((0, 0)))
+    derived: Int = field(default_factory=lambda: np.zeros((0, 3), dtype=np.int32))
     drift: Float = field(default_factory=lambda: np.zeros(0))

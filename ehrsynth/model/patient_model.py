@@ -262,7 +262,11 @@ class CodeFamily:
         then, and given it P(codes) is in proportion to the product of their odds (from the tables above, times lift).
     tilt : float [Q, N + 1] or None
         For sources whose visits never have more than N codes, and often fewer: P(number n of codes of a visit | state)
-        is in proportion to ``tilt[q, n]`` times the sum over all sets of n codes of the product of their odds.
+        is in proportion to ``tilt[q, n]`` times the sum over all sets of n codes of the product of their odds; times,
+        for n > 0, what the company of the visits before multiplies the sum of all odds by.
+    size_after : float32 [B, N + 1] or None
+        Multiplies the weights of `sizes` or `tilt` by the person's visit before: none, one without codes, one with one
+        code, ..., one with B - 2 or more.
     size_lift : float32 [C, N] or None
         Odds multiplier in visits of n codes, n = 1..N, of families with `sizes` or `tilt`.
     company : int [m, 3] or None
@@ -305,6 +309,7 @@ class CodeFamily:
     zero_truncated: bool = False
     sizes: Float | None = None
     tilt: Float | None = None
+    size_after: Float | None = None
     size_lift: Float | None = None
     company: Int | None = None
     boost: Float | None = None

@@ -108,6 +108,9 @@ def _family(f: CodeFamily, r: int, q: int) -> Iterator[Expected]:
         yield f"{f.table}.sizes", f.sizes, (q, np.shape(f.sizes)[-1])
     if f.tilt is not None:
         yield f"{f.table}.tilt", f.tilt, (q, np.shape(f.tilt)[-1])
+    if f.size_after is not None:
+        widths = tuple(np.shape(one)[-1] for one in (f.sizes, f.tilt) if one is not None)
+        yield f"{f.table}.size_after", f.size_after, (np.shape(f.size_after)[0], widths)
     if f.size_lift is not None:
         yield f"{f.table}.size_lift", f.size_lift, (c, np.shape(f.size_lift)[-1])
     if f.count_lift is not None:
@@ -133,6 +136,9 @@ def _measurements(m: Measurements, r: int, q: int) -> Iterator[Expected]:
     for name, rows in (("level", r), ("center", len(np.asarray(m.center)))):
         if np.size(getattr(m, name)):
             yield f"measurements.{name}", getattr(m, name), (rows, n)
+    if np.size(m.derived):
+        yield "measurements.derived", m.derived, (len(np.asarray(m.derived)), 3)
+        _points("measurements.derived", m.derived, 0, n)
     if np.size(m.drift):
         yield "measurements.drift", m.drift, (n,)
     for name in ("person", "visit"):

@@ -15,6 +15,9 @@ __all__ = ["Cells", "make_cells", "nearest"]
 Ints = npt.NDArray[np.int64]
 Doubles = npt.NDArray[np.float64]
 
+_WIDE, _PLACE = 8, 0.05
+"""Units of a cell in which values are not taken for equally likely, and what their mean place is rounded to."""
+
 _TAIL = 0.25
 """The share of a tail that one of its cells may take: geometric cells, since a tail is not uniform."""
 
@@ -29,11 +32,14 @@ class Cells:
         First and last unit of each, ascending.
     weight : float64[F]
         Positive.
+    place : float64[F]
+        Mean place of the weight between the ends of each, to a twentieth; 1/2 in narrow ones.
     """
 
     lower: Ints
     upper: Ints
     weight: Doubles
+    place: Doubles
 
 
 def make_cells(sketch: ValueSketch, *, min_patients: int, n_cells: int) -> Cells:
@@ -79,7 +85,21 @@ def make_cells(sketch: ValueSketch, *, min_patients: int, n_cells: int) -> Cells
     if upper[-1] > lower[-1]:
         upper[-1] = _away(int(upper[-1]))
     weight = np.bincount(nearest(lower, upper, base.nodes), weights=sketch.weight, minlength=len(lower))
-    return Cells(lower=lower, upper=upper, weight=weight.astype(np.float64))
+    return Cells(
+        lower=lower,
+        upper=upper,
+        weight=weight.astype(np.float64),
+        place=_places(lower, upper, base.nodes, sketch.weight, weight.astype(np.float64)),
+    )
+
+
+def _places(lower: Ints, upper: Ints, units: Ints, weights: Doubles, of_cell: Doubles) -> Doubles:
+    cell = nearest(lower, upper, units)
+    steps = upper - lower + 1
+    inside = (np.clip(units, lower[cell], upper[cell]) - lower[cell] + 0.5) / steps[cell]
+    mean = np.bincount(cell, weights=weights * inside, minlength=len(lower)) / np.maximum(of_cell, 1e-300)
+    rounded = np.clip(np.round(mean / _PLACE) * _PLACE, _PLACE, 1.0 - _PLACE)
+    return np.where(steps >= _WIDE, rounded, 0.5)
 
 
 def nearest(lower: Ints, upper: Ints, units: Ints) -> Ints:

@@ -27,11 +27,14 @@ class QuantileDistribution:
     ----------
     lower, upper : int64[F]
         Cell f holds the values lower[f] / 10**decimals .. upper[f] / 10**decimals, both included, in steps of one unit
-        of the last decimal, equally likely; an atom has lower == upper. Cells ascend and do not overlap.
+        of the last decimal, equally likely but for `place`; an atom has lower == upper. Cells ascend, apart.
     weight : float64[F]
         Probabilities, positive, sum to 1.
     decimals : int
         -3 .. 6; negative for values that are all multiples of a power of ten.
+    place : float64[F] or None
+        Mean place of a cell's values between its ends, inside (0, 1): the values of a wide cell of a tail lie near its
+        inner end. None: in the middle of all cells, values being equally likely.
 
     Raises
     ------
@@ -43,6 +46,7 @@ class QuantileDistribution:
     upper: Ints
     weight: Doubles
     decimals: int
+    place: Doubles | None = None
 
     def __post_init__(self) -> None:
         if not len(self.lower) == len(self.upper) == len(self.weight) > 0:
@@ -53,6 +57,10 @@ class QuantileDistribution:
             raise ModelError("The weights of the cells of a distribution of numbers do not sum to 1.")
         if not -3 <= self.decimals <= 6:
             raise ModelError(f"A distribution of numbers cannot have {self.decimals} decimals.")
+        if self.place is not None and (
+            len(self.place) != len(self.lower) or not ((self.place > 0) & (self.place < 1)).all()
+        ):
+            raise ModelError("The mean places of a distribution of numbers are one for each cell, inside (0, 1).")
 
     @cached_property
     def _below(self) -> Doubles:
@@ -60,6 +68,13 @@ class QuantileDistribution:
         running = np.concatenate([[0.0], np.cumsum(self.weight)])
         running[-1] = 1.0
         return running
+
+    def _power(self, cell: Ints) -> Doubles:
+        """Return k of u**k, u uniform, whose mean is the place of each cell."""
+        if self.place is None:
+            return np.ones(len(cell))
+        result: Doubles = 1.0 / self.place[cell] - 1.0
+        return result
 
     def transform(self, values: npt.NDArray[np.floating], u: Doubles) -> Doubles:
         """Return standard normal scores of values by the randomised probability integral transform.
@@ -78,7 +93,10 @@ class QuantileDistribution:
         cell = nearest(self.lower, self.upper, units)
         inside = np.clip(units, self.lower[cell], self.upper[cell]) - self.lower[cell]
         steps = self.upper[cell] - self.lower[cell] + 1
-        p = self._below[cell] + (self._below[cell + 1] - self._below[cell]) * ((inside + u) / steps)
+        part = (inside + u) / steps
+        if self.place is not None:
+            part = part ** (1.0 / self._power(cell))
+        p = self._below[cell] + (self._below[cell + 1] - self._below[cell]) * part
         return normal.quantile(np.clip(p, 1e-12, 1 - 1e-12))
 
     def inverse(self, z: npt.NDArray[np.floating]) -> Doubles:
@@ -87,6 +105,8 @@ class QuantileDistribution:
         cell = np.clip(np.searchsorted(self._below, p, side="right") - 1, 0, len(self.lower) - 1)
         steps = self.upper[cell] - self.lower[cell] + 1
         place = (p - self._below[cell]) / (self._below[cell + 1] - self._below[cell])
+        if self.place is not None:
+            place = np.clip(place, 0.0, 1.0) ** self._power(cell)
         unit = self.lower[cell] + np.clip((place * steps).astype(np.int64), 0, steps - 1)
         # Dividing by a power of ten gives the double nearest to the decimal number; multiplying by its inverse may not.
         if self.decimals >= 0:
@@ -113,6 +133,7 @@ class QuantileDistribution:
             upper=cells.upper * factor,
             weight=cells.weight / cells.weight.sum(),
             decimals=decimals,
+            place=cells.place if (cells.place != 0.5).any() else None,
         )
 
     @classmethod

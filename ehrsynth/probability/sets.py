@@ -22,6 +22,7 @@ KINDS = 3
 
 _TRIES = 60
 """Draws in proportion to an envelope until one is accepted; then from the exact weights of all things."""
+_LEAST_MOVED = 0.02
 _FEW_CELLS = 24_000
 """So few weights are sooner computed than drawn by trial."""
 
@@ -152,6 +153,22 @@ class SetLaw:
             for low in range(0, self.n_keys, 64):
                 part = odds[low : low + 64, company.thing] * raised
                 self._pull[low : low + 64] = np.add.reduceat(part, company.start, axis=1)
+
+    def moved(self, key: Int, given: Given) -> Float:
+        """Return what the company given multiplies the summed odds of all things by, float64[rows]."""
+        company = self.company
+        before = self.total[key] + np.bincount(given.row, given.odds, minlength=len(key))
+        at = np.repeat(np.arange(len(given.context)), company.count[given.context])
+        moves = _spread(company.start[given.context], company.count[given.context])
+        row = given.context_row[at]
+        added = self.odds[key[row], company.thing[moves]] * company.boost[moves]
+        mine = row * self.n_things + company.thing[moves]
+        had = given.row * self.n_things + given.thing
+        if len(had):
+            found = np.minimum(np.searchsorted(had, mine), len(had) - 1)
+            added = np.where(had[found] == mine, given.odds[found] * company.boost[moves], added)
+        after = before + np.bincount(row, added, minlength=len(key))
+        return np.asarray(np.clip(after / np.maximum(before, 1e-300), _LEAST_MOVED, 1.0 / _LEAST_MOVED))
 
     def powers(self, n: int) -> Float:
         """Return the sums over things of odds ** k, k = 1..n, float64[n, K]."""

@@ -84,9 +84,20 @@ class OmopReader:
             for name, rows in read_events(reading, people, places, visits).items():
                 tables[name] = omop_tables.together(tables[name], rows) if name in tables else rows
         ordered = {name: _in_order(name, rows, people) for name, rows in tables.items()}
-        provenance = _provenance(reading, assembly.time_basis(ordered))
+        provenance = _provenance(reading, _stated_basis(folder) or assembly.time_basis(ordered))
         _note_unread(folder, account)
         return Records.from_tables(ordered, provenance=provenance), account.report
+
+
+def _stated_basis(folder: SourceFolder) -> str | None:
+    """What the table of metadata says of the dates (`Provenance.time_basis`), None if it says nothing."""
+    if "metadata" not in folder:
+        return None
+    table = folder.read("metadata", wanted=("name", "value_as_string"))
+    if "name" not in table or "value_as_string" not in table:
+        return None
+    said = dict(zip(table["name"].to_pylist(), table["value_as_string"].to_pylist(), strict=True))
+    return said.get("time_basis") if said.get("time_basis") in ("calendar", "shifted", "offset") else None
 
 
 def _in_order(name: str, rows: pa.Table, people: People) -> pa.Table:
@@ -104,7 +115,7 @@ def _numbers(column: pa.ChunkedArray) -> np.ndarray[Any, np.dtype[np.int64]]:
 def _note_unread(folder: SourceFolder, account: Account) -> None:
     read = set(account.report.rows_read)
     concepts = set(folder.matching(r".*concept(_relationship)?"))
-    rest = [name for name in folder.files if name not in read | concepts | {"cdm_source", "vocabulary"}]
+    rest = [name for name in folder.files if name not in read | concepts | {"cdm_source", "vocabulary", "metadata"}]
     if rest:
         account.note(f"Not read: {', '.join(rest)}.")
 

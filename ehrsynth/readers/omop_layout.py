@@ -267,6 +267,8 @@ TABLES = {
     "measurement": _event_layout(
         EVENTS["measurement"],
         measurement_type_concept_id="key",
+        measurement_event_id="key",
+        meas_event_field_concept_id="key",
         operator_concept_id="key",
         value_as_number="number",
         value_as_concept_id="key",
@@ -279,6 +281,8 @@ TABLES = {
     "observation": _event_layout(
         EVENTS["observation"],
         observation_type_concept_id="key",
+        observation_event_id="key",
+        obs_event_field_concept_id="key",
         qualifier_concept_id="key",
         qualifier_source_value="string",
         value_as_number="number",
@@ -330,6 +334,7 @@ TABLES = {
             "payer_plan_period_start_date": "date",
             "payer_plan_period_end_date": "date",
             "payer_concept_id": "key",
+            "payer_source_concept_id": "key",
             "payer_source_value": "string",
             "plan_source_value": "string",
         },

@@ -251,7 +251,8 @@ def _observation(
 def read_coverage(reading: Reading, people: People) -> dict[str, pa.Table]:
     """Read payer_plan_period: each distinct payer is a payer, each row a coverage.
 
-    A payer is known by its source value, else by its concept, else it is unknown; its key is that text.
+    A payer is known by its source value, else by its concept, else it is unknown; its key is that text. What kind it is
+    says the concept, else the source's concept, where that is of SOPT.
     """
     account = reading.account
     period = reading.open("payer_plan_period")
@@ -271,11 +272,14 @@ def read_coverage(reading: Reading, people: People) -> dict[str, pa.Table]:
     )
     account.close(period)
     payer = coded_column(period, "payer_concept_id", reading.concepts)
+    own = coded_column(period, "payer_source_concept_id", reading.concepts)
     where = pa.array(payer.index, mask=payer.index < 0)
     texts = pa.array([coding.display or coding.code for coding in payer.codings], pa.string()).take(where)
     kinds = pa.array([coding.code if coding.system == _SOPT else None for coding in payer.codings], pa.string()).take(
         where
     )
+    own_kinds = pa.array([coding.code if coding.system == _SOPT else None for coding in own.codings], pa.string())
+    kinds = pc.coalesce(kinds, own_kinds.take(pa.array(own.index, mask=own.index < 0)))
     name = pc.coalesce(period.get("payer_source_value"), texts, "Unknown payer").combine_chunks()
     names = pc.unique(name)
     first = pa.array(np.unique(positions(name, names), return_index=True)[1])

@@ -187,7 +187,8 @@ def read_observations(reading: Reading, people: People, places: Places, visits: 
     else what the type says (an examination), else a measurement is of the laboratory and an observation a survey. The
     unit is the source's text if it leads to the unit concept, else the UCUM code of that, else the text. Words are
     taken only where there is neither a number nor a code; they are the display of a value without a code where its
-    concept is 0, if the table tells 0 from nothing. A range whose ends are reversed is left out.
+    concept is 0, if the table tells 0 from nothing. Rows that lead to the same row of their table are a panel. A range
+    whose ends are reversed is left out.
     """
     found: Tables = {}
     for table, category in (("measurement", "laboratory"), ("observation", "survey")):
@@ -247,6 +248,7 @@ def _observations(reading: Reading, rows: Rows, visits: Visits, category: str) -
     columns = {
         **rows.base("observation_id", visits),
         **rows.times("effective_datetime"),
+        "panel_id": _panels(rows),
         "category": pc.coalesce(
             kinds.take(pa.array(rows.codes.index)),
             pc.if_else(pc.equal(table.get(f"{rows.event.table}_type_concept_id"), EXAMINATION), "exam", None),
@@ -263,6 +265,18 @@ def _observations(reading: Reading, rows: Rows, visits: Visits, category: str) -
         "reference_high": pc.if_else(pa.array(reversed_), None, high),
     }
     return pa.table(columns)
+
+
+def _panels(rows: Rows) -> pa.Array | pa.ChunkedArray:
+    """The panel of each row: those that lead to the same row of the same table are of one."""
+    name, table = rows.event.table, rows.table
+    leads = table.get(f"{name}_event_id")
+    field = table.get("meas_event_field_concept_id" if name == "measurement" else "obs_event_field_concept_id")
+    here = pc.and_(
+        pc.is_in(leads, value_set=_flat(table[rows.event.key])),
+        pc.or_(pc.is_null(field), pc.fill_null(pc.equal(field, "0"), False)),
+    )
+    return pc.if_else(here, pc.binary_join_element_wise(name, leads, "-"), None)
 
 
 def _listed_values(table: SourceTable, bare: pa.ChunkedArray) -> pa.Array:

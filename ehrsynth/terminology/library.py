@@ -75,7 +75,9 @@ class Library:
         package = _CLASSES[package.kind](folder)
         self._packages[package.kind][package.name] = package
         if isinstance(package, CodeSystem):
-            self._by_uri[package.uri] = package
+            # Some systems go by two names: HCPCS by http at HL7 and by https in US Core.
+            for uri in (package.uri, *package.properties.get("also", ())):
+                self._by_uri[uri] = package
         return package
 
     def add_folder(self, path: str | Path) -> list[VocabularyPackage]:

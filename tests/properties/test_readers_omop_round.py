@@ -23,6 +23,7 @@ def differences(rules: ModuleType, records: Records, folder: Path, style: str = 
     assert report.adjusted == []
     assert again.check_keys() == []
     now = rules.read_back(again)
+    assert rules.panels(again) == rules.panels(records)
     found: list[tuple[object, ...]] = []
     for table, rows in was.items():
         found += [(table, "rows", len(rows), len(now[table]))] if len(rows) != len(now[table]) else []

@@ -5,7 +5,7 @@ and what leads to a row does so by its place. What the exporter writes different
 
 - Not carried of patients: names, street, telephone, e-mail, numbers, marital status, language, sex at birth; races that
   are no category of the OMB. Of practitioners and organizations: identifiers other than a practitioner's NPI,
-  telephone, titles; specialties are words. Places within an organization, and kinds of payers.
+  telephone, titles; specialties are words. Places within an organization.
 - Of encounters: reason, place, coverage (the reader finds the one in force), and a status other than finished; one
   without an end ends when it starts; the type of those whose class is ACUTE, SS or PRENC, and of emergencies of two
   days or more; admission by a general practitioner and an unnamed discharge are left out.
@@ -14,7 +14,7 @@ and what leads to a row does so by its place. What the exporter writes different
 - Of orders: dose, frequency, reason; where no order of all has a stated end, each ends with its supply. The same code
   with the same end is once a day; as of procedures and devices the same code is.
 - Of procedures that OMOP calls measurements or observations: end and quantity.
-- Of observations: panel, interpretation, why there is no value, category unless its code says it; range and comparator
+- Of observations: interpretation, why there is no value, category unless its code says it; range and comparator
   of what OMOP does not call a measurement.
 - Of allergies: whether it is not known if it is an allergy, active, or confirmed; the code of a reaction of which no
   standard concept is known (its text is carried).
@@ -33,7 +33,7 @@ from ehrsynth import terminology
 from ehrsynth.records import Records
 from ehrsynth.terminology import LOINC, library
 
-__all__ = ["carried", "read_back"]
+__all__ = ["carried", "panels", "read_back"]
 
 Row = dict[str, Any]
 Tables = dict[str, list[Row]]
@@ -96,7 +96,7 @@ def read_back(records: Records) -> Tables:
         name: {row[f"{name}_id"]: at for at, row in enumerate(tables[name])}
         for name in ("organization", "practitioner", "patient", "encounter")
     }
-    payers = {row["payer_id"]: row["name"] for row in tables["payer"]}
+    payers = {row["payer_id"]: (row["name"], row["payer_type_code"]) for row in tables["payer"]}
     done: Tables = {}
     for name in _TABLES:
         rows = []
@@ -116,6 +116,15 @@ def read_back(records: Records) -> Tables:
         if row["death_datetime"] is not None:
             row["death_precision"] = "day" if row["death_precision"] == "day" else "time"
     return done
+
+
+def panels(records: Records) -> list[tuple[Any, ...]]:
+    """What was measured together: the codes of each panel, and when."""
+    found: dict[str, list[tuple[str, str]]] = {}
+    for row in records["observation"].to_pylist():
+        if row["panel_id"] is not None:
+            found.setdefault(row["panel_id"], []).append((str(row["effective_datetime"]), row["code"]))
+    return sorted(tuple(sorted(rows)) for rows in found.values())
 
 
 def _order(row: Row) -> list[str]:

@@ -141,6 +141,7 @@ class Used:
     dropped: dict[str, int] = field(default_factory=dict)
     first_day: int | None = None
     last_day: int | None = None
+    time_basis: str = ""
 
     def drop(self, what: str, count: int) -> None:
         """Count rows that OMOP has no place for."""

@@ -78,7 +78,8 @@ def observations(block: Block, seen: Visits) -> list[Sheet]:
     """Return measurement and observation.
 
     A row goes by its concept's domain; one without a concept is a measurement if it is of the laboratory or a vital
-    sign. What it says is a number with comparator and unit, a concept, or text.
+    sign. What it says is a number with comparator and unit, a concept, or text. Those of a panel lead to the first of
+    them (see `tables.panels`).
     """
     event = opened(block, seen, "observation", "Observation")
     rows, known = event.rows, facts()["type"]
@@ -107,6 +108,7 @@ def observations(block: Block, seen: Visits) -> list[Sheet]:
     block.used.concepts |= {one for one in unit_ids.to_pylist() if one is not None}
     comparator = look_up(rows["value_comparator"], facts()["comparator"], None)
     block.used.concepts |= {one for one in pc.unique(comparator).to_pylist() if one is not None}
+    panel = flat(rows["panel_id"]).dictionary_encode().indices
     texts = flat(rows["value_text"].cast(pa.string()))
     # A value of a list that has no code: no concept is known of it, which OMOP says with 0.
     bare = pc.and_(pc.is_null(flat(rows["value_code"])), pc.is_valid(flat(rows["value_display"])))
@@ -124,6 +126,7 @@ def observations(block: Block, seen: Visits) -> list[Sheet]:
             f"{table}_source_value": event.coded.texts,
             f"{table}_type_concept_id": kinds,
             f"{table}_date": dates(start),
+            f"{table}_event_id": panel,
             f"{table}_datetime": timed(rows, "effective_datetime"),
             "value_as_number": flat(rows["value_number"]),
             "value_as_concept_id": pc.if_else(bare, pa.scalar(0, pa.int64()), value["ids"]),

@@ -30,6 +30,7 @@ def note_of(used: Used) -> bytes:
         "counts": used.counts,
         "dropped": used.dropped,
         "last_day": used.last_day,
+        "time_basis": used.time_basis,
     }
     return orjson.dumps(document) + b"\n"
 
@@ -51,6 +52,7 @@ def read_notes(lines: Iterable[bytes]) -> Used:
             whole.counts[table] = [one + two for one, two in zip(total, counts, strict=True)]
         for what, count in note["dropped"].items():
             whole.drop(what, count)
+        whole.time_basis = note["time_basis"] or whole.time_basis
         days = [day for day in (whole.last_day, note["last_day"]) if day is not None]
         whole.last_day = max(days) if days else None
     return whole
@@ -73,7 +75,7 @@ def account(used: Used) -> dict[str, Any]:
 
 
 def closing_tables(used: Used, concepts: ConceptIds, provenance: Mapping[str, Any], day: str) -> dict[str, pa.Table]:
-    """Return the vocabulary rows in use, and cdm_source.
+    """Return the vocabulary rows in use, cdm_source, and metadata.
 
     Parameters
     ----------
@@ -147,6 +149,7 @@ def closing_tables(used: Used, concepts: ConceptIds, provenance: Mapping[str, An
                 if part in known
             ],
         ),
+        "metadata": _table("metadata", _metadata(used, provenance)),
         "cdm_source": _table("cdm_source", [_source(used, concepts, provenance, day)]),
     }
 
@@ -169,6 +172,24 @@ def _source(used: Used, concepts: ConceptIds, provenance: Mapping[str, Any], day
         "cdm_version_concept_id": facts()["cdm_version"],
         "vocabulary_version": concepts.version[:20],
     }
+
+
+def _metadata(used: Used, provenance: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """What cdm_source has no field for: whether dates are true, and whether the people are."""
+    said = {
+        "time_basis": used.time_basis or "calendar",
+        "synthetic": str(bool(provenance.get("synthetic"))),
+    }
+    return [
+        {
+            "metadata_id": at,
+            "metadata_concept_id": 0,
+            "metadata_type_concept_id": 0,
+            "name": name,
+            "value_as_string": text,
+        }
+        for at, (name, text) in enumerate(said.items(), 1)
+    ]
 
 
 def _table(name: str, rows: list[dict[str, Any]]) -> pa.Table:

@@ -10,6 +10,7 @@ from ehrsynth.exporters.omop.block import Block, Ints, Sheet, at, facts, flat, l
 
 __all__ = ["deaths", "homes", "observation_periods", "persons", "places", "plans"]
 
+_SOPT = "https://nahdo.org/sopt"
 NEVER = np.iinfo(np.int64).max
 
 
@@ -187,13 +188,20 @@ def observation_periods(block: Block, first: Ints, last: Ints) -> Sheet:
 
 
 def plans(block: Block, until: Ints) -> Sheet:
-    """Return payer_plan_period: a coverage each, by the name of its payer; one without an end lasts as the record."""
+    """Return payer_plan_period: a coverage each, with name and kind of payer; without an end it lasts as the record."""
     coverage, payer = block.records["coverage"], block.shared["payer"]
     person = positions(coverage["patient_id"], block.persons)
     payers = positions(coverage["payer_id"], flat(payer["payer_id"]))
     start = flat(coverage["start_date"])
     ended = pc.coalesce(flat(coverage["end_date"]), pa.array(until[person].astype(np.int32)).cast(pa.date32()))
     names = _short(payer["name"]).take(pa.array(payers, mask=payers < 0))
+    kinds = flat(payer["payer_type_code"].cast(pa.string()))
+    coded = block.coded(
+        pa.table(
+            {"code_system": pa.array([_SOPT] * len(kinds)), "code": kinds, "display": pa.nulls(len(kinds), pa.string())}
+        ),
+        domain="Payer",
+    )
     sheet = Sheet(
         table="payer_plan_period",
         person=person,
@@ -201,6 +209,7 @@ def plans(block: Block, until: Ints) -> Sheet:
             "payer_plan_period_start_date": start,
             "payer_plan_period_end_date": pc.max_element_wise(ended, start),
             "payer_source_value": names,
+            "payer_source_concept_id": coded.source_ids.take(pa.array(payers, mask=payers < 0)),
             "plan_source_value": _short(coverage["coverage_id"]),
         },
     )

@@ -44,6 +44,7 @@ def shared_tables(shared: Records, concepts: ConceptIds) -> tuple[dict[str, pa.T
             rows = rows.set_column(place, schema.primary_key, columns[schema.primary_key])
         tables[name] = rows
     block.used.concepts |= {facts()["cdm_version"], *facts()["sex"].values()}
+    block.used.time_basis = shared.provenance.time_basis
     return tables, note_of(block.used)
 
 
@@ -72,6 +73,9 @@ def block_tables(records: Records, shared: Records, concepts: ConceptIds) -> tup
     for sheet in made:
         sheets[sheet.table].append(sheet)
     tables = {name: whole_table(block, name, parts) for name, parts in sheets.items() if parts}
+    for name in ("measurement", "observation"):
+        if name in tables:
+            tables[name] = panels(tables[name], name)
     first, last = _bounds(tables, block)
     period = people.observation_periods(block, first, last)
     until = period.columns["observation_period_end_date"].cast(pa.int32()).to_numpy().astype(np.int64)
@@ -85,6 +89,17 @@ def block_tables(records: Records, shared: Records, concepts: ConceptIds) -> tup
     if len(until):
         block.used.last_day = int(until.max())
     return tables, note_of(block.used)
+
+
+def panels(rows: pa.Table, name: str) -> pa.Table:
+    """Return the rows of a table with the number of each panel as the key of its first row."""
+    column = f"{name}_event_id"
+    group = pc.fill_null(rows[column], -1).to_numpy()
+    distinct, first, inverse = np.unique(group, return_index=True, return_inverse=True)
+    if not len(distinct):
+        return rows
+    keys = rows[f"{name}_id"].to_numpy()[first][inverse.reshape(-1)]
+    return rows.set_column(rows.column_names.index(column), column, pa.array(keys, mask=group < 0))
 
 
 def _note_persons(person: pa.Table, block: Block) -> None:

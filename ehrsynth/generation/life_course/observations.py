@@ -16,6 +16,7 @@ from ehrsynth.generation.life_course.numbers import BodySampler, CoreSampler, Sc
 from ehrsynth.generation.life_course.orders import Orders
 from ehrsynth.generation.life_course.people import DAYS_PER_YEAR, NEVER, Lives
 from ehrsynth.generation.life_course.pregnancies import Findings, Pregnancies
+from ehrsynth.generation.life_course.requirements import STATES
 from ehrsynth.generation.life_course.schedule import Schedule
 from ehrsynth.generation.life_course.segments import distinct
 from ehrsynth.model.life_course import LifeCourseModel
@@ -29,6 +30,8 @@ Bool = npt.NDArray[np.bool_]
 _SIZES = ("height", "weight", "bmi", "head", "bmi_percentile", "head_percentile")
 _NEWLY = 60
 _HIGH_A1C = 13.0
+_STAGES = ((STATES.index("gfr30"), 50.0), (STATES.index("gfr15"), 35.0))
+"""Stage 3b and 4 of kidney disease, and what the filtration rate then hardly exceeds, in mL/min/1.73 m2."""
 _FOUND_AT = {"sbp": 131.0, "dbp": 78.0}
 """What leads to the diagnosis of high pressure, in mm[Hg] (ACC/AHA 2017: 130/80)."""
 _ECLAMPSIA = {"sbp": 140.0, "dbp": 88.0}
@@ -94,7 +97,6 @@ class ValueSampler:
         rng: np.random.Generator,
     ) -> Float:
         """Return the value of each observation; NaN where none is known."""
-        kidney = lives.kidney
         visit, row, _ = measured
         measure = self._measure[row]
         value = self._general.draw(lives, episodes, onset, schedule, seen, orders, visit, row, rng)
@@ -125,7 +127,7 @@ class ValueSampler:
             if name in _SIZES:
                 value[rows] = sizes[name][at]
             else:
-                found = self._of(name, here, scores.values[at], onset, orders, kidney, spare[:, at])
+                found = self._of(name, here, scores.values[at], onset, orders, lives, spare[:, at])
                 if name in _ECLAMPSIA:
                     high = toxic[here.visit]
                     found = np.where(high, np.maximum(found, np.floor(_ECLAMPSIA[name] + 7 * abs(spare[3, at]))), found)
@@ -160,9 +162,10 @@ class ValueSampler:
         return sizes
 
     def _of(
-        self, name: str, here: _Here, scores: Float, onset: Int, orders: Orders, kidney: Bool, spare: Float
+        self, name: str, here: _Here, scores: Float, onset: Int, orders: Orders, lives: Lives, spare: Float
     ) -> Float:
         """Return the values of a measure that has quantiles, or follows from some that have."""
+        kidney = lives.kidney
 
         def quantile(measure: str) -> Float:
             at = self._core.names.index(measure)
@@ -176,6 +179,11 @@ class ValueSampler:
                 later = kidney[here.patient, 0 if measure == "egfr" else 1] if measure in ("egfr", "acr") else 1
                 then = self._core.value(measure, np.zeros_like(stratum) + later, here.sex, here.age, scores[:, at])
                 value = np.where(ahead > 0, value + coming * (then - value), value)
+            if measure == "egfr":
+                # Whose stage is written down seldom is far above it.
+                for stage, most in _STAGES:
+                    known = lives.stages[here.patient, stage] & (stratum == 1) & (value > most)
+                    value = np.where(known, most + 0.2 * (value - most), value)
             if measure == "a1c":
                 value = np.where(stratum == 1, value, np.minimum(value, 6.4))
                 # The tail beyond the 95th percentile is extrapolated: few live with more than 14 %.
