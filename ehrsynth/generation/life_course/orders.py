@@ -97,9 +97,14 @@ class OrderSampler:
         self._effect_group, self._starts_as = rows.integers("effect_group"), rows.integers("starts_as")
         self._continues = rows.integers("continues_as")
         words = [_CROSSING.get(name.lower(), name.lower()) for name in model.listing("allergies").text["display"]]
+        # Treatments of many illnesses name few drugs.
         texts = [text.lower() for text in rows.text["display"]]
-        self._crosses = np.array([[re.search(word, text) is not None for text in texts] for word in words], dtype=bool)
-        self._crosses = self._crosses.reshape(len(words), len(texts))
+        place = {text: at for at, text in enumerate(dict.fromkeys(texts))}
+        found = np.zeros((len(words), len(place)), dtype=bool)
+        for at, word in enumerate(words):
+            search = re.compile(word).search
+            found[at] = [search(text) is not None for text in place]
+        self._crosses = found[:, [place[text] for text in texts]]
         self._harmful = rows.number["harms_unborn"] > 0
         self._share, self._begin, self._stop = (
             rows.number["share"],
