@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import types
 import typing
@@ -106,10 +107,15 @@ def _plain(document: Any, arrays: Mapping[str, np.ndarray[Any, Any]], place: str
     return document
 
 
+@functools.cache
+def _fields(kind: Any) -> tuple[dict[str, Any], dict[str, dataclasses.Field[Any]]]:
+    """Return the types and the stored fields of a dataclass; once a class, a model has hundreds of objects."""
+    return typing.get_type_hints(kind), {f.name: f for f in dataclasses.fields(kind) if f.init and f.repr}
+
+
 def _dataclass(kind: Any, document: Any, arrays: Mapping[str, np.ndarray[Any, Any]], place: str) -> Any:
     values = _expect(document, dict, place)
-    hints = typing.get_type_hints(kind)
-    known = {item.name: item for item in dataclasses.fields(kind) if item.init and item.repr}
+    hints, known = _fields(kind)
     surplus = sorted(set(values) - set(known))
     if surplus:
         raise ModelError(f"{place} has the unknown field {surplus[0]!r}.")

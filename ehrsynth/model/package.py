@@ -14,7 +14,6 @@ A life-course model has ``life_course.json`` in the place of trajectory, calenda
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import zipfile
 import zlib
@@ -26,6 +25,7 @@ from typing import Any
 import numpy as np
 
 from ehrsynth.errors import ModelError, OutputError
+from ehrsynth.model.arrays import array_bytes, array_of
 from ehrsynth.model.documents import Arrays, from_document, to_document
 from ehrsynth.model.life_course import LifeCourseModel
 from ehrsynth.model.patient_model import PatientModel
@@ -64,10 +64,7 @@ def _members(model: PatientModel | LifeCourseModel) -> dict[str, bytes]:
         for name, keys in listed.items()
     }
     for name, array in arrays.items():
-        buffer = io.BytesIO()
-        # Little-endian and C order whatever the machine: the same bytes everywhere.
-        np.save(buffer, np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<")), allow_pickle=False)
-        members[f"arrays/{name.removeprefix('model.')}.npy"] = buffer.getvalue()
+        members[f"arrays/{name.removeprefix('model.')}.npy"] = array_bytes(array)
     index = {
         "format": FORMAT,
         "format_number": FORMAT_NUMBER,
@@ -182,12 +179,9 @@ def _index(members: Mapping[str, bytes], source: Path | Traversable) -> dict[str
 
 def _array(data: bytes, name: str, source: Path | Traversable) -> np.ndarray[Any, Any]:
     try:
-        array = np.load(io.BytesIO(data), allow_pickle=False)
+        return array_of(data)
     except (ValueError, EOFError, OSError):
         raise ModelError(f"{name} is not a numpy array.", file=source) from None
-    if not isinstance(array, np.ndarray):
-        raise ModelError(f"{name} is not a numpy array.", file=source)
-    return array
 
 
 def _read_zip(source: Path | Traversable) -> dict[str, bytes]:

@@ -18,6 +18,7 @@ from hypothesis.extra import numpy as hnp
 
 from ehrsynth.errors import ModelError, OutputError
 from ehrsynth.model import PatientModel, catalogue
+from ehrsynth.model.arrays import array_bytes, array_of
 from ehrsynth.model.documents import Arrays, from_document, to_document
 from ehrsynth.model.package import FORMAT_NUMBER, load, model_hash, save
 
@@ -67,6 +68,32 @@ def test_anything_a_model_may_hold_survives(thing: Thing, inner: Thing | None) -
             for name in ("text", "number", "whole", "flag", "labels", "mixed", "counts"):
                 assert getattr(other, name) == getattr(one, name)
             assert [type(v) for v in other.mixed] == [type(v) for v in one.mixed]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    array=hnp.arrays(
+        dtype=st.sampled_from(["<f8", ">f8", "<f4", "<i8", ">i4", "<u2", "|u1", "|i1", "|b1"]),
+        shape=hnp.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=4),
+    )
+)
+def test_an_array_is_read_as_numpy_reads_it(array: np.ndarray) -> None:
+    for data in (array_bytes(array), *_saved(array), *_saved(np.asfortranarray(array))):
+        found, numpys = array_of(data), np.load(io.BytesIO(data))
+        assert (found.dtype, found.shape, found.flags.writeable) == (numpys.dtype, numpys.shape, True)
+        np.testing.assert_array_equal(found, array)
+
+
+def _saved(array: np.ndarray) -> list[bytes]:
+    buffer = io.BytesIO()
+    np.save(buffer, array)
+    return [buffer.getvalue()]
+
+
+@pytest.mark.parametrize("cut", [4, 60, 130])
+def test_an_array_that_is_cut_off_is_refused(cut: int) -> None:
+    with pytest.raises((ValueError, EOFError)):
+        array_of(array_bytes(np.arange(6.0))[:cut])
 
 
 def test_infinity_survives_json() -> None:
