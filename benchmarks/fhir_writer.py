@@ -21,10 +21,13 @@ from benchmarks.yardsticks import yardsticks
 from ehrsynth import api
 from ehrsynth.exporters.fhir.bundle import BundleExporter
 from ehrsynth.exporters.fhir.ndjson import NdjsonExporter
+from ehrsynth.exporters.fhir.resource import Source, literal_links
+from ehrsynth.exporters.fhir.resources.observation import OBSERVATION
+from ehrsynth.exporters.fragments import constant, joined_bytes
 from ehrsynth.exporters.part import Part
 from ehrsynth.records import Records
 
-__all__ = ["Rates", "main", "write_bundles", "write_lines"]
+__all__ = ["Rates", "main", "write_bundles", "write_lines", "write_observations"]
 
 Rates = dict[str, tuple[int, int, float]]
 """By path or type: how many resources, bytes and CPU seconds."""
@@ -54,6 +57,21 @@ def write_bundles(records: Records, folder: Path) -> tuple[int, int, float]:
         for part in parts:
             _append(folder, part)
             n, size = n + part.rows, size + len(part.data)
+    return n, size, time.process_time() - started
+
+
+def write_observations(records: Records, folder: Path) -> tuple[int, int, float]:
+    """Write the rows of the observation table alone, once what they share with other types has been made."""
+    source = Source(block=records, shared=records, links=literal_links)
+    newline = constant(b"\n")
+    for warm in (True, False):
+        n = size = 0
+        started = time.process_time()
+        for written in OBSERVATION.write(source, lambda resource, ids: ((), (newline,))):
+            if not warm:
+                data = joined_bytes(written.texts, 0, len(written.texts))
+                _append(folder, Part("Observation.rows.ndjson", data, len(written.texts)))
+                n, size = n + len(written.texts), size + len(data)
     return n, size, time.process_time() - started
 
 
@@ -89,6 +107,7 @@ def main() -> None:
         folder = Path(name)
         lines = _best(write_lines(records, _empty(folder)) for _ in range(given.repeats))
         naive = yardsticks(folder / "Observation.ndjson")
+        alone = _best({"all": write_observations(records, _empty(folder))} for _ in range(given.repeats))["all"]
         bundles = _best({"all": write_bundles(records, _empty(folder))} for _ in range(given.repeats))["all"]
     print("| type | resources | bytes each | resources a CPU second |\n|---|---:|---:|---:|")
     for kind, (n, size, cpu) in sorted(lines.items(), key=lambda item: -item[1][0]):
@@ -96,6 +115,7 @@ def main() -> None:
     n, cpu = sum(rate[0] for rate in lines.values()), sum(rate[2] for rate in lines.values())
     size = sum(rate[1] for rate in lines.values())
     print(f"\n- NDJSON, all types: {n:,} resources, {n / cpu:,.0f} a CPU second, {size / cpu / 1e6:,.0f} MB/s")
+    print(f"- Observations of the table alone: {alone[0]:,} resources, {alone[0] / alone[2]:,.0f} a CPU second")
     rate = bundles[0] / bundles[2]
     print(f"- Bundles: {bundles[0]:,} resources, {rate:,.0f} a CPU second ({rate * cpu / n:.0%} of NDJSON)")
     for way, speed in naive.items():
