@@ -22,7 +22,7 @@ from .long_runs import POPULATION as LONG
 from .long_runs import started
 
 EHRSYNTH = str(Path(sys.executable).with_name("ehrsynth"))
-POPULATION = 8_000  # Eight blocks.
+POPULATION = 6_000  # Six blocks.
 KILLS = 20
 
 
@@ -60,7 +60,7 @@ def kill_after(command: list[str], staging: Path, more: int) -> bool:
     before = size(staging)
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, start_new_session=True)
     while process.poll() is None and size(staging) < before + more:
-        time.sleep(0.01)
+        time.sleep(0.03)  # A look at the folder costs time of the run itself.
     running = process.poll() is None
     process.send_signal(signal.SIGKILL)
     process.wait()
