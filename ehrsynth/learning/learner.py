@@ -18,6 +18,7 @@ from ehrsynth.learning.disclosure import learn_disclosure
 from ehrsynth.learning.encounters import learn_trajectory
 from ehrsynth.learning.expectation import expectation
 from ehrsynth.learning.families import code_lift, slot_sizes
+from ehrsynth.learning.margins import with_margins
 from ehrsynth.learning.measurements import learn_measurements
 from ehrsynth.learning.person import learn_person
 from ehrsynth.learning.posterior import Posteriors
@@ -190,6 +191,8 @@ def learn(
         measurements=measurements,
         disclosure=learn_disclosure(records, encoded, settings, notes),
     )
+    tell(LearningProgress(stage="details", message="people who ever have each condition"))
+    model = with_margins(model, timelines, seed)
     tell(LearningProgress(stage="done", log_likelihood=fitted.log_likelihood[-1]))
     return model
 
