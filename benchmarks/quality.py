@@ -30,10 +30,7 @@ from ehrsynth import terminology
 from ehrsynth.evaluation import EvaluationReport
 from ehrsynth.evaluation import evaluate as compare
 from ehrsynth.generation import Generator
-from ehrsynth.generation.codes import VisitContext
-from ehrsynth.generation.joint import JointSampler
-from ehrsynth.generation.population import Population
-from ehrsynth.generation.trajectory import TrajectorySampler
+from ehrsynth.generation.outline import OutlineSampler
 from ehrsynth.learning import LearningProgress, LearningSettings
 from ehrsynth.model import PatientModel
 from ehrsynth.probability.extra import learn_library
@@ -155,25 +152,10 @@ def generate(model: PatientModel, n: int, seed: int) -> tuple[Records, dict[str,
 
 def draw(model: PatientModel, blocks: int, seed: int) -> float:
     """Return the CPU seconds of drawing people, visits and codes, without making tables of them."""
-    population, trajectory = Population(model), TrajectorySampler(model.trajectory)
-    codes = JointSampler(model.families, model.trajectory.strata, model.measurements) if model.families else None
-    sexes = np.array([{"female": 1, "male": 2}.get(label, 0) for label in model.trajectory.strata.sexes])
+    outline = OutlineSampler(model)
     start = cpu()
     for block in range(blocks):
-        people = population.draw(seed, block)
-        visits = trajectory.draw(people, stream(seed, "trajectory", block))
-        if codes is not None:
-            years = (visits.age_days / 365.25).astype(np.int64)
-            context = VisitContext(
-                patient=visits.patient,
-                offsets=visits.offsets,
-                state=visits.state,
-                stratum=visits.stratum,
-                sex=sexes[people.sex][visits.patient],
-                years_at_start=years,
-                years_at_end=years,
-            )
-            codes.draw(context, stream(seed, "code", block))
+        outline.draw(seed, block)
     return cpu() - start
 
 

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from ehrsynth.encoding import Timelines
 from ehrsynth.model import CodeFamily, PatientModel
-from ehrsynth.randomness import BLOCK_SIZE, stream
+from ehrsynth.randomness import BLOCK_SIZE
 
 __all__ = ["with_margins"]
 
@@ -27,7 +27,6 @@ _SATURATION = 3.0
 """What most people get anyway answers to its odds the less: nearly all who are prone to it have it in the end."""
 _LARGEST = 1.0
 _MOST = 1.0 - 1e-6
-_SEX_LIMIT = {"female": 1, "male": 2}
 
 
 def with_margins(model: PatientModel, timelines: Timelines, seed: int) -> PatientModel:
@@ -80,30 +79,12 @@ def _ever(timelines: Timelines, n_codes: int) -> Doubles:
 
 def _drawn(model: PatientModel, seed: int, first: int, blocks: int) -> Doubles:
     """Return how many of the people of so many blocks have each condition."""
-    from ehrsynth.generation.codes import VisitContext
-    from ehrsynth.generation.joint import JointSampler
-    from ehrsynth.generation.population import Population
-    from ehrsynth.generation.trajectory import TrajectorySampler
+    from ehrsynth.generation.outline import OutlineSampler
 
-    strata, n_codes = model.trajectory.strata, len(model.families[0].codings)
-    population, trajectory = Population(model), TrajectorySampler(model.trajectory)
-    codes = JointSampler(model.families, strata, model.measurements)
-    sexes = np.array([_SEX_LIMIT.get(label, 0) for label in strata.sexes])
+    outline, n_codes = OutlineSampler(model), len(model.families[0].codings)
     total = np.zeros(n_codes)
     for block in range(first, first + blocks):
-        people = population.draw(seed, block)
-        visits = trajectory.draw(people, stream(seed, "learning/margins/trajectory", block))
-        years = (visits.age_days / 365.25).astype(np.int64)
-        context = VisitContext(
-            patient=visits.patient,
-            offsets=visits.offsets,
-            state=visits.state,
-            stratum=visits.stratum,
-            sex=sexes[people.sex][visits.patient],
-            years_at_start=years,
-            years_at_end=years,
-        )
-        present = codes.draw(context, stream(seed, "learning/margins/code", block))["condition"]
+        present = outline.draw(seed, block, purpose="learning/margins/")["condition"]
         new = ~present.recurs
         total += np.bincount(present.code[new], minlength=n_codes)
     return total
