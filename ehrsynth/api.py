@@ -30,6 +30,7 @@ __all__ = [
     "generate_files",
     "inspect",
     "learn",
+    "learn_from",
     "load_model",
     "read",
     "read_with_report",
@@ -192,6 +193,42 @@ def learn(
 
     spread = spread_of(engine, master)
     return learn_model(records, settings=settings or LearningSettings(), seed=seed, progress=progress, spread=spread)
+
+
+def learn_from(
+    source: str | Path,
+    *,
+    format: str | None = None,  # noqa: A002
+    strict: bool = True,
+    mapping: str | Path | None = None,
+    seed: int = 0,
+    settings: LearningSettings | None = None,
+    engine: str = "local",
+    master: str | None = None,
+    progress: Callable[[Any], None] | None = None,
+) -> tuple[PatientModel, ReadReport]:
+    """Read records and learn a model from them; parameters as `read` and `learn`.
+
+    With the engine ``spark``, a folder of Parquet tables (canonical or OMOP) is read by the tasks, each its own
+    patients, and the driver sees sums: SPARK.md says what it gathers besides. Other sources are read by the driver.
+
+    Returns
+    -------
+    PatientModel
+    ReadReport
+        What was set aside and why.
+    """
+    from ehrsynth.engines.places import part_reader
+
+    reader = part_reader(source, format, mapping, engine)
+    if reader is None:
+        records, report = read_with_report(source, format=format, strict=strict, mapping=mapping)
+        return learn(records, seed=seed, settings=settings, engine=engine, master=master, progress=progress), report
+    from ehrsynth.engines.spark_learning import learn_on_spark
+
+    return learn_on_spark(
+        source, format=reader, strict=strict, settings=settings, seed=seed, master=master, progress=progress
+    )
 
 
 def load_model(name_or_path: str | Path | None = None) -> PatientModel | LifeCourseModel:

@@ -13,7 +13,7 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from ehrsynth.encoding import Timelines
+from ehrsynth.encoding import Cohort, Timelines
 from ehrsynth.model import CodeFamily, PatientModel
 from ehrsynth.randomness import BLOCK_SIZE
 
@@ -29,7 +29,7 @@ _LARGEST = 1.0
 _MOST = 1.0 - 1e-6
 
 
-def with_margins(model: PatientModel, timelines: Timelines, seed: int) -> PatientModel:
+def with_margins(model: PatientModel, cohort: Cohort, seed: int) -> PatientModel:
     """Return the model with onsets of conditions for as many people as the source has.
 
     Parameters
@@ -37,7 +37,7 @@ def with_margins(model: PatientModel, timelines: Timelines, seed: int) -> Patien
     model : PatientModel
         Whose first family is of conditions. Without it, or where every visit has a condition or their number is drawn
         first (of codes that compete for the visits none is moved without the others), it is returned as it is.
-    timelines : Timelines
+    cohort : Cohort
         Of the source; patients count by their weight.
     seed : int
         Of the people that are drawn.
@@ -47,15 +47,16 @@ def with_margins(model: PatientModel, timelines: Timelines, seed: int) -> Patien
         return model
     if family.sizes is not None or family.tilt is not None:
         return model
-    seen = _ever(timelines, len(family.codings))
-    n_blocks = -(-min(timelines.n_patients, _MOST_DRAWN) // BLOCK_SIZE)
+    ever = cohort.total(_ever)
+    seen = ever[:-1] / ever[-1]
+    n_blocks = -(-min(cohort.n_patients, _MOST_DRAWN) // BLOCK_SIZE)
     drawn = n_blocks * BLOCK_SIZE
     moved = np.zeros(len(seen))
     first = model
     for round_, step in enumerate(_STEPS):
         made = _drawn(model, seed, round_ * n_blocks, n_blocks)
         error = np.log((seen * drawn + 1.0) / (made + 1.0))
-        noise = 1.0 / (seen * timelines.n_patients + 1.0) + 1.0 / (made + 1.0)
+        noise = 1.0 / (seen * cohort.n_patients + 1.0) + 1.0 / (made + 1.0)
         # Only what is more than chance (the positive part of James and Stein's estimate).
         error *= np.maximum(1.0 - noise / np.maximum(error**2, 1e-12), 0.0)
         moved = np.clip(moved + step * (1.0 + _SATURATION * seen) * error, -_LARGEST, _LARGEST)
@@ -68,13 +69,13 @@ def _others_do(model: PatientModel) -> bool:
     return len(model.families) > 1 and all(family.zero_truncated for family in model.families)
 
 
-def _ever(timelines: Timelines, n_codes: int) -> Doubles:
-    """Return the share of the people who ever have each condition."""
+def _ever(timelines: Timelines) -> Doubles:
+    """Return the weight of the people who ever have each condition, and last that of all people."""
+    n_codes = timelines.families["condition"].n_codes
     conditions = timelines.families["condition"]
     owner = timelines.patient_of_visit[conditions.visits].astype(np.int64)
     person, code = np.divmod(np.unique(owner * n_codes + conditions.codes), n_codes)
-    share: Doubles = np.bincount(code, timelines.weight[person], n_codes) / timelines.weight.sum()
-    return share
+    return np.append(np.bincount(code, timelines.weight[person], n_codes), timelines.weight.sum())
 
 
 def _drawn(model: PatientModel, seed: int, first: int, blocks: int) -> Doubles:

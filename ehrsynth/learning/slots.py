@@ -13,7 +13,6 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from ehrsynth.encoding import FamilyTimeline
 from ehrsynth.learning.evidence import SparseRows
 from ehrsynth.learning.parameters import CodeTables
 
@@ -31,17 +30,21 @@ _LEAST = 1e-9
 _MOST = 1.0 - 1e-6
 
 
-def fixed_slots(family: FamilyTimeline) -> int:
+def fixed_slots(sizes: npt.NDArray[np.int64]) -> int:
     """Return the number of codes that visits have room for; 0 if they have room for any number.
 
     A source has slots if no visit has more codes and at least half of the visits fill them all.
+
+    Parameters
+    ----------
+    sizes : int64[n]
+        Visits of 0, 1, ... codes.
     """
-    sizes = family.visit_codes
-    most = int(sizes.max(initial=0))
-    return most if 2 <= most <= MOST_SLOTS and float((sizes == most).mean()) >= _FILLED else 0
+    most = int(np.flatnonzero(sizes).max(initial=0))
+    return most if 2 <= most <= MOST_SLOTS and sizes[most] / sizes.sum() >= _FILLED else 0
 
 
-def open_slots(family: FamilyTimeline, patient: npt.NDArray[np.int64]) -> int:
+def open_slots(sizes: npt.NDArray[np.int64], ever: int, codes: int) -> int:
     """Return the greatest number of codes of a visit where it is small and seldom reached; 0 otherwise.
 
     And 0 where codes hardly ever come again: onsets of what lasts come by a hazard of each, and who had most of them
@@ -49,15 +52,15 @@ def open_slots(family: FamilyTimeline, patient: npt.NDArray[np.int64]) -> int:
 
     Parameters
     ----------
-    family : FamilyTimeline
-    patient : int64[V]
-        Of each visit.
+    sizes : int64[n]
+        Visits of 0, 1, ... codes.
+    ever, codes : int
+        Pairs of a patient and a code that he ever has, and of a visit and a code.
     """
-    most = int(family.visit_codes.max(initial=0))
-    if not 2 <= most <= MOST_SLOTS or fixed_slots(family):
+    most = int(np.flatnonzero(sizes).max(initial=0))
+    if not 2 <= most <= MOST_SLOTS or fixed_slots(sizes):
         return 0
-    ever = len(np.unique(patient[family.visits] * max(family.n_codes, 1) + family.codes))
-    return most if ever <= (1.0 - _AGAIN) * len(family.codes) else 0
+    return most if ever <= (1.0 - _AGAIN) * codes else 0
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
