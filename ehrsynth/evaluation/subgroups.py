@@ -10,7 +10,7 @@ from ehrsynth.evaluation.assembly import AGE_BANDS, age_band
 from ehrsynth.evaluation.cohort import Cohort, Ints, Vocabulary
 from ehrsynth.evaluation.metric import Comparison, Keys, MetricResult, Score, Scorer, Totals
 from ehrsynth.evaluation.tally import Tally, tally
-from ehrsynth.terminology import limits
+from ehrsynth.terminology import limits, sex_numbers
 
 __all__ = ["SubgroupsMetric", "impossible"]
 
@@ -163,9 +163,7 @@ def impossible(cohort: Cohort) -> Ints:
         mine = np.flatnonzero(systems == system)
         sex[mine], low[mine], high[mine] = limits(system, [vocabulary.codings[i][1] for i in mine.tolist()])
     patient = cohort.visit_patient[cohort.code_visit]
-    sexes = {"female": 1, "male": 2}
-    of_label = np.array([sexes.get(label, 0) for label in vocabulary.person["sex"]], dtype=np.int64)
-    of_patient = of_label[cohort.person["sex"]][patient]
+    of_patient = sex_numbers(vocabulary.person["sex"])[cohort.person["sex"]][patient]
     wrong_sex = (sex[cohort.code] > 0) & (of_patient > 0) & (sex[cohort.code] != of_patient)
     age, slack = cohort.age_years[cohort.code_visit], cohort.age_slack[patient]
     with np.errstate(invalid="ignore"):

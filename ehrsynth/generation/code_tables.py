@@ -7,6 +7,7 @@ import numpy.typing as npt
 
 from ehrsynth.errors import ModelError
 from ehrsynth.model import CodeFamily, Strata
+from ehrsynth.terminology import sex_numbers
 
 __all__ = ["CodeTables", "lifted", "possible_strata", "rate"]
 
@@ -146,7 +147,7 @@ def _depths(parent: Int) -> Int:
 
 def possible_strata(strata: Strata, sex_limit: Int, age_min: Float, age_max: Float) -> Bool:
     """Return whether each code is possible anywhere in each stratum, bool[R, C]."""
-    sex = np.array([{"female": 1, "male": 2}.get(label, 0) for label in strata.sexes]).repeat(strata.n_ages)
+    sex = sex_numbers(strata.sexes).repeat(strata.n_ages)
     edges = np.asarray(strata.age_edges, dtype=np.float64)
     # The outer bands take the ages beyond them; a day of grace for ages counted in days instead of birthdays.
     low = np.concatenate([[-np.inf], edges[1:-1]]) - 0.01

@@ -27,12 +27,11 @@ from ehrsynth.model import EVERY_TABLE, PatientModel
 from ehrsynth.model.shapes import check_shapes
 from ehrsynth.randomness import BLOCK_SIZE, identifier_bytes, stream
 from ehrsynth.records import Records
+from ehrsynth.terminology import sex_numbers
 
 __all__ = ["Generator"]
 
 Int = npt.NDArray[np.int64]
-
-_SEX_LIMIT = {"female": 1, "male": 2}
 
 
 class Generator(BlockMaker):
@@ -206,7 +205,7 @@ def _visit_context(people: People, encounters: Encounters) -> VisitContext:
     """Return what the codes of the visits depend on."""
     visits = encounters.visits
     labels_of_sex = people.labels.get("sex", ())
-    limit = np.array([_SEX_LIMIT.get(label, 0) for label in labels_of_sex] + [0], dtype=np.int64)
+    limit = sex_numbers([*labels_of_sex, None])
     sex = limit[people.states["sex"]] if labels_of_sex else np.zeros(len(people), dtype=np.int64)
     birth = encounters.birth_day[visits.patient]
     return VisitContext(

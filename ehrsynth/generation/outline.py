@@ -10,10 +10,9 @@ from ehrsynth.generation.population import Population
 from ehrsynth.generation.trajectory import TrajectorySampler
 from ehrsynth.model import PatientModel
 from ehrsynth.randomness import stream
+from ehrsynth.terminology import sex_numbers
 
 __all__ = ["OutlineSampler"]
-
-_SEX_LIMIT = {"female": 1, "male": 2}
 
 
 class OutlineSampler:
@@ -23,7 +22,7 @@ class OutlineSampler:
         strata = model.trajectory.strata
         self._population, self._trajectory = Population(model), TrajectorySampler(model.trajectory)
         self._codes = JointSampler(model.families, strata, model.measurements) if model.families else None
-        self._sexes = np.array([_SEX_LIMIT.get(label, 0) for label in strata.sexes])
+        self._sexes = sex_numbers(strata.sexes)
 
     def draw(self, seed: int, block: int, *, purpose: str = "") -> dict[str, Present]:
         """Return the codes of a block of people by family; `purpose` begins the names of the random streams."""

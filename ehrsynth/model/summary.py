@@ -11,6 +11,7 @@ from ehrsynth.model.heading import Heading, heading
 from ehrsynth.model.patient_model import CodeFamily, PatientModel, Trajectory
 from ehrsynth.model.wording import class_sentence, code_label, encounter_words, lean, level_labels, telling_codes
 from ehrsynth.probability.bayesnet import posterior
+from ehrsynth.terminology import sex_numbers
 
 __all__ = ["FamilySummary", "ModelSummary", "StateSummary", "VariableSummary", "summarise"]
 
@@ -128,10 +129,10 @@ def _new_rates(model: PatientModel, family: CodeFamily | None) -> npt.NDArray[np
         return np.zeros((model.trajectory.n_classes * model.trajectory.n_states, 0))
     strata, base = model.trajectory.strata, np.asarray(family.never, dtype=float)
     rates = np.zeros_like(base)
+    sexes = sex_numbers(strata.sexes)
     for r, weight in enumerate(_stratum_weights(model)):
         s, a = divmod(r, strata.n_ages)
-        sex = {"female": 1, "male": 2}.get(strata.sexes[s], 0)
-        possible = (family.sex_limit == 0) | (family.sex_limit == sex) | (sex == 0)
+        possible = (family.sex_limit == 0) | (family.sex_limit == sexes[s]) | (sexes[s] == 0)
         possible &= (family.age_max >= strata.age_edges[a]) & (family.age_min < strata.age_edges[a + 1])
         odds = np.asarray(family.lift[r], dtype=float) * possible
         rates += weight * base * odds / (1.0 - base + base * odds)

@@ -18,7 +18,7 @@ from ehrsynth.terminology.coding import (
 )
 from ehrsynth.terminology.concept_map import ConceptMap
 from ehrsynth.terminology.icd import with_dot, without_dot
-from ehrsynth.terminology.lookup import category, chronic, display, displays, known, limits
+from ehrsynth.terminology.lookup import category, chronic, display, displays, known, limits, sex_numbers
 from ehrsynth.terminology.package import VocabularyPackage
 from ehrsynth.terminology.value_set import ValueSet
 
@@ -42,6 +42,7 @@ __all__ = [
     "displays",
     "known",
     "limits",
+    "sex_numbers",
     "with_dot",
     "without_dot",
 ]

@@ -99,6 +99,13 @@ def limits(system: str, codes: Iterable[str | None]) -> Limits:
 _SEXES = {"female": 1, "male": 2}
 
 
+def sex_numbers(sexes: Iterable[str | None]) -> npt.NDArray[np.int64]:
+    """Return each sex as `limits` numbers them, int64[n]: 1 female, 2 male, 0 any other, whom no code is limited to."""
+    import numpy as np
+
+    return np.array([_SEXES.get(sex or "", 0) for sex in sexes], dtype=np.int64)
+
+
 def chronic(system: str, codes: Iterable[str | None]) -> npt.NDArray[np.bool_]:
     """Return whether each code is of a chronic condition, shape (n,); False where that is not known.
 
