@@ -5,21 +5,24 @@ from __future__ import annotations
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ehrsynth import plugins
 from ehrsynth.engines.blocks import Job, Maker, Shard, Task, count_rows, encode, without_rows
 from ehrsynth.engines.output import FormatWriter, Output
-from ehrsynth.engines.workers import Done, Workers, may_fork
 from ehrsynth.errors import UsageError
 from ehrsynth.exporters import STAGED, Exporter, ExportSummary, Note, Part, make_exporters
 from ehrsynth.provenance import versions
 from ehrsynth.randomness import BLOCK_SIZE
 from ehrsynth.records import Records
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+
+    from ehrsynth.engines.workers import Done, Workers
 
 __all__ = ["RunSummary", "export_records", "generate_files"]
 
@@ -96,13 +99,20 @@ def generate_files(
         pieces = maker.tasks(tasks)
         count = min(workers, len(pieces))
         # Before a file grows or a thread begins.
-        pool = stack.enter_context(Workers(job, count, maker if fork and may_fork() else None)) if count > 1 else None
+        pool = stack.enter_context(_workers(job, count, maker, fork)) if count > 1 else None
         shared = maker.shared if shard is None or shard.number == 0 else without_rows(maker.shared)
         _begin(target, exporters, shared)
         blocks = _here(target, maker, tasks) if pool is None else _elsewhere(target, pool, pieces)
         # If it breaks off, hashing ends before the workers are ended and the folder is removed.
         stack.enter_context(closing(blocks))
         return _write(target, exporters, shared, blocks, total, manifest, started, progress)
+
+
+def _workers(job: Job, count: int, maker: Maker, fork: bool) -> Workers:
+    # Here, as what runs processes is a fiftieth of the start of one that has none.
+    from ehrsynth.engines.workers import Workers, may_fork
+
+    return Workers(job, count, maker if fork and may_fork() else None)
 
 
 def _chosen(options: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -164,6 +174,8 @@ def _append(target: Output, block: Records, shared: Records, exporters: Mapping[
 
 
 def _elsewhere(target: Output, pool: Workers, tasks: Sequence[Task]) -> _Blocks:
+    from concurrent.futures import ThreadPoolExecutor
+
     # Files are hashed in a thread, from what the system still has in memory: hashing and reading leave Python's lock.
     with ThreadPoolExecutor(1) as hashing:
         waiting: deque[Future[None]] = deque()

@@ -77,7 +77,7 @@ class Workers:
     def __init__(self, job: Job, count: int, maker: Maker | None = None) -> None:
         context = get_context("spawn") if maker is None else get_context("fork")
         self._processes: dict[Connection, BaseProcess] = {}
-        with _for_workers(), warnings.catch_warnings():
+        with _for_workers(tracked=maker is None), warnings.catch_warnings():
             # Python warns of forking a process with threads: see `may_fork`.
             warnings.filterwarnings("ignore", category=DeprecationWarning, message=".*fork")
             for _ in range(count):
@@ -180,7 +180,7 @@ def _receive(connection: Connection) -> Any:
 
 
 @contextmanager
-def _for_workers() -> Iterator[None]:
+def _for_workers(*, tracked: bool) -> Iterator[None]:
     """Start processes that use one thread each for linear algebra, as blocks run side by side, and know no Ctrl-C.
 
     Ctrl-C reaches the whole process group: the parent alone decides, and a worker that has not yet got to ignoring it
@@ -189,8 +189,8 @@ def _for_workers() -> Iterator[None]:
     before = {name: os.environ.get(name) for name in _THREADS}
     os.environ.update(dict.fromkeys(_THREADS, "1"))
     masks = hasattr(signal, "pthread_sigmask")
-    if masks:
-        # The first process brings multiprocessing's tracker with it, which would lift the mask.
+    if masks and tracked:
+        # The first process from scratch brings multiprocessing's tracker with it, which would lift the mask.
         resource_tracker.ensure_running()
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT]) if masks else set()
     try:
