@@ -9,7 +9,7 @@ from ehrsynth.generation.life_course.courses import Episodes
 from ehrsynth.generation.life_course.diagnoses import first_after
 from ehrsynth.generation.life_course.people import DAYS_PER_YEAR, NEVER, Lives
 from ehrsynth.generation.life_course.schedule import EMERGENCY, Schedule
-from ehrsynth.generation.life_course.segments import starts
+from ehrsynth.generation.life_course.segments import order_of, starts
 from ehrsynth.model.life_course import LifeCourseModel
 
 __all__ = ["BackgroundSampler"]
@@ -51,7 +51,7 @@ class BackgroundSampler:
             schedule.age[visit] <= rows.number["age_max"][row]
         )
         row, day, visit = row[fits], day[fits], visit[fits]
-        order = np.argsort(visit, kind="stable")
+        order = order_of(visit)
         return visit[order], row[order], day[order]
 
     def allergic_since(self, lives: Lives, schedule: Schedule, found: tuple[Int, Int, Int]) -> Int:
@@ -120,7 +120,7 @@ class BackgroundSampler:
             visits.append(taken)
             what.append(np.full(len(taken), row))
         visit, row_of = np.concatenate(visits), np.concatenate(what)
-        order = np.argsort(visit, kind="stable")
+        order = order_of(visit)
         return visit[order], row_of[order]
 
     def causes(self, lives: Lives, onset: Int, rng: np.random.Generator) -> Int:

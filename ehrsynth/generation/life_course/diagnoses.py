@@ -31,6 +31,7 @@ from ehrsynth.generation.life_course.segments import (
     expand,
     first_in_each,
     number_within,
+    order_of,
     starts,
 )
 from ehrsynth.generation.places import Ragged
@@ -240,7 +241,7 @@ def diagnose(
     all_code = np.concatenate([np.where(changed, later[0][of], codes[of]), findings.code, n_codes + extra_code])
     changing = np.zeros(len(at), dtype=bool)
     rows = np.flatnonzero(changed)
-    rows = rows[np.lexsort((at[rows], of[rows]))]
+    rows = rows[order_of(of[rows], at[rows])]
     changing[rows[starts(of[rows])]] = True
     first = np.concatenate([(np.arange(len(at)) < len(new)) | changing, np.ones(len(extra_visit), dtype=bool)])
     episode = np.concatenate([of, np.full(len(extra_visit), -1)])
@@ -262,7 +263,7 @@ def diagnose(
     # New illnesses first: they are why the person came; then by how the row came about.
     # In a hospital what brought the person there.
     place = np.where(episode >= 0, episodes.place[np.maximum(episode, 0)], 0)
-    order = np.lexsort((np.arange(len(kept)), np.where(first, -place, 0), ~first, all_visit))
+    order = order_of(all_visit, np.where(first, -1 - place, 0))
     all_visit, all_code, first, episode = all_visit[order], all_code[order], first[order], episode[order]
     noted = noted[order]
     known = episode >= 0

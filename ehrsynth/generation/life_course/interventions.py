@@ -13,7 +13,7 @@ from ehrsynth.generation.life_course.diagnoses import Agenda, first_after
 from ehrsynth.generation.life_course.people import DAYS_PER_YEAR, NEVER, Lives
 from ehrsynth.generation.life_course.pregnancies import Pregnancies
 from ehrsynth.generation.life_course.schedule import EMERGENCY, Schedule
-from ehrsynth.generation.life_course.segments import RowIndex, expand, first_in_each, starts
+from ehrsynth.generation.life_course.segments import RowIndex, expand, first_in_each, order_of, starts
 from ehrsynth.model.life_course import LifeCourseModel
 from ehrsynth.probability import normal
 
@@ -233,7 +233,7 @@ class InterventionSampler:
         visit, what, of = visit[fits], what[fits], of[fits]
         kept = first_in_each(visit, what)
         visit, what, of = visit[kept], what[kept], of[kept]
-        order = np.argsort(visit, kind="stable")
+        order = order_of(visit)
         return visit[order], what[order], of[order]
 
     def _in_pregnancy(self, found: Pregnancies) -> tuple[Int, Int]:
@@ -304,7 +304,7 @@ class InterventionSampler:
         if not parts:
             return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
         visit, what = (np.concatenate(columns) for columns in zip(*parts, strict=True))
-        order = np.argsort(visit, kind="stable")
+        order = order_of(visit)
         visit, what = visit[order], what[order]
         # One dose of a vaccine in one encounter.
         code = rows.integers("code_number")[what]

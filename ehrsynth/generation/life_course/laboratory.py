@@ -9,6 +9,7 @@ from ehrsynth.generation.life_course.courses import Episodes
 from ehrsynth.generation.life_course.orders import Orders
 from ehrsynth.generation.life_course.people import Lives
 from ehrsynth.generation.life_course.schedule import Schedule
+from ehrsynth.generation.life_course.segments import order_of
 from ehrsynth.model.life_course import LifeCourseModel
 
 __all__ = ["GeneralSampler"]
@@ -69,8 +70,8 @@ class GeneralSampler:
         own = rng.standard_normal((len(lives), max(self._n_codes, 1)))[patient, code]
         share = self._own[row]
         score = np.sqrt(share) * own + np.sqrt(1 - share) * rng.standard_normal(len(row))
-        # By code, so that the rows of an effect lie side by side; numpy sorts small numbers by their digits.
-        order = np.argsort(code.astype(np.int16) if self._n_codes < 1 << 15 else code, kind="stable")
+        # By code, so that the rows of an effect lie side by side.
+        order = order_of(code)
         whose, when, where = patient[order], schedule.day[visit][order], visit[order]
         edges = np.searchsorted(code[order], np.arange(self._n_codes + 1))
         acute = self._acute_visits(episodes, seen)

@@ -17,7 +17,7 @@ from ehrsynth.generation.life_course.people import DAYS_PER_YEAR, NEVER, Lives
 from ehrsynth.generation.life_course.pregnancies import Findings, Pregnancies
 from ehrsynth.generation.life_course.requirements import STATES
 from ehrsynth.generation.life_course.schedule import Schedule
-from ehrsynth.generation.life_course.segments import distinct
+from ehrsynth.generation.life_course.segments import distinct, order_of
 from ehrsynth.model.life_course import LifeCourseModel
 
 __all__ = ["ValueSampler"]
@@ -119,7 +119,7 @@ class ValueSampler:
         scores = self._core.scores(lives, schedule, wanted, rng)
         spare = rng.standard_normal((4, len(wanted)))
         heads = rng.standard_normal(len(lives))
-        order = core_rows[np.argsort(measure[core_rows], kind="stable")]
+        order = core_rows[order_of(measure[core_rows])]
         edges = np.searchsorted(measure[order], np.arange(len(self.measures) + 1))
         known = scores.row[visit]
         toxic = findings.high_pressure(len(schedule))[wanted]
