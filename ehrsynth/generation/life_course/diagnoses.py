@@ -26,7 +26,6 @@ from ehrsynth.generation.life_course.pregnancies import Findings, Pregnancies
 from ehrsynth.generation.life_course.requirements import Requirements
 from ehrsynth.generation.life_course.schedule import Schedule
 from ehrsynth.generation.life_course.segments import (
-    RowIndex,
     distinct,
     expand,
     first_in_each,
@@ -191,12 +190,16 @@ class Agenda:
         self._whose = schedule.patient[self._rows]
         self._key = self._whose * (1 << 22) + schedule.day[self._rows] - lives.birth_day[self._whose]
 
+    def place(self, patient: Int, day: Int) -> Int:
+        """Return how many of the encounters are earlier people's, or the person's own before a day."""
+        return np.asarray(np.searchsorted(self._key, patient * (1 << 22) + np.maximum(day - self._birth[patient], 0)))
+
     def first_after(self, patient: Int, day: Int) -> Int:
         """Return each person's first encounter on or after a day; -1 where there is none."""
         rows = self._rows
         if not len(rows):
             return np.full(len(patient), -1, dtype=np.int64)
-        at = np.searchsorted(self._key, patient * (1 << 22) + np.maximum(day - self._birth[patient], 0))
+        at = self.place(patient, day)
         here = np.minimum(at, len(rows) - 1)
         return np.where((at < len(rows)) & (self._whose[here] == patient), rows[here], -1)
 
@@ -319,14 +322,16 @@ def _follow_up(
     """Return encounter and episode of each chronic condition that is seen to again."""
     wanted = model.listing("chronic").number["visits_per_year"]
     lasting = np.flatnonzero(chronic & (seen >= 0))
-    index = RowIndex(episodes.patient[lasting], len(lives))
     visits = np.flatnonzero(np.isin(schedule.kind, (FOLLOW_UP, CHECK_UP, DEATH)) | (schedule.setting == 3))
-    item, at = index.pairs(schedule.patient[visits])
-    episode = lasting[at]
-    visit = visits[item]
-    day = schedule.day[visit]
-    active = (episodes.day[episode] <= day) & (day <= episodes.end[episode]) & (seen[episode] < visit)
-    visit, episode = visit[active], episode[active]
+    # Encounters between the one that finds it and the end of it: neighbours among the person's own.
+    agenda = Agenda(schedule, lives, visits)
+    patient = episodes.patient[lasting]
+    first = np.maximum(
+        agenda.place(patient, episodes.day[lasting]), np.searchsorted(visits, seen[lasting], side="right")
+    )
+    last = agenda.place(patient, np.minimum(episodes.end[lasting], lives.last_day[patient]) + 1)
+    item, number = expand(np.maximum(last - first, 0))
+    visit, episode = visits[first[item] + number], lasting[item]
     weight = wanted[episodes.problem[episode]]
     total = np.bincount(visit, weight, minlength=len(schedule))
     # A condition is seen to in proportion to the visits that it needs.

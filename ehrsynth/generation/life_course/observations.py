@@ -167,11 +167,12 @@ class ValueSampler:
         self, lives: Lives, onset: Int, here: _Here, scores: Scores, heads: Float, pregnancies: Pregnancies
     ) -> dict[str, Float]:
         """Return the sizes at all encounters that have scores: they fit each other and are made once for all."""
-        if not any(name in _SIZES for name in self.measures):
+        asked = [name for name in self.measures if name in _SIZES]
+        if not asked:
             return {}
         tall, heavy = (scores.values[:, self._core.names.index(key)] for key in ("height", "bmi"))
         least = self._body.least(onset, here.patient, here.day)
-        sizes = self._body.sizes(here.sex, here.age, tall, heavy, heads[here.patient], least)
+        sizes = self._body.sizes(asked, here.sex, here.age, tall, heavy, heads[here.patient], least)
         # Two carry more than one.
         sizes["weight"] = np.round(sizes["weight"] + pregnancies.weight(lives, here.patient, here.day), 1)
         sizes["bmi"] = np.round(sizes["weight"] / (sizes["height"] / 100) ** 2, 1)

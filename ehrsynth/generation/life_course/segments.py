@@ -100,12 +100,15 @@ class RowIndex:
     owner : int64[rows]
         Negative owners are left out.
     n : int
+    rows : int64[rows], optional
+        The rows, where one may belong to several owners; else they are counted.
     """
 
-    def __init__(self, owner: Int, n: int) -> None:
-        order = np.argsort(owner, kind="stable")
-        self.rows = order[np.searchsorted(owner[order], 0) :]
-        self.offsets = np.searchsorted(owner[self.rows], np.arange(n + 1))
+    def __init__(self, owner: Int, n: int, rows: Int | None = None) -> None:
+        order = order_of(owner)
+        order = order[np.searchsorted(owner[order], 0) :]
+        self.rows = order if rows is None else rows[order]
+        self.offsets = np.searchsorted(owner[order], np.arange(n + 1))
 
     def pairs(self, owners: Int) -> tuple[Int, Int]:
         """Return every (position in `owners`, row of its owner)."""
