@@ -69,12 +69,11 @@ class BackgroundSampler:
         practice = np.flatnonzero(schedule.setting < EMERGENCY)
         low, high, sex = rows.number["age_min"], rows.number["age_max"], rows.integers("sex_limit")
         visits, answers = [], []
+        whose, old = schedule.patient[practice], schedule.encounters.visits.age_days[practice]
         for options in self._questions.values():
             turn = rng.integers(0, _ASKED_EVERY, n)
             own = rng.random(n)
-            patient = schedule.patient[practice]
-            period = (schedule.encounters.visits.age_days[practice] + turn[patient]) // _ASKED_EVERY
-            first = starts(patient * (1 << 16) + period)
+            first = starts(whose * (1 << 16) + (old + turn[whose]) // _ASKED_EVERY)
             visit = practice[first]
             patient, age = schedule.patient[visit], schedule.age[visit]
             is_smoking = rows.text["kind"][options[0]] == "smoking"
