@@ -9,6 +9,7 @@ from ehrsynth.cli.console import out, print_json, table
 
 if TYPE_CHECKING:
     from ehrsynth.engines import RunSummary
+    from ehrsynth.readers import ReadReport
 
 __all__ = ["print_run", "size"]
 
@@ -37,8 +38,8 @@ def _note(name: str, note: Mapping[str, Any]) -> Iterator[str]:
         yield f"{name}: left out {count:,} rows: {what}"
 
 
-def print_run(summary: RunSummary, *, json: bool) -> None:
-    """Print patients, rows per table, files per format, seconds, and where."""
+def print_run(summary: RunSummary, *, json: bool, report: ReadReport | None = None) -> None:
+    """Print patients, rows per table, files per format, seconds, and where; and what was lost in reading (`report`)."""
     totals = {
         name: {"files": len(files), "bytes": sum(entry["bytes"] for entry in files.values())}
         for name, files in summary.files.items()
@@ -53,9 +54,15 @@ def print_run(summary: RunSummary, *, json: bool) -> None:
                 "formats": totals,
                 "notes": summary.notes,
                 "seconds": round(summary.seconds, 3),
+                **({} if report is None else {"read": report.to_dict()}),
             }
         )
         return
+    if report is not None:
+        from ehrsynth.cli.account import print_losses, print_notes
+
+        print_losses(report)
+        print_notes(report.notes)
     out.print(table("Rows", ("table", "rows"), [item for item in summary.row_counts.items() if item[1]], numbers=[1]))
     rows = [(name, total["files"], size(total["bytes"])) for name, total in totals.items()]
     out.print(table("Files", ("format", "files", "size"), rows, numbers=[1, 2]))
