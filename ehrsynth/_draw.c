@@ -273,6 +273,41 @@ PyObject *ehrsynth_moved(PyObject *self, PyObject *args) {
     return done(&a);
 }
 
+/* own (n * m), person of each row, turns (v * w), phases (n * w * m), noise (v * m), drift and rest (m * m, triangles);
+ * out (v * m): see ehrsynth.generation.life_course.numbers.mixed */
+PyObject *ehrsynth_mixed(PyObject *self, PyObject *args) {
+    (void)self;
+    Arrays a;
+    if (opened(&a, args, "dqddddd" "D")) return NULL;
+    const int64_t *person = longs(&a, 1);
+    int64_t rows = eights(&a, 1), m = 0;
+    while (m * m < eights(&a, 5)) m++;
+    int64_t people = m ? eights(&a, 0) / m : 0, waves = rows ? eights(&a, 2) / rows : 0;
+    if (!m || m > 64 || m * m != eights(&a, 5) || m * m != eights(&a, 6) || eights(&a, 4) != rows * m ||
+        eights(&a, 7) != rows * m || eights(&a, 2) != rows * waves || (rows && eights(&a, 3) != people * waves * m))
+        return unequal(&a);
+    const double *own = doubles(&a, 0), *turns = doubles(&a, 2), *phases = doubles(&a, 3), *noise = doubles(&a, 4);
+    const double *factors[2] = {doubles(&a, 5), doubles(&a, 6)};
+    double *out = a.of[7].buf;
+    for (int64_t i = 0; i < rows; i++) {
+        if (!inside(person[i], people)) return outside(&a, "there is no such person");
+        double sum[64], wave[64] = {0};
+        memcpy(sum, own + person[i] * m, (size_t)m * 8);
+        for (int64_t w = 0; w < waves; w++) {
+            double turn = turns[i * waves + w];
+            const double *phase = phases + (person[i] * waves + w) * m;
+            for (int64_t k = 0; k < m; k++) wave[k] += turn * phase[k];
+        }
+        for (int part = 0; part < 2; part++) {
+            const double *scores = part ? noise + i * m : wave;
+            for (int64_t j = 0; j < m; j++)
+                for (int64_t k = j; k < m; k++) sum[k] += scores[j] * factors[part][j * m + k];
+        }
+        memcpy(out + i * m, sum, (size_t)m * 8);
+    }
+    return done(&a);
+}
+
 /* -- days and columns ------------------------------------------------------------------------------------------------ */
 
 /* The month, counted from that of 1970, and the day in it: Hinnant (2013), "chrono-compatible low-level date algorithms". */

@@ -12,6 +12,7 @@ PyObject *ehrsynth_ancestral(PyObject *self, PyObject *args);
 PyObject *ehrsynth_ragged(PyObject *self, PyObject *args);
 PyObject *ehrsynth_fitting(PyObject *self, PyObject *args);
 PyObject *ehrsynth_moved(PyObject *self, PyObject *args);
+PyObject *ehrsynth_mixed(PyObject *self, PyObject *args);
 PyObject *ehrsynth_years(PyObject *self, PyObject *args);
 PyObject *ehrsynth_labelled(PyObject *self, PyObject *args);
 
@@ -199,6 +200,7 @@ static PyMethodDef methods[] = {
     {"ragged", ehrsynth_ragged, METH_VARARGS, "ragged(items, upper, offsets, keys, u, out): an item of each key."},
     {"fitting", ehrsynth_fitting, METH_VARARGS, "fitting(...): which codes a person can have on a day."},
     {"moved", ehrsynth_moved, METH_VARARGS, "moved(...): what illnesses and drugs do to values."},
+    {"mixed", ehrsynth_mixed, METH_VARARGS, "mixed(own, person, turns, phases, noise, drift, rest, out): scores."},
     {"years", ehrsynth_years, METH_VARARGS, "years(birth, day, out): completed years."},
     {"labelled", ehrsynth_labelled, METH_VARARGS, "labelled(numbers, stands, out, validity): the codes of labels."},
     {NULL, NULL, 0, NULL},

@@ -69,6 +69,10 @@ class Native(Protocol):
         """Add up what illnesses and drugs do to the values of `ehrsynth.generation.life_course.laboratory`."""
         ...
 
+    def mixed(self, *arrays: Any) -> None:
+        """Do `ehrsynth.generation.life_course.numbers.mixed`."""
+        ...
+
     def years(self, *arrays: Any) -> None:
         """Do `ehrsynth.generation.encounters.completed_years`."""
         ...

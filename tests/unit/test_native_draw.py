@@ -15,6 +15,7 @@ from ehrsynth import native
 from ehrsynth.generation import Generator
 from ehrsynth.generation.columns import labels
 from ehrsynth.generation.encounters import completed_years
+from ehrsynth.generation.life_course.numbers import mixed
 from ehrsynth.generation.life_course.segments import first_in_each, order_of
 from ehrsynth.generation.places import Ragged
 from ehrsynth.model import catalogue
@@ -71,6 +72,23 @@ def test_items_of_keys_are_those_of_numpy(seed: int, n_keys: int, n: int) -> Non
     found = table.draw(keys, u)
     with only_numpy():
         assert found.tolist() == table.draw(keys, u).tolist()
+
+
+@compiled
+@given(st.integers(0, 2**32), st.integers(0, 9), st.integers(1, 5))
+def test_scores_are_those_of_numpy(seed: int, rows: int, measures: int) -> None:
+    rng = np.random.default_rng(seed)
+    own, phases = rng.standard_normal((3, measures)), rng.standard_normal((3, 2, measures))
+    patient, turns = rng.integers(0, 3, rows), rng.standard_normal((rows, 2))
+    noise, drift, rest = (rng.standard_normal((n, measures)) for n in (rows, measures, measures))
+    found = mixed(own, patient, turns, phases, noise, np.triu(drift), np.triu(rest))
+    plain = own[patient] + np.einsum("vw,vwm->vm", turns, phases[patient]) @ np.triu(drift) + noise @ np.triu(rest)
+    assert found == pytest.approx(plain)
+    with only_numpy():
+        assert found.tobytes() == mixed(own, patient, turns, phases, noise, np.triu(drift), np.triu(rest)).tobytes()
+    if rows:
+        with pytest.raises(IndexError, match="person"):
+            mixed(own, patient - 3, turns, phases, noise, drift, rest)
 
 
 @compiled

@@ -18,9 +18,10 @@ from ehrsynth.generation.life_course.people import DAYS_PER_YEAR, Lives
 from ehrsynth.generation.life_course.quantiles import CoreQuantiles
 from ehrsynth.generation.life_course.schedule import Schedule
 from ehrsynth.model.life_course import LifeCourseModel
+from ehrsynth.native import compiled
 from ehrsynth.probability import normal
 
-__all__ = ["BodySampler", "CoreSampler", "Growth", "Scores"]
+__all__ = ["BodySampler", "CoreSampler", "Growth", "Scores", "mixed"]
 
 Int = npt.NDArray[np.int64]
 Float = npt.NDArray[np.float64]
@@ -53,7 +54,7 @@ class CoreSampler(CoreQuantiles):
         core = model.listing("core")
         self._own, self._drift = core.number["own"], core.number["drift"]
         self._correlation = model.array("core_correlation")
-        self._factor = np.linalg.cholesky(self._correlation).T
+        self._factor: Float = np.asarray(np.linalg.cholesky(self._correlation).T, dtype=np.float64)
         self._close = model.array("pressure_correlation")
         table = model.person.tables[model.person.index("body")]
         below = np.cumsum(table.reshape(-1, table.shape[-1]), axis=1)
@@ -71,16 +72,14 @@ class CoreSampler(CoreQuantiles):
         patient = schedule.patient[wanted]
         turn = schedule.day[wanted, None] * (2 * np.pi / period[patient])
         # cos(a + b) from the cosines of a few turns and of people's phases: a twelfth of the transcendental functions.
-        drift = np.zeros((len(wanted), m))
-        for wave in range(_WAVES):
-            for of, sign in ((np.cos, 1.0), (np.sin, -1.0)):
-                waves = of(phase[:, :, wave])[patient]
-                waves *= (sign * of(turn[:, wave]))[:, None]
-                drift += waves
+        phases = np.concatenate([np.cos(phase), -np.sin(phase)], axis=2).transpose(0, 2, 1)
+        turns = np.concatenate([np.cos(turn), np.sin(turn)], axis=1)
         noise = rng.standard_normal((len(wanted), m))
-        values = (np.sqrt(self._own) * own)[patient]
-        values += drift @ (self._factor * np.sqrt(self._drift * 2 / _WAVES))
-        values += noise @ (self._factor * np.sqrt(1 - self._own - self._drift))
+        values = mixed(
+            *(np.sqrt(self._own) * own, patient, turns, phases, noise),
+            self._factor * np.sqrt(self._drift * 2 / _WAVES),
+            self._factor * np.sqrt(1 - self._own - self._drift),
+        )
         # How close the two pressures are depends on age: the arteries stiffen.
         high, low = self.names.index("sbp"), self.names.index("dbp")
         plain = self._correlation[high, low]
@@ -219,3 +218,39 @@ class BodySampler:
         score = 0.6 * tall[infant] + 0.8 * heavy[infant]
         weight[infant] = growth.value("weight_infant", sex[infant], months[infant], score)
         return {"height": height, "weight": weight, "bmi": growth.value("bmi", sex, months, np.clip(heavy, -3, 3))}
+
+
+def mixed(own: Float, patient: Int, turns: Float, phases: Float, noise: Float, drift: Float, rest: Float) -> Float:
+    """Return ``own[p] + (turns @ phases[p]) @ drift + noise @ rest`` for the person p of each row.
+
+    Not by a library of linear algebra: for twelve measures its threads wait longer than they work, and its last bits
+    depend on the machine.
+
+    Parameters
+    ----------
+    own : float64[n, m]
+    patient : int64[v]
+    turns : float64[v, w]
+    phases : float64[n, w, m]
+    noise : float64[v, m]
+    drift, rest : float64[m, m]
+        Upper triangles: what stands below the diagonal is not read.
+
+    Returns
+    -------
+    float64[v, m]
+    """
+    native = compiled()
+    if native is not None:
+        values = np.empty(noise.shape)
+        arrays = (own, patient, turns, phases, noise, drift, rest, values)
+        native.mixed(*map(np.ascontiguousarray, arrays))
+        return values
+    values = own[patient]
+    waves = np.zeros(noise.shape)
+    for wave in range(turns.shape[1]):
+        waves += turns[:, wave, None] * phases[:, wave][patient]
+    for scores, factor in ((waves, drift), (noise, rest)):
+        for measure in range(len(factor)):
+            values[:, measure:] += scores[:, measure, None] * factor[measure, measure:]
+    return values
