@@ -28,6 +28,7 @@ from ehrsynth.generation.life_course.people import DAYS_PER_YEAR, NEVER, Lives, 
 from ehrsynth.generation.life_course.pregnancies import Pregnancies, PregnancySampler
 from ehrsynth.generation.life_course.readings import ReadingSampler
 from ehrsynth.generation.life_course.schedule import ADMIT_SOURCES, CLASSES, DISPOSITIONS, TYPES, Schedule, settle
+from ehrsynth.generation.life_course.segments import order_of
 from ehrsynth.generation.life_course.tables import ICD10CM, SNOMED, Writer
 from ehrsynth.generation.tables import encounter_columns, patient_columns
 from ehrsynth.model import Coding
@@ -333,7 +334,7 @@ class _Finder:
         self._schedule, self._n, self._found = schedule, n_problems, diagnoses
         known = np.flatnonzero(diagnoses.problem >= 0)
         key = schedule.patient[diagnoses.visit[known]] * n_problems + diagnoses.problem[known]
-        order = np.lexsort((diagnoses.visit[known], key))
+        order = order_of(key, diagnoses.visit[known])
         self._keys, self._rows = key[order], known[order]
         self._place = self._keys * len(schedule) + diagnoses.visit[self._rows]
 
