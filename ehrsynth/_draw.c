@@ -338,6 +338,45 @@ PyObject *ehrsynth_years(PyObject *self, PyObject *args) {
     return done(&a);
 }
 
+static void bit(uint8_t *bits, int64_t at, int set) { bits[at >> 3] |= (uint8_t)(set << (at & 7)); }
+
+/* code, number (NaN: none), grade or answer (-1: none), failed of each row; low, high of each code; out: value, low,
+ * high, their validity (3 rows of bits), labels of unit, interpretation, reason of absence (3 rows): see
+ * ehrsynth.generation.life_course.observed */
+PyObject *ehrsynth_observed(PyObject *self, PyObject *args) {
+    (void)self;
+    Arrays a;
+    if (opened(&a, args, "qdqbddDDDBQ")) return NULL;
+    const int64_t *code = longs(&a, 0), *said = longs(&a, 2);
+    const double *number = doubles(&a, 1), *lows = doubles(&a, 4), *highs = doubles(&a, 5);
+    const uint8_t *failed = bytes(&a, 3);
+    double *value = a.of[6].buf, *low = a.of[7].buf, *high = a.of[8].buf;
+    int64_t n = eights(&a, 0), codes = eights(&a, 4), wide = (n + 7) / 8;
+    uint8_t *bits = a.of[9].buf;
+    int64_t *unit = a.of[10].buf, *read = unit + n, *absent = read + n;
+    if (eights(&a, 1) != n || eights(&a, 2) != n || a.of[3].len != n || eights(&a, 5) != codes ||
+        eights(&a, 6) != n || eights(&a, 7) != n || eights(&a, 8) != n || a.of[9].len != 3 * wide ||
+        eights(&a, 10) != 3 * n)
+        return unequal(&a);
+    memset(bits, 0, (size_t)(3 * wide));
+    for (int64_t i = 0; i < n; i++) {
+        if (!inside(code[i], codes)) return outside(&a, "there is no such code");
+        double least = lows[code[i]], most = highs[code[i]], x = number[i];
+        int known = x == x, has_least = least == least, has_most = most == most;
+        value[i] = known ? x : 0;
+        low[i] = has_least ? least : 0;
+        high[i] = has_most ? most : 0;
+        bit(bits, i, known);
+        bit(bits + wide, i, known & has_least);
+        bit(bits + 2 * wide, i, known & has_most);
+        int64_t side = x < least ? 0 : x > most ? 2 : has_least | has_most ? 1 : -1;
+        unit[i] = known ? code[i] : -1;
+        read[i] = known ? side : said[i] >= 0 ? said[i] + 3 : -1;
+        absent[i] = known || said[i] >= 0 ? -1 : failed[i] != 0;
+    }
+    return done(&a);
+}
+
 /* numbers, what each stands for (with a last one for negative ones; empty: itself), out (int32), validity (bits): how
  * many are empty */
 PyObject *ehrsynth_labelled(PyObject *self, PyObject *args) {

@@ -13,6 +13,7 @@ PyObject *ehrsynth_ragged(PyObject *self, PyObject *args);
 PyObject *ehrsynth_fitting(PyObject *self, PyObject *args);
 PyObject *ehrsynth_moved(PyObject *self, PyObject *args);
 PyObject *ehrsynth_mixed(PyObject *self, PyObject *args);
+PyObject *ehrsynth_observed(PyObject *self, PyObject *args);
 PyObject *ehrsynth_years(PyObject *self, PyObject *args);
 PyObject *ehrsynth_labelled(PyObject *self, PyObject *args);
 
@@ -45,6 +46,11 @@ static uint64_t hexadecimal(uint32_t number) {
 
 /* The digits as they are read: the first is in the highest byte. */
 static void put(char out[8], uint64_t digits) {
+#if defined(__GNUC__) && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+    digits = __builtin_bswap64(digits);
+    memcpy(out, &digits, 8);
+    return;
+#endif
     for (int i = 0; i < 8; i++) out[i] = (char)(digits >> (8 * (7 - i)));
 }
 
@@ -201,6 +207,7 @@ static PyMethodDef methods[] = {
     {"fitting", ehrsynth_fitting, METH_VARARGS, "fitting(...): which codes a person can have on a day."},
     {"moved", ehrsynth_moved, METH_VARARGS, "moved(...): what illnesses and drugs do to values."},
     {"mixed", ehrsynth_mixed, METH_VARARGS, "mixed(own, person, turns, phases, noise, drift, rest, out): scores."},
+    {"observed", ehrsynth_observed, METH_VARARGS, "observed(...): values, ranges and what is said of them."},
     {"years", ehrsynth_years, METH_VARARGS, "years(birth, day, out): completed years."},
     {"labelled", ehrsynth_labelled, METH_VARARGS, "labelled(numbers, stands, out, validity): the codes of labels."},
     {NULL, NULL, 0, NULL},

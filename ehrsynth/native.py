@@ -73,6 +73,10 @@ class Native(Protocol):
         """Do `ehrsynth.generation.life_course.numbers.mixed`."""
         ...
 
+    def observed(self, *arrays: Any) -> None:
+        """Do `ehrsynth.generation.life_course.observed.ObservedColumns`' values, ranges and readings."""
+        ...
+
     def years(self, *arrays: Any) -> None:
         """Do `ehrsynth.generation.encounters.completed_years`."""
         ...
