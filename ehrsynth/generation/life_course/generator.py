@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from ehrsynth.errors import UsageError
 from ehrsynth.generation.block_maker import BlockMaker
 from ehrsynth.generation.columns import id_column, labels
 from ehrsynth.generation.details import BlockContext
@@ -120,20 +121,27 @@ class LifeCourseGenerator(BlockMaker):
         """
         return Records.concat(self.parts(index, n))
 
-    def parts(self, index: int, n: int = BLOCK_SIZE) -> Iterator[Records]:
-        """Yield the first `n` patients of block `index`, `PART_SIZE` at a time.
+    @property
+    def part_size(self) -> int:
+        """How many patients are drawn together."""
+        return PART_SIZE
 
-        Every part is drawn whole from its own streams, so what comes after the n-th patient need not be drawn, and the
-        memory that is needed is that of one part.
+    def parts(self, index: int, n: int = BLOCK_SIZE, start: int = 0) -> Iterator[Records]:
+        """Yield the patients of block `index` from `start` to `n` (excluded), `PART_SIZE` at a time.
+
+        Every part is drawn whole from its own streams, so what comes before or after need not be drawn, and the memory
+        that is needed is that of one part.
 
         Raises
         ------
         UsageError
-            `index` is negative or `n` is not between 1 and `BLOCK_SIZE`.
+            `index` is negative, `n` is not between 1 and `BLOCK_SIZE`, or no part begins at `start`.
         """
         self._check(index, n)
-        for start in range(0, n, PART_SIZE):
-            yield self._part((index * BLOCK_SIZE + start) // PART_SIZE, min(PART_SIZE, n - start))
+        if start % PART_SIZE:
+            raise UsageError(f"No part of a block begins at patient {start}.")
+        for first in range(start, n, PART_SIZE):
+            yield self._part((index * BLOCK_SIZE + first) // PART_SIZE, min(PART_SIZE, n - first))
 
     def _part(self, index: int, n: int) -> Records:
         """Return the first `n` patients of the part `index`, counted over all blocks."""
