@@ -338,6 +338,25 @@ PyObject *ehrsynth_years(PyObject *self, PyObject *args) {
     return done(&a);
 }
 
+/* first, count of each item; out: the item and the numbers from the first on, one for each of the count */
+PyObject *ehrsynth_expanded(PyObject *self, PyObject *args) {
+    (void)self;
+    Arrays a;
+    if (opened(&a, args, "qqQQ")) return NULL;
+    const int64_t *first = longs(&a, 0), *count = longs(&a, 1);
+    int64_t n = eights(&a, 0), room = eights(&a, 2), at = 0;
+    int64_t *item = a.of[2].buf, *number = a.of[3].buf;
+    if (eights(&a, 1) != n || eights(&a, 3) != room) return unequal(&a);
+    for (int64_t i = 0; i < n; i++) {
+        if (count[i] < 0 || count[i] > room - at) return outside(&a, "there is no room for so many");
+        for (int64_t k = 0; k < count[i]; k++, at++) {
+            item[at] = i;
+            number[at] = first[i] + k;
+        }
+    }
+    return at == room ? done(&a) : unequal(&a);
+}
+
 static void bit(uint8_t *bits, int64_t at, int set) { bits[at >> 3] |= (uint8_t)(set << (at & 7)); }
 
 /* code, number (NaN: none), grade or answer (-1: none), failed of each row; low, high of each code; out: value, low,

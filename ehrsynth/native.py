@@ -77,6 +77,10 @@ class Native(Protocol):
         """Do `ehrsynth.generation.life_course.observed.ObservedColumns`' values, ranges and readings."""
         ...
 
+    def expanded(self, *arrays: Any) -> None:
+        """Do `ehrsynth.generation.life_course.segments.expand`, counting from a first number of each item."""
+        ...
+
     def years(self, *arrays: Any) -> None:
         """Do `ehrsynth.generation.encounters.completed_years`."""
         ...
