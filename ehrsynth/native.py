@@ -12,6 +12,10 @@ from typing import Any, Protocol, cast
 __all__ = ["Native", "compiled"]
 
 
+_INTERFACE = 2
+"""Counts the changes of what `_native.c` has."""
+
+
 class Native(Protocol):
     """What ``ehrsynth._native`` (``_native.c``) has."""
 
@@ -46,7 +50,7 @@ class Native(Protocol):
         """Return the Base64 of `data`, whole threes of bytes."""
         ...
 
-    # The rest fill their last arrays (contiguous; int64, float64, int32 or bytes, as `_draw.c` says) and refuse numbers
+    # The rest fill their last arrays (contiguous; int64, float64, int32 or bytes, as `_draw.c` and `_course.c` say) and refuse numbers
     # that lie outside of the others.
 
     def sampled(self, *arrays: Any) -> None:
@@ -81,6 +85,10 @@ class Native(Protocol):
         """Do `ehrsynth.generation.life_course.segments.expand`, counting from a first number of each item."""
         ...
 
+    def following(self, *arrays: Any) -> None:
+        """Do `ehrsynth.generation.life_course.diagnoses.Agenda.first_after`."""
+        ...
+
     def years(self, *arrays: Any) -> None:
         """Do `ehrsynth.generation.encounters.completed_years`."""
         ...
@@ -92,9 +100,11 @@ class Native(Protocol):
 
 def _found() -> Native | None:
     try:
-        return cast(Native, importlib.import_module("ehrsynth._native"))
+        found = importlib.import_module("ehrsynth._native")
     except ImportError:
         return None
+    # A build of older sources, as a checkout can have, lacks some of the loops.
+    return cast(Native, found) if getattr(found, "INTERFACE", None) == _INTERFACE else None
 
 
 _NATIVE = _found()

@@ -168,6 +168,10 @@ def test_what_is_not_there_is_refused() -> None:
     for counts in ([2], [-1], [1]):
         with pytest.raises((IndexError, ValueError), match=r"room|lengths"):
             LOOPS.expanded(zero, np.array(counts), none, none.copy())
+    with pytest.raises(IndexError, match="encounter"):
+        LOOPS.following(np.array([0, 9]), zero, zero, zero, zero, zero.copy())
+    with pytest.raises(IndexError, match="person"):
+        LOOPS.following(np.array([0, 1]), zero, zero, zero + 1, zero, zero.copy())
     with pytest.raises(IndexError, match="code"):
         LOOPS.observed(
             *(zero + 1, half, zero, b"\0", half, half, half.copy(), half.copy(), half.copy(), bytearray(3)),
