@@ -50,8 +50,8 @@ class Native(Protocol):
         """Return the Base64 of `data`, whole threes of bytes."""
         ...
 
-    # The rest fill their last arrays (contiguous; int64, float64, int32 or bytes, as `_draw.c` and `_course.c` say) and refuse numbers
-    # that lie outside of the others.
+    # The rest fill their last arrays (contiguous; int64, float64, int32 or bytes, as `_draw.c` and `_course.c` say) and
+    # refuse numbers that lie outside of the others.
 
     def sampled(self, *arrays: Any) -> None:
         """Do `ehrsynth.probability.categorical.sample_rows`."""
