@@ -49,7 +49,7 @@ class Here(Generic[C]):
 
     def map(self, function: Callable[[C], D]) -> Parts[D]:
         """Make a part of each part."""
-        return Here([function(part) for part in self.parts if part is not None])
+        return cast(Parts[D], Here([function(part) for part in self.parts if part is not None]))
 
     def each(self, function: Callable[[C], T]) -> Iterator[T]:
         """Yield the function of each part."""
