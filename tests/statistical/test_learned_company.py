@@ -114,8 +114,9 @@ def test_what_follows_a_code_follows_it(learned: tuple[Records, PatientModel, Re
         return sum(b == "D" for _, b in pairs) / len(pairs)
 
     real, synthetic = sets(learned[0]), sets(learned[2])
-    # D is in 7 visits of 100: without the company of the visit before it would follow C no more often than that.
-    assert abs(after(real, "C") - after(synthetic, "C")) < 0.25
+    # D is in 7 visits of 100: without the company of the visit before it would follow C no more often than that. What
+    # is left: where a state has D to itself, C can raise its odds only in the visits that are in this state.
+    assert abs(after(real, "C") - after(synthetic, "C")) < 0.1
     assert after(synthetic, "A") < 0.02
 
 
