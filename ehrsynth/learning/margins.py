@@ -1,4 +1,4 @@
-"""How many people ever have each condition: what was learned is tried, and first onsets are moved to what was seen.
+"""How many people ever have each code: what was learned is tried, and first onsets are moved to what was seen.
 
 The tables are those of states that real histories predict. Generated histories are not as the real ones wherever the
 model is simpler than life, and the small differences of each visit add up over a record: of 14 visits to as many
@@ -22,7 +22,9 @@ __all__ = ["with_margins"]
 
 Doubles = npt.NDArray[np.float64]
 
-_STEPS = (1.0, 1.0, 1.0, 0.7, 0.5, 0.35)
+_STEPS = (1.0, 1.0, 1.0, 0.7, 0.5, 0.35, 0.25)
+_FEWEST = 200
+"""Of fewer people nearly all that is off is chance."""
 _MOST_DRAWN = 6_000
 _SATURATION = 3.0
 """What most people get anyway answers to its odds the less: nearly all who are prone to it have it in the end."""
@@ -31,29 +33,33 @@ _MOST = 1.0 - 1e-6
 
 
 def with_margins(model: PatientModel, timelines: Timelines, seed: int) -> PatientModel:
-    """Return the model with onsets of conditions for as many people as the source has.
+    """Return the model with onsets of codes for as many people, and pairs of conditions as often, as the source has.
 
     Parameters
     ----------
     model : PatientModel
-        Whose first family is of conditions. Without it, or where every visit has a condition or their number is drawn
-        first (of codes that compete for the visits none is moved without the others), it is returned as it is.
+        Whose first family is of conditions. Without it, of few people, or where every visit has one and their number
+        follows from their odds (of codes that compete for the visits none is moved without the others), it is returned
+        as it is.
     timelines : Timelines
         Of the source; patients count by their weight.
     seed : int
         Of the people that are drawn.
     """
+    from ehrsynth.generation.rows import followers
+
     family = model.families[0] if model.families else None
-    if family is None or family.table != "condition" or (family.zero_truncated and not _others_do(model)):
+    if family is None or family.table != "condition" or timelines.n_patients < _FEWEST:
         return model
-    if family.sizes is not None:
+    if family.zero_truncated and family.sizes is None and family.tilt is None and not _others_do(model):
         return model
-    # Observations that follow another of their panel are not drawn by themselves.
-    families = [family for family in model.families if family.table != "observation"]
+    families = list(model.families)
     seen = [_ever(timelines, family) for family in families]
-    n_blocks = -(-min(timelines.n_patients, _MOST_DRAWN) // BLOCK_SIZE)
+    n_blocks = -(-min(2 * timelines.n_patients, _MOST_DRAWN) // BLOCK_SIZE)
     drawn = n_blocks * BLOCK_SIZE
     moved = [np.zeros(len(share)) for share in seen]
+    # Observations that follow another of their panel are not drawn by themselves.
+    led = [np.concatenate([[], *followers(one, model.measurements).values()]).astype(np.int64) for one in families]
     pairs = PairMargins(family, timelines) if family.company is not None and len(family.company) else None
     for round_, step in enumerate(_STEPS):
         made, paired = _drawn(model, seed, round_ * n_blocks, n_blocks, families, pairs)
@@ -62,13 +68,13 @@ def with_margins(model: PatientModel, timelines: Timelines, seed: int) -> Patien
             noise = 1.0 / (share * timelines.n_patients + 1.0) + 1.0 / (made[k] + 1.0)
             # Only what is more than chance (the positive part of James and Stein's estimate).
             error *= np.maximum(1.0 - noise / np.maximum(error**2, 1e-12), 0.0)
+            error[led[k]] = 0.0
             most = _LARGEST * (1.0 + share)
             moved[k] = np.clip(moved[k] + step * (1.0 + _SATURATION * share) * error, -most, most)
         tried = [_moved(one, log_odds) for one, log_odds in zip(families, moved, strict=True)]
         if pairs is not None:
             tried[0] = pairs.moved(tried[0], paired, drawn, step)
-        by_table = {one.table: one for one in tried}
-        model = replace(model, families=tuple(by_table.get(one.table, one) for one in model.families))
+        model = replace(model, families=tuple(tried))
     return model
 
 

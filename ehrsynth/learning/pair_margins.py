@@ -19,7 +19,7 @@ Ints = npt.NDArray[np.int64]
 Doubles = npt.NDArray[np.float64]
 
 _LOWEST, _HIGHEST = -5.0, 12.0
-_LARGEST = 2.0
+_LARGEST = 6.0
 
 
 class PairMargins:
