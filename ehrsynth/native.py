@@ -46,6 +46,41 @@ class Native(Protocol):
         """Return the Base64 of `data`, whole threes of bytes."""
         ...
 
+    # The rest fill their last arrays (contiguous; int64, float64, int32 or bytes, as `_draw.c` says) and refuse numbers
+    # that lie outside of the others.
+
+    def sampled(self, *arrays: Any) -> None:
+        """Do `ehrsynth.probability.categorical.sample_rows`."""
+        ...
+
+    def ancestral(self, *arrays: Any) -> None:
+        """Do `ehrsynth.probability.bayesnet.Sampler.draw`."""
+        ...
+
+    def ragged(self, *arrays: Any) -> None:
+        """Do `ehrsynth.generation.places.Ragged.draw`."""
+        ...
+
+    def fitting(self, *arrays: Any) -> None:
+        """Do `ehrsynth.generation.life_course.requirements.Requirements.fits`."""
+        ...
+
+    def moved(self, *arrays: Any) -> None:
+        """Add up what illnesses and drugs do to the values of `ehrsynth.generation.life_course.laboratory`."""
+        ...
+
+    def mixed(self, *arrays: Any) -> None:
+        """Do `ehrsynth.generation.life_course.numbers.mixed`."""
+        ...
+
+    def years(self, *arrays: Any) -> None:
+        """Do `ehrsynth.generation.encounters.completed_years`."""
+        ...
+
+    def labelled(self, *arrays: Any) -> int:
+        """Fill codes and validity of `ehrsynth.generation.columns.labels`; return how many are empty."""
+        ...
+
 
 def _found() -> Native | None:
     try:

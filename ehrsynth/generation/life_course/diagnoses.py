@@ -26,11 +26,11 @@ from ehrsynth.generation.life_course.pregnancies import Findings, Pregnancies
 from ehrsynth.generation.life_course.requirements import Requirements
 from ehrsynth.generation.life_course.schedule import Schedule
 from ehrsynth.generation.life_course.segments import (
-    RowIndex,
     distinct,
     expand,
     first_in_each,
     number_within,
+    order_of,
     starts,
 )
 from ehrsynth.generation.places import Ragged
@@ -190,12 +190,16 @@ class Agenda:
         self._whose = schedule.patient[self._rows]
         self._key = self._whose * (1 << 22) + schedule.day[self._rows] - lives.birth_day[self._whose]
 
+    def place(self, patient: Int, day: Int) -> Int:
+        """Return how many of the encounters are earlier people's, or the person's own before a day."""
+        return np.asarray(np.searchsorted(self._key, patient * (1 << 22) + np.maximum(day - self._birth[patient], 0)))
+
     def first_after(self, patient: Int, day: Int) -> Int:
         """Return each person's first encounter on or after a day; -1 where there is none."""
         rows = self._rows
         if not len(rows):
             return np.full(len(patient), -1, dtype=np.int64)
-        at = np.searchsorted(self._key, patient * (1 << 22) + np.maximum(day - self._birth[patient], 0))
+        at = self.place(patient, day)
         here = np.minimum(at, len(rows) - 1)
         return np.where((at < len(rows)) & (self._whose[here] == patient), rows[here], -1)
 
@@ -240,7 +244,7 @@ def diagnose(
     all_code = np.concatenate([np.where(changed, later[0][of], codes[of]), findings.code, n_codes + extra_code])
     changing = np.zeros(len(at), dtype=bool)
     rows = np.flatnonzero(changed)
-    rows = rows[np.lexsort((at[rows], of[rows]))]
+    rows = rows[order_of(of[rows], at[rows])]
     changing[rows[starts(of[rows])]] = True
     first = np.concatenate([(np.arange(len(at)) < len(new)) | changing, np.ones(len(extra_visit), dtype=bool)])
     episode = np.concatenate([of, np.full(len(extra_visit), -1)])
@@ -262,7 +266,7 @@ def diagnose(
     # New illnesses first: they are why the person came; then by how the row came about.
     # In a hospital what brought the person there.
     place = np.where(episode >= 0, episodes.place[np.maximum(episode, 0)], 0)
-    order = np.lexsort((np.arange(len(kept)), np.where(first, -place, 0), ~first, all_visit))
+    order = order_of(all_visit, np.where(first, -1 - place, 0))
     all_visit, all_code, first, episode = all_visit[order], all_code[order], first[order], episode[order]
     noted = noted[order]
     known = episode >= 0
@@ -318,14 +322,16 @@ def _follow_up(
     """Return encounter and episode of each chronic condition that is seen to again."""
     wanted = model.listing("chronic").number["visits_per_year"]
     lasting = np.flatnonzero(chronic & (seen >= 0))
-    index = RowIndex(episodes.patient[lasting], len(lives))
     visits = np.flatnonzero(np.isin(schedule.kind, (FOLLOW_UP, CHECK_UP, DEATH)) | (schedule.setting == 3))
-    item, at = index.pairs(schedule.patient[visits])
-    episode = lasting[at]
-    visit = visits[item]
-    day = schedule.day[visit]
-    active = (episodes.day[episode] <= day) & (day <= episodes.end[episode]) & (seen[episode] < visit)
-    visit, episode = visit[active], episode[active]
+    # Encounters between the one that finds it and the end of it: neighbours among the person's own.
+    agenda = Agenda(schedule, lives, visits)
+    patient = episodes.patient[lasting]
+    first = np.maximum(
+        agenda.place(patient, episodes.day[lasting]), np.searchsorted(visits, seen[lasting], side="right")
+    )
+    last = agenda.place(patient, np.minimum(episodes.end[lasting], lives.last_day[patient]) + 1)
+    item, number = expand(np.maximum(last - first, 0))
+    visit, episode = visits[first[item] + number], lasting[item]
     weight = wanted[episodes.problem[episode]]
     total = np.bincount(visit, weight, minlength=len(schedule))
     # A condition is seen to in proportion to the visits that it needs.

@@ -24,7 +24,7 @@ from ehrsynth.generation.life_course.measured import Measured
 from ehrsynth.generation.life_course.orders import Orders
 from ehrsynth.generation.life_course.people import NEVER, Lives
 from ehrsynth.generation.life_course.readings import FAILED
-from ehrsynth.generation.life_course.segments import number_within
+from ehrsynth.generation.life_course.segments import number_within, order_of
 from ehrsynth.model.life_course import LifeCourseModel, Listing
 from ehrsynth.randomness import identifier_bytes
 
@@ -154,7 +154,7 @@ class Writer:
         # What stands in the place of a number: grades of a scale, then answers to questions.
         said = np.concatenate([np.maximum(read, -1), len(scales) + answers[1]])
         failed = np.concatenate([read == FAILED, np.zeros(len(answers[0]), dtype=bool)])
-        order = np.argsort(all_visit, kind="stable")
+        order = order_of(all_visit)
         all_visit, code, group, number = all_visit[order], code[order], group[order], number[order]
         said, failed = said[order], failed[order]
         columns, _ = self._base("observation", all_visit)
@@ -227,7 +227,7 @@ class Writer:
         columns, _ = self._base("immunization", visit)
         patient = self.context.encounters.visits.patient[visit]
         code = rows.integers("code_number")[row]
-        order = np.lexsort((np.arange(len(visit)), code, patient))
+        order = order_of(patient, code)
         dose = np.empty(len(visit), dtype=np.int64)
         dose[order] = number_within(patient[order] * 4096 + code[order]) + 1
         columns |= {
