@@ -131,6 +131,8 @@ def test_the_body_mass_index_is_that_of_weight_and_height(learned: tuple[Records
     assert len(learned[1].measurements.derived) == 1
     values = learned[2]["observation"].to_pandas().pivot(index="encounter_id", columns="code", values="value_number")
     whole = values.dropna()
+    # An index below what lives (10) is brought to it: one of 12,000 here, of 38 kg at 198 cm.
+    whole = whole[whole["39156-5"] > 10.0]
     assert len(whole) > 1000
     error = whole["39156-5"] - whole["29463-7"] / (whole["8302-2"] / 100) ** 2
     assert np.abs(error).max() <= 0.0501
