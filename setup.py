@@ -12,8 +12,9 @@ setup(
     ext_modules=[
         Extension(
             "ehrsynth._native",
-            ["ehrsynth/_native.c", "ehrsynth/_join.c", "ehrsynth/_draw.c"],
+            ["ehrsynth/_native.c", "ehrsynth/_join.c", "ehrsynth/_draw.c", "ehrsynth/_course.c"],
             extra_compile_args=[] if os.name == "nt" else ["-O3", "-ffp-contract=off"],
+            depends=["ehrsynth/_arrays.h"],
             optional=True,
         )
     ]

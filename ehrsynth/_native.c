@@ -6,13 +6,16 @@
 #include <string.h>
 
 PyObject *ehrsynth_join(PyObject *self, PyObject *args); /* _join.c */
-/* _draw.c */
+/* _draw.c, _course.c */
 PyObject *ehrsynth_sampled(PyObject *self, PyObject *args);
 PyObject *ehrsynth_ancestral(PyObject *self, PyObject *args);
 PyObject *ehrsynth_ragged(PyObject *self, PyObject *args);
 PyObject *ehrsynth_fitting(PyObject *self, PyObject *args);
 PyObject *ehrsynth_moved(PyObject *self, PyObject *args);
 PyObject *ehrsynth_mixed(PyObject *self, PyObject *args);
+PyObject *ehrsynth_observed(PyObject *self, PyObject *args);
+PyObject *ehrsynth_expanded(PyObject *self, PyObject *args);
+PyObject *ehrsynth_following(PyObject *self, PyObject *args);
 PyObject *ehrsynth_years(PyObject *self, PyObject *args);
 PyObject *ehrsynth_labelled(PyObject *self, PyObject *args);
 
@@ -45,6 +48,11 @@ static uint64_t hexadecimal(uint32_t number) {
 
 /* The digits as they are read: the first is in the highest byte. */
 static void put(char out[8], uint64_t digits) {
+#if defined(__GNUC__) && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+    digits = __builtin_bswap64(digits);
+    memcpy(out, &digits, 8);
+    return;
+#endif
     for (int i = 0; i < 8; i++) out[i] = (char)(digits >> (8 * (7 - i)));
 }
 
@@ -201,6 +209,9 @@ static PyMethodDef methods[] = {
     {"fitting", ehrsynth_fitting, METH_VARARGS, "fitting(...): which codes a person can have on a day."},
     {"moved", ehrsynth_moved, METH_VARARGS, "moved(...): what illnesses and drugs do to values."},
     {"mixed", ehrsynth_mixed, METH_VARARGS, "mixed(own, person, turns, phases, noise, drift, rest, out): scores."},
+    {"observed", ehrsynth_observed, METH_VARARGS, "observed(...): values, ranges and what is said of them."},
+    {"expanded", ehrsynth_expanded, METH_VARARGS, "expanded(first, counts, item, number): items repeated."},
+    {"following", ehrsynth_following, METH_VARARGS, "following(edges, days, names, who, day, out): the next encounters."},
     {"years", ehrsynth_years, METH_VARARGS, "years(birth, day, out): completed years."},
     {"labelled", ehrsynth_labelled, METH_VARARGS, "labelled(numbers, stands, out, validity): the codes of labels."},
     {NULL, NULL, 0, NULL},
@@ -208,4 +219,9 @@ static PyMethodDef methods[] = {
 
 static struct PyModuleDef module = {PyModuleDef_HEAD_INIT, "_native", NULL, 0, methods, NULL, NULL, NULL, NULL};
 
-PyMODINIT_FUNC PyInit__native(void) { return PyModule_Create(&module); }
+PyMODINIT_FUNC PyInit__native(void) {
+    PyObject *made = PyModule_Create(&module);
+    /* What ehrsynth/native.py asks for: a build of older sources is as good as none. */
+    if (made && PyModule_AddIntConstant(made, "INTERFACE", 2)) Py_CLEAR(made);
+    return made;
+}

@@ -13,9 +13,10 @@ import pyarrow as pa
 from ehrsynth.native import compiled
 from ehrsynth.records import dictionary_column
 
-__all__ = ["Columns", "constant", "date_column", "datetime_column", "id_column", "labels", "number_column"]
+__all__ = ["Columns", "column_of", "constant", "date_column", "datetime_column", "id_column", "labels", "number_column"]
 
 Int = npt.NDArray[np.int64]
+Float = npt.NDArray[np.float64]
 Bool = npt.NDArray[np.bool_]
 Columns = dict[str, Any]
 
@@ -33,10 +34,13 @@ def id_column(ids: npt.NDArray[np.bytes_], rows: Int | None = None) -> pa.Array:
         else:
             ids = _gathered(ids, rows[known])
     length = len(ids) if known is None else len(known)
-    ends = np.arange(length) + 1 if known is None else np.cumsum(known)
     # 64-bit offsets are never needed: a block of more than 59 million rows does not fit in memory anyway.
-    offsets = np.zeros(length + 1, dtype=np.int32)
-    offsets[1:] = ends * _WIDTH
+    if known is None:
+        offsets = np.arange(0, (length + 1) * _WIDTH, _WIDTH, dtype=np.int32)
+    else:
+        offsets = np.zeros(length + 1, dtype=np.int32)
+        np.cumsum(known, out=offsets[1:])
+        offsets *= _WIDTH
     validity = None if known is None else pa.py_buffer(np.packbits(known, bitorder="little"))
     data = pa.py_buffer(np.ascontiguousarray(ids))
     return pa.StringArray.from_buffers(length, pa.py_buffer(offsets), data, validity)
@@ -74,6 +78,12 @@ def _column(kind: pa.DataType, values: npt.NDArray[Any], known: Bool | None) -> 
         missing = len(known) - int(np.count_nonzero(known))
         validity = pa.py_buffer(np.packbits(known, bitorder="little"))
     return pa.Array.from_buffers(kind, len(values), [validity, pa.py_buffer(values)], null_count=missing)
+
+
+def column_of(values: Float, validity: npt.NDArray[np.uint8]) -> pa.Array:
+    """Return a numeric column, empty where a bit of `validity` (Arrow's) is not set."""
+    buffers = [pa.py_buffer(validity), pa.py_buffer(values)]
+    return pa.Array.from_buffers(pa.float64(), len(values), buffers)
 
 
 def labels(indices: npt.NDArray[np.integer[Any]], values: Sequence[str | None]) -> pa.Array:

@@ -16,7 +16,7 @@ from ehrsynth.generation import Generator
 from ehrsynth.generation.columns import labels
 from ehrsynth.generation.encounters import completed_years
 from ehrsynth.generation.life_course.numbers import mixed
-from ehrsynth.generation.life_course.segments import first_in_each, order_of
+from ehrsynth.generation.life_course.segments import expand, first_in_each, order_of
 from ehrsynth.generation.places import Ragged
 from ehrsynth.model import catalogue
 from ehrsynth.probability.categorical import cumulative, sample_rows
@@ -112,6 +112,15 @@ def test_labels_are_those_of_numpy(indices: list[int]) -> None:
             assert labels(np.array(indices, dtype=np.int64), values).to_pylist() == expected
 
 
+@compiled
+@given(st.lists(st.integers(0, 4)))
+def test_items_are_repeated_as_by_numpy(counts: list[int]) -> None:
+    found = expand(np.array(counts, dtype=np.int64))
+    with only_numpy():
+        expected = expand(np.array(counts, dtype=np.int64))
+    assert [column.tolist() for column in found] == [column.tolist() for column in expected]
+
+
 @given(
     st.lists(st.tuples(st.integers(-9, 9), st.integers(-(2**40), 2**40), st.booleans()), max_size=40),
     st.booleans(),
@@ -156,6 +165,18 @@ def test_what_is_not_there_is_refused() -> None:
             np.array([5]), np.array([0, 1, -1], dtype=np.int32), np.zeros(1, dtype=np.int32), np.zeros(1, np.uint8)
         )
     none = np.zeros(0, dtype=np.int64)
+    for counts in ([2], [-1], [1]):
+        with pytest.raises((IndexError, ValueError), match=r"room|lengths"):
+            LOOPS.expanded(zero, np.array(counts), none, none.copy())
+    with pytest.raises(IndexError, match="encounter"):
+        LOOPS.following(np.array([0, 9]), zero, zero, zero, zero, zero.copy())
+    with pytest.raises(IndexError, match="person"):
+        LOOPS.following(np.array([0, 1]), zero, zero, zero + 1, zero, zero.copy())
+    with pytest.raises(IndexError, match="code"):
+        LOOPS.observed(
+            *(zero + 1, half, zero, b"\0", half, half, half.copy(), half.copy(), half.copy(), bytearray(3)),
+            np.zeros(3, dtype=np.int64),
+        )
     with pytest.raises(IndexError, match="effect"):
         LOOPS.moved(
             *(zero, zero, zero, zero, np.array([0, 1]), zero, zero, np.array([3]), half, half),

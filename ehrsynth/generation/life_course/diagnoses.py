@@ -35,6 +35,7 @@ from ehrsynth.generation.life_course.segments import (
 )
 from ehrsynth.generation.places import Ragged
 from ehrsynth.model.life_course import AGES, LifeCourseModel
+from ehrsynth.native import compiled
 
 __all__ = ["Agenda", "CodeSampler", "Diagnoses", "diagnose", "first_after"]
 
@@ -186,9 +187,17 @@ class Agenda:
 
     def __init__(self, schedule: Schedule, lives: Lives, among: Int | None = None) -> None:
         self._birth = lives.birth_day
+        self._edges: Int | None = None
         self._rows = np.arange(len(schedule)) if among is None else among
         self._whose = schedule.patient[self._rows]
-        self._key = self._whose * (1 << 22) + schedule.day[self._rows] - lives.birth_day[self._whose]
+        self._day = schedule.day[self._rows]
+        self._key = self._whose * (1 << 22) + self._day - lives.birth_day[self._whose]
+
+    def _windows(self) -> tuple[Int, Int, Int]:
+        """Return where the encounters of each person begin, their days and the encounters."""
+        if self._edges is None:
+            self._edges = np.searchsorted(self._whose, np.arange(len(self._birth) + 1))
+        return self._edges, self._day, self._rows
 
     def place(self, patient: Int, day: Int) -> Int:
         """Return how many of the encounters are earlier people's, or the person's own before a day."""
@@ -199,6 +208,11 @@ class Agenda:
         rows = self._rows
         if not len(rows):
             return np.full(len(patient), -1, dtype=np.int64)
+        native = compiled()
+        if native is not None:
+            found = np.empty(len(patient), dtype=np.int64)
+            native.following(*self._windows(), *map(np.ascontiguousarray, (patient, day)), found)
+            return found
         at = self.place(patient, day)
         here = np.minimum(at, len(rows) - 1)
         return np.where((at < len(rows)) & (self._whose[here] == patient), rows[here], -1)

@@ -16,6 +16,7 @@ from ehrsynth.generation.block_maker import BlockMaker
 from ehrsynth.generation.columns import id_column, labels
 from ehrsynth.generation.details import BlockContext
 from ehrsynth.generation.life_course.background import BackgroundSampler
+from ehrsynth.generation.life_course.code_systems import ICD10CM, SNOMED
 from ehrsynth.generation.life_course.courses import Births, CourseSampler, Episodes, deliveries, person_years
 from ehrsynth.generation.life_course.coverage import coverages
 from ehrsynth.generation.life_course.demands import FOLLOW_UP, PROBLEM, Demands, DemandSampler
@@ -23,13 +24,14 @@ from ehrsynth.generation.life_course.diagnoses import EXTRA_CODES, CodeSampler, 
 from ehrsynth.generation.life_course.interventions import InterventionSampler
 from ehrsynth.generation.life_course.measured import PanelSampler
 from ehrsynth.generation.life_course.observations import ValueSampler
+from ehrsynth.generation.life_course.observed import ObservedColumns
 from ehrsynth.generation.life_course.orders import OrderSampler
 from ehrsynth.generation.life_course.people import DAYS_PER_YEAR, NEVER, Lives, LivesSampler
 from ehrsynth.generation.life_course.pregnancies import Pregnancies, PregnancySampler
 from ehrsynth.generation.life_course.readings import ReadingSampler
 from ehrsynth.generation.life_course.schedule import ADMIT_SOURCES, CLASSES, DISPOSITIONS, TYPES, Schedule, settle
 from ehrsynth.generation.life_course.segments import order_of
-from ehrsynth.generation.life_course.tables import ICD10CM, SNOMED, Writer
+from ehrsynth.generation.life_course.tables import Writer
 from ehrsynth.generation.tables import encounter_columns, patient_columns
 from ehrsynth.model import Coding
 from ehrsynth.model.life_course import AGES, LifeCourseModel
@@ -98,6 +100,7 @@ class LifeCourseGenerator(BlockMaker):
         self._values = ValueSampler(model)
         self._readings = ReadingSampler(model)
         self._background = BackgroundSampler(model)
+        self._observed = ObservedColumns(model)
         self._births = model.array("births")
         listed = model.listing("codes").text
         self._reasons = (
@@ -169,7 +172,7 @@ class LifeCourseGenerator(BlockMaker):
             *(pregnancies, findings, self.model, rng("diagnosis")),
         )
         context = self._context(index, lives, schedule)
-        writer = Writer(model=self.model, lives=lives, context=context)
+        writer = Writer(model=self.model, lives=lives, context=context, observed=self._observed)
         allergies = self._background.allergic(lives, schedule, rng("allergy"))
         since = self._background.allergic_since(lives, schedule, allergies)
         orders = self._orders.draw(lives, episodes, schedule, seen, births, since, rng("order"))

@@ -288,8 +288,10 @@ class InterventionSampler:
             stop = np.minimum(lives.birth_day + int(min(latest[row], 1500) * DAYS_PER_YEAR / 12), lives.last_day)
             season = self._seasons[row]
             if season is not None:
-                inside = (season[None, :] >= begin[:, None]) & (season[None, :] <= stop[:, None] - 30)
-                patient, which = np.nonzero(inside & takes[:, None])
+                first = np.searchsorted(season, begin)
+                many = np.searchsorted(season, stop - 30, side="right") - first
+                patient, number = expand(np.where(takes, np.maximum(many, 0), 0))
+                which = first[patient] + number
                 own = 0.7 * score[patient] + np.sqrt(1 - 0.49) * rng.standard_normal(len(patient))
                 kept = own < self._taken_below[row]
                 patient, day = patient[kept], season[which[kept]]
@@ -303,13 +305,16 @@ class InterventionSampler:
             # At least four weeks after the dose before.
             before = last.setdefault(int(series[row]), np.full(n, -NEVER, dtype=np.int64))
             wanted = np.maximum(np.maximum(day, lives.first_day[patient]), before[patient] + _APART)
+            in_record = day >= lives.first_day[patient]
+            patient, wanted, until = patient[in_record], wanted[in_record], until[in_record]
             visit = agenda.first_after(patient, wanted)
             at = np.maximum(visit, 0)
             calendar = year[at]
-            fits = (visit >= 0) & (schedule.day[at] <= until) & (day >= lives.first_day[patient])
+            fits = (visit >= 0) & (schedule.day[at] <= until)
             fits &= (calendar >= rows.number["from_year"][row]) & (calendar <= rows.number["to_year"][row])
-            np.maximum.at(before, patient[fits], schedule.day[visit[fits]])
-            parts.append((visit[fits], np.full(fits.sum(), row)))
+            visit = visit[fits]
+            np.maximum.at(before, patient[fits], schedule.day[visit])
+            parts.append((visit, np.full(len(visit), row)))
         if not parts:
             return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
         visit, what = (np.concatenate(columns) for columns in zip(*parts, strict=True))

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ehrsynth.native import compiled
+
 __all__ = ["RowIndex", "distinct", "expand", "first_in_each", "number_within", "order_of", "starts"]
 
 Int = npt.NDArray[np.int64]
@@ -18,8 +20,21 @@ _FAR = np.int64(1 << 60)
 def expand(counts: Int) -> tuple[Int, Int]:
     """Return, for `counts` copies of each item, the item and the number of the copy."""
     counts = np.asarray(counts, dtype=np.int64)
+    if compiled() is not None:
+        return _expanded(np.zeros(len(counts), dtype=np.int64), counts)
     item = np.repeat(np.arange(len(counts)), counts)
     number = np.arange(len(item)) - np.repeat(np.cumsum(counts) - counts, counts)
+    return item, number
+
+
+def _expanded(first: Int, counts: Int) -> tuple[Int, Int]:
+    """Return, for `counts` numbers from `first` on of each item, the item and the number."""
+    native = compiled()
+    if native is None:
+        item, number = expand(counts)
+        return item, first[item] + number
+    item, number = np.empty((2, int(counts.sum())), dtype=np.int64)
+    native.expanded(np.ascontiguousarray(first), np.ascontiguousarray(counts), item, number)
     return item, number
 
 
@@ -113,5 +128,5 @@ class RowIndex:
     def pairs(self, owners: Int) -> tuple[Int, Int]:
         """Return every (position in `owners`, row of its owner)."""
         first = self.offsets[owners]
-        item, number = expand(self.offsets[owners + 1] - first)
-        return item, self.rows[first[item] + number]
+        item, place = _expanded(first, self.offsets[owners + 1] - first)
+        return item, self.rows[place]
