@@ -26,7 +26,6 @@ MOST_SLOTS = 6
 """Sums over sets of more codes lose too many digits."""
 
 _FILLED = 0.5
-_AGAIN = 0.25
 _LEAST = 1e-9
 _MOST = 1.0 - 1e-6
 
@@ -41,23 +40,10 @@ def fixed_slots(family: FamilyTimeline) -> int:
     return most if 2 <= most <= MOST_SLOTS and float((sizes == most).mean()) >= _FILLED else 0
 
 
-def open_slots(family: FamilyTimeline, patient: npt.NDArray[np.int64]) -> int:
-    """Return the greatest number of codes of a visit where it is small and seldom reached; 0 otherwise.
-
-    And 0 where codes hardly ever come again: onsets of what lasts come by a hazard of each, and who had most of them
-    has fewer to come, not others in their place.
-
-    Parameters
-    ----------
-    family : FamilyTimeline
-    patient : int64[V]
-        Of each visit.
-    """
+def open_slots(family: FamilyTimeline) -> int:
+    """Return the greatest number of codes of a visit where it is small and seldom reached; 0 otherwise."""
     most = int(family.visit_codes.max(initial=0))
-    if not 2 <= most <= MOST_SLOTS or fixed_slots(family):
-        return 0
-    ever = len(np.unique(patient[family.visits] * max(family.n_codes, 1) + family.codes))
-    return most if ever <= (1.0 - _AGAIN) * len(family.codes) else 0
+    return most if 2 <= most <= MOST_SLOTS and not fixed_slots(family) else 0
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -163,7 +163,7 @@ def learn_bins(timelines: Timelines, min_patients: int, notes: list[str]) -> Bin
     slots = 0
     if conditions is not None and _truncated(timelines) == conditions.n_codes:
         slots = fixed_slots(conditions)
-    few = open_slots(conditions, patients) if conditions is not None and not slots else 0
+    few = open_slots(conditions) if conditions is not None and not slots else 0
     visits, elapsed = visit_bands(timelines, min_patients), elapsed_bands(timelines, min_patients)
     return Bins(
         strata=strata,
