@@ -11,7 +11,7 @@ setup(
     ext_modules=[
         Extension(
             "ehrsynth._native",
-            ["ehrsynth/_native.c", "ehrsynth/_join.c"],
+            ["ehrsynth/_native.c", "ehrsynth/_join.c", "ehrsynth/_parquet.c"],
             extra_compile_args=[] if os.name == "nt" else ["-O3"],
             optional=True,
         )

@@ -7,6 +7,12 @@
 
 PyObject *ehrsynth_join(PyObject *self, PyObject *args); /* _join.c */
 
+PyObject *ehrsynth_coded(PyObject *self, PyObject *args); /* _parquet.c */
+PyObject *ehrsynth_lengthy(PyObject *self, PyObject *args);
+PyObject *ehrsynth_levels(PyObject *self, PyObject *args);
+PyObject *ehrsynth_numbered(PyObject *self, PyObject *args);
+PyObject *ehrsynth_used(PyObject *self, PyObject *args);
+
 /* -- identifiers -------------------------------------------------------------------------------------------------- */
 
 static uint64_t splitmix64(uint64_t x) {
@@ -182,6 +188,11 @@ static PyMethodDef methods[] = {
     {"are_uuids", are_uuids, METH_VARARGS, "are_uuids(texts): whether every 36 bytes are a UUID in lower case."},
     {"turned", turned, METH_VARARGS, "turned(texts, by): UUIDs with their digits combined by exclusive or."},
     {"base64", base64, METH_VARARGS, "base64(data): the letters of whole threes of bytes."},
+    {"coded", ehrsynth_coded, METH_VARARGS, "coded(array, names, width): numbers as runs and packed bits."},
+    {"lengthy", ehrsynth_lengthy, METH_VARARGS, "lengthy(array): texts, each behind its length."},
+    {"levels", ehrsynth_levels, METH_VARARGS, "levels(validity, first, n): what is there, as runs and packed bits."},
+    {"numbered", ehrsynth_numbered, METH_VARARGS, "numbered(arrays, width, limit): values numbered as they come."},
+    {"used", ehrsynth_used, METH_VARARGS, "used(array, flags): which numbers come, marked in flags."},
     {NULL, NULL, 0, NULL},
 };
 
