@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,8 +14,6 @@ __all__ = ["BEFORE", "EARLIER", "KINDS", "SAME", "Allowed", "Company", "Given", 
 Int = npt.NDArray[np.int64]
 Float = npt.NDArray[np.float64]
 Bool = npt.NDArray[np.bool_]
-Allowed = Callable[[Int, Int], Bool]
-
 SAME, BEFORE, EARLIER = 0, 1, 2
 """Kinds of company: a thing of the same set; of the set before; of an earlier one, and not of that before."""
 KINDS = 3
@@ -34,6 +32,22 @@ def _starts(counts: Int) -> Int:
 def _spread(start: Int, count: Int) -> Int:
     """Return start[0], start[0] + 1, ... (count[0] numbers), start[1], ..."""
     return np.asarray(np.arange(int(count.sum())) + np.repeat(start - _starts(count), count), dtype=np.int64)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Allowed:
+    """Which things rows may have besides their odds.
+
+    Attributes
+    ----------
+    things : int64[l]
+        Those that some rows may not have.
+    check : callable (row int64[m], thing int64[m]) -> bool[m]
+        Whether a row may have a thing.
+    """
+
+    things: Int
+    check: Callable[[Int, Int], Bool]
 
 
 class Company:
@@ -85,7 +99,7 @@ class Company:
     def between(self, source: Int, thing: Int) -> Float:
         """Return the boost of `thing` by each source (its number, -1 for none); 0 where there is none."""
         result = np.zeros(len(source))
-        at = np.flatnonzero(source >= 0)
+        at = (source >= 0).nonzero()[0]
         if len(at) and len(self.keys):
             wanted = self._known[source[at]] * self.n_things + thing[at]
             found = np.minimum(np.searchsorted(self.keys, wanted), len(self.keys) - 1)
@@ -112,7 +126,11 @@ class Given:
     context_row: Int
     context: Int
 
-    def of(self, rows: Int, n_rows: int, factor: Float) -> Given:
+    def times(self, factor: Float) -> Given:
+        """Return the same with odds times `factor`, float64[h]."""
+        return replace(self, odds=self.odds * factor)
+
+    def of(self, rows: Int, n_rows: int, factor: Float | None = None) -> Given:
         """Return what is given to some rows (ascending, of `n_rows`), odds times the factor float64[C] of the thing."""
         place = np.full(n_rows, -1, dtype=np.int64)
         place[rows] = np.arange(len(rows))
@@ -121,7 +139,7 @@ class Given:
         return Given(
             row=mine[kept],
             thing=self.thing[kept],
-            odds=self.odds[kept] * factor[self.thing[kept]],
+            odds=self.odds[kept] if factor is None else self.odds[kept] * factor[self.thing[kept]],
             context_row=there[near],
             context=self.context[near],
         )
@@ -184,8 +202,7 @@ class SetLaw:
         key, size : int64[n]
         given : Given
         rng : numpy.random.Generator
-        allowed : callable (row, thing) -> bool, optional
-            Which things each row may have besides the odds.
+        allowed : Allowed, optional
         """
         return _Draw(self, key, size, given, allowed).run(rng)
 
@@ -201,6 +218,9 @@ class _Draw:
         place = np.arange(len(given.context_row)) - np.repeat(_starts(counts), counts)
         self.context[given.context_row, place] = given.context
         self.start = np.searchsorted(given.row, np.arange(n + 1))
+        self.limited = np.zeros(law.n_things, dtype=bool)
+        if allowed is not None:
+            self.limited[allowed.things] = True
         self.given_key = given.row * law.n_things + given.thing
         self.raised, self.lowered = np.ones(len(given.row)), np.ones(len(given.row))
         self._weigh(given.context_row, given.context)
@@ -208,13 +228,13 @@ class _Draw:
     def _weigh(self, row: Int, source: Int) -> None:
         """Let company change the weights of things with odds of their own."""
         company = self.law.company
-        there = np.flatnonzero(source >= 0)
+        there = (source >= 0).nonzero()[0]
         if not len(there) or not len(self.given_key):
             return
         count, start = company.count[source[there]], company.start[source[there]]
         at = _spread(start, count)
         wanted = np.repeat(row[there], count) * self.law.n_things + company.thing[at]
-        found = np.minimum(np.searchsorted(self.given_key, wanted), len(self.given_key) - 1)
+        found = np.minimum(self.given_key.searchsorted(wanted), len(self.given_key) - 1)
         mine = self.given_key[found] == wanted
         found, boost = found[mine], company.boost[at[mine]]
         np.add.at(self.raised, found, np.maximum(boost, 0.0))
@@ -222,7 +242,7 @@ class _Draw:
 
     def run(self, rng: np.random.Generator) -> tuple[Int, Int]:
         for place in range(self.chosen.shape[1]):
-            rows = np.flatnonzero(self.size > place)
+            rows = (self.size > place).nonzero()[0]
             weight = self.given.odds * self.raised * self.lowered
             todo = rows
             for _ in range(_TRIES):
@@ -247,7 +267,7 @@ class _Draw:
         thing = self.chosen[rows, place]
         if len(self.given_key):
             key = rows * self.law.n_things + thing
-            found = np.minimum(np.searchsorted(self.given_key, key), len(self.given_key) - 1)
+            found = np.minimum(self.given_key.searchsorted(key), len(self.given_key) - 1)
             self.lowered[found[self.given_key[found] == key]] = 0.0
         more = rows[self.size[rows] > place + 1]
         source = self.law.company.source[self.chosen[more, place]]
@@ -270,14 +290,14 @@ class _Draw:
         total = base + own + company
         u = rng.random(len(rows)) * total
         result = np.full(len(rows), -1, dtype=np.int64)
-        of_base = np.flatnonzero((u < base) & (base > 0))
+        of_base = ((u < base) & (base > 0)).nonzero()[0]
         k = key[of_base]
-        found = np.searchsorted(law._running, k + u[of_base] / base[of_base], side="right") - k * law.n_things
+        found = law._running.searchsorted(k + u[of_base] / base[of_base], side="right") - k * law.n_things
         result[of_base] = np.clip(found, 0, law._last[k])
-        mine = np.flatnonzero((u >= base) & (u < base + own))
-        at = np.searchsorted(running, running[first[mine]] + (u[mine] - base[mine]), side="right") - 1
+        mine = ((u >= base) & (u < base + own)).nonzero()[0]
+        at = running.searchsorted(running[first[mine]] + (u[mine] - base[mine]), side="right") - 1
         result[mine] = -2 - np.clip(at, first[mine], last[mine] - 1)
-        drawn = np.flatnonzero((u >= base + own) & (company > 0))
+        drawn = ((u >= base + own) & (company > 0)).nonzero()[0]
         if len(drawn):
             rest = u[drawn] - base[drawn] - own[drawn]
             column = np.minimum((pulls[drawn] <= rest[:, None]).sum(axis=1), pulls.shape[1] - 1)
@@ -296,7 +316,7 @@ class _Draw:
         running = np.concatenate(([0.0], np.cumsum(added)))
         start = _starts(count)
         low, high = running[start], running[start + count]
-        found = np.searchsorted(running, low + rng.random(len(key)) * (high - low), side="right") - 1
+        found = running.searchsorted(low + rng.random(len(key)) * (high - low), side="right") - 1
         return np.asarray(company.thing[at[np.clip(found, start, start + count - 1)]])
 
     def _accept(self, rows: Int, thing: Int, rng: np.random.Generator) -> Bool:
@@ -306,45 +326,57 @@ class _Draw:
         thing[own] = self.given.thing[-2 - thing[own]]
         safe = np.maximum(thing, 0)
         fine = ~(self.chosen[rows] == safe[:, None]).any(axis=1)
-        other = np.flatnonzero(~own)
+        other = (~own).nonzero()[0]
         if len(self.given_key):
             key = rows[other] * law.n_things + safe[other]
-            found = np.minimum(np.searchsorted(self.given_key, key), len(self.given_key) - 1)
+            found = np.minimum(self.given_key.searchsorted(key), len(self.given_key) - 1)
             fine[other] &= self.given_key[found] != key
         if law.company.lowers:
             keep = np.ones(len(other))
             context = self.context[rows[other]]
             row, column = np.nonzero((context >= 0) & law.company.lowering[context])
             boost = law.company.between(context[row, column], safe[other[row]])
-            lowers = np.flatnonzero(boost < 0)
+            lowers = (boost < 0).nonzero()[0]
             np.multiply.at(keep, row[lowers], 1.0 + boost[lowers])
             fine[other] &= rng.random(len(other)) < keep
         if self.allowed is not None:
-            fine &= self.allowed(rows, safe)
+            limited = self.limited[safe].nonzero()[0]
+            fine[limited] &= self.allowed.check(rows[limited], safe[limited])
         return np.asarray(fine)
+
+    def _company_of(self, rows: Int) -> Float:
+        """Return what company multiplies the weights of all things of a few rows by."""
+        company = self.law.company
+        raised, lowered = np.ones((2, len(rows), self.law.n_things))
+        for column in range(self.context.shape[1]):
+            source = self.context[rows, column]
+            there = (source >= 0).nonzero()[0]
+            if not len(there):
+                continue
+            count = company.count[source[there]]
+            at = _spread(company.start[source[there]], count)
+            # Each source names a thing once, so that cells of one column differ.
+            cell = np.repeat(there, count) * self.law.n_things + company.thing[at]
+            boost = company.boost[at]
+            raised.reshape(-1)[cell] += np.maximum(boost, 0.0)
+            lowered.reshape(-1)[cell] *= 1.0 + np.minimum(boost, 0.0)
+        return np.asarray(raised * lowered)
 
     def _exactly(self, rows: Int, place: int, weight: Float, rng: np.random.Generator) -> None:
         """Draw from the weights of all things of a few rows."""
         law = self.law
         table = law.odds[self.key[rows]]
-        raised, lowered = np.ones_like(table), np.ones_like(table)
-        for column in range(self.context.shape[1]):
-            source = self.context[rows, column]
-            there = np.flatnonzero(source >= 0)
-            count = law.company.count[source[there]]
-            at = _spread(law.company.start[source[there]], count)
-            cell = np.repeat(there, count), law.company.thing[at]
-            raised[cell] += np.maximum(law.company.boost[at], 0.0)
-            lowered[cell] *= 1.0 + np.minimum(law.company.boost[at], 0.0)
-        table = table * raised * lowered
+        if (self.context[rows] >= 0).any():
+            table *= self._company_of(rows)
         count = self.start[rows + 1] - self.start[rows]
         at = _spread(self.start[rows], count)
         table[np.repeat(np.arange(len(rows)), count), self.given.thing[at]] = weight[at]
         taken, slot = np.nonzero(self.chosen[rows] >= 0)
         table[taken, self.chosen[rows[taken], slot]] = 0.0
         if self.allowed is not None:
-            every = np.tile(np.arange(law.n_things), len(rows))
-            table *= self.allowed(np.repeat(rows, law.n_things), every).reshape(table.shape)
+            things = self.allowed.things
+            fine = self.allowed.check(np.repeat(rows, len(things)), np.tile(things, len(rows)))
+            table[:, things] *= fine.reshape(len(rows), -1)
         running = np.cumsum(table, axis=1)
         total = running[:, -1]
         u = rng.random(len(rows)) * total
