@@ -11,8 +11,8 @@ setup(
     ext_modules=[
         Extension(
             "ehrsynth._native",
-            ["ehrsynth/_native.c", "ehrsynth/_join.c", "ehrsynth/_parquet.c"],
-            extra_compile_args=[] if os.name == "nt" else ["-O3"],
+            [f"ehrsynth/{name}.c" for name in ("_native", "_join", "_parquet", "_sets")],
+            extra_compile_args=[] if os.name == "nt" else ["-O3", "-ffp-contract=off"],
             optional=True,
         )
     ]

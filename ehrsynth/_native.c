@@ -13,6 +13,8 @@ PyObject *ehrsynth_levels(PyObject *self, PyObject *args);
 PyObject *ehrsynth_numbered(PyObject *self, PyObject *args);
 PyObject *ehrsynth_used(PyObject *self, PyObject *args);
 
+PyObject *ehrsynth_sets(PyObject *self, PyObject *args); /* _sets.c */
+
 /* -- identifiers -------------------------------------------------------------------------------------------------- */
 
 static uint64_t splitmix64(uint64_t x) {
@@ -192,6 +194,7 @@ static PyMethodDef methods[] = {
     {"lengthy", ehrsynth_lengthy, METH_VARARGS, "lengthy(array): texts, each behind its length."},
     {"levels", ehrsynth_levels, METH_VARARGS, "levels(validity, first, n): what is there, as runs and packed bits."},
     {"numbered", ehrsynth_numbered, METH_VARARGS, "numbered(arrays, width, limit): values numbered as they come."},
+    {"sets", ehrsynth_sets, METH_VARARGS, "sets(arrays, settings, generator): things drawn one after the other."},
     {"used", ehrsynth_used, METH_VARARGS, "used(array, flags): which numbers come, marked in flags."},
     {NULL, NULL, 0, NULL},
 };

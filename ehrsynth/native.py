@@ -70,6 +70,14 @@ class Native(Protocol):
         """
         ...
 
+    def sets(self, arrays: tuple[Any, ...], settings: tuple[int, int, bool, int, int], generator: Any) -> None:
+        """Draw sets as `ehrsynth.probability.sets` does, which says what the arrays are; fills the last four.
+
+        `settings` are things, company that sets begin with, whether company lowers, tries, and how many weights are
+        few; `generator` is the capsule of a numpy bit generator.
+        """
+        ...
+
     def used(self, array: Any, flags: bytearray) -> None:
         """Set those of `flags` to 1 whose int32 numbers come."""
         ...
