@@ -7,12 +7,17 @@ import os
 
 from setuptools import Extension, setup
 
+# Products and sums are rounded one by one, as numpy does: no fused operations.
 setup(
     ext_modules=[
         Extension(
             "ehrsynth._native",
-            [f"ehrsynth/{name}.c" for name in ("_native", "_join", "_parquet", "_sets")],
+            [
+                f"ehrsynth/{name}.c"
+                for name in ("_native", "_join", "_parquet", "_numbers", "_sets", "_draw", "_course")
+            ],
             extra_compile_args=[] if os.name == "nt" else ["-O3", "-ffp-contract=off"],
+            depends=["ehrsynth/_arrays.h", "ehrsynth/_column.h"],
             optional=True,
         )
     ]

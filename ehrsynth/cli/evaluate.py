@@ -65,10 +65,13 @@ def evaluate(
     # An output that cannot be written should be known before the work is done, not after.
     target = None if output is None else Output(output)
     folders = {"real": real, "synthetic": synthetic} | ({} if control is None else {"control": control})
-    records = {
-        name: api.read(path, format=format, strict=not lenient, mapping=None if name == "synthetic" else mapping)
+    read = {
+        name: api.read_with_report(
+            path, format=format, strict=not lenient, mapping=None if name == "synthetic" else mapping
+        )
         for name, path in folders.items()
     }
+    records = {name: taken for name, (taken, _) in read.items()}
     with progress_bar("Evaluating") as progress:
         report = run(
             records["real"],
@@ -80,7 +83,8 @@ def evaluate(
             sample=sample,
             progress=progress,
         )
-    document = {"sources": {name: str(path) for name, path in folders.items()}, **report.to_dict()}
+    lost = {name: account.to_dict() for name, (_, account) in read.items() if account.set_aside or account.adjusted}
+    document = {"sources": {name: str(path) for name, path in folders.items()}, "lost": lost, **report.to_dict()}
     if target is not None:
         with target:
             target.write_json("metrics.json", document)
@@ -88,6 +92,10 @@ def evaluate(
     if json:
         print_json(document)
     else:
+        from ehrsynth.cli.account import print_losses
+
+        for name, (_, account) in read.items():
+            print_losses(account, name)
         _print(report, output, details=details)
 
 

@@ -35,16 +35,16 @@ def export(
     Real records stay real: exporting does not anonymise.
     """
     from ehrsynth.api import export as run
-    from ehrsynth.api import read
+    from ehrsynth.api import read_with_report
     from ehrsynth.cli.progress import progress_bar
 
     options.use_vocabularies(vocabularies)
     chosen = options.of_formats(
         shared=shared, compress=compress, split_mb=split_mb, athena=None if athena is None else str(athena)
     )
-    records = read(source, format=source_format, strict=not lenient, mapping=mapping)
+    records, report = read_with_report(source, format=source_format, strict=not lenient, mapping=mapping)
     with progress_bar("Exporting patients") as progress:
         summary = run(records, output, formats=formats, options=chosen, progress=progress)
     from ehrsynth.cli.summary import print_run
 
-    print_run(summary, json=json)
+    print_run(summary, json=json, report=report)

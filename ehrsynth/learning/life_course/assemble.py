@@ -67,7 +67,7 @@ _TERMINAL = {
     "ckd": "aki",
 }
 """The acute illness in which a chronic one ends."""
-_IN_HOSPITAL = {"copd": 1.25}
+_IN_HOSPITAL = {"copd": 1.04}
 _SUDDENLY = 2.4
 _EXPOSED = (
     *(("aspirin", 12.0), ("ibuprofen", 4.0), ("naproxen", 12.0), ("codeine", 12.0), ("morphine", 8.0)),

@@ -47,6 +47,7 @@ PAIRS = (
     ("hf", "htn"),
     ("hf", "diabetes"),
     ("hf", "ckd"),
+    ("hf", "stroke"),
 )
 """Child and parent in the network, by their names in the survey."""
 

@@ -273,6 +273,7 @@ def _add_core(
                     "htn": pressure,
                     "diabetes": diabetes,
                     "ckd": "has:ckd",
+                    "stroke": "has:stroke_history",
                 },
             ),
         ),
