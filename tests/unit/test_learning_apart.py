@@ -91,7 +91,12 @@ def test_learned_apart_is_learned_at_once(learning_records: ModuleType) -> None:
 
 
 @pytest.mark.learn
-def test_sums_do_not_come_from_the_people_who_are_gathered(learning_records: ModuleType) -> None:
+def test_sums_do_not_come_from_the_people_who_are_gathered(
+    learning_records: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Margins are moved by people drawn from the whole model, also from what codes of a visit say of each other, which
+    # is learned from those who are gathered; their own sums are held in test_pair_margins.py.
+    monkeypatch.setattr("ehrsynth.learning.learner.with_margins", lambda model, cohort, seed: model)
     records = learning_records.cohort(300, visits=6)
     raw = Here([raw_part(part, i, SETTINGS.max_visits) for i, part in enumerate(cut(records, 4))])
     here, there = learn(records, seed=1, settings=SETTINGS), learn_parts(raw, seed=1, settings=SETTINGS, most_near=200)
