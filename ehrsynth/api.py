@@ -10,8 +10,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ehrsynth import plugins, storage
-from ehrsynth.errors import SourceError, UsageError
+from ehrsynth import storage
+from ehrsynth.errors import UsageError
 from ehrsynth.records import Records
 
 if TYPE_CHECKING:
@@ -81,54 +81,13 @@ def read_with_report(
     mapping: str | Path | None = None,
 ) -> tuple[Records, ReadReport]:
     """Read records and the account of what was set aside and why; parameters as `read`."""
+    from ehrsynth.readers.choice import read_as
     from ehrsynth.readers.database import is_database
 
     if is_database(source):
-        return _read(source, format, strict, mapping)
+        return read_as(source, format, strict, mapping)
     with storage.fetched(source) as path:
-        return _read(path, format, strict, mapping)
-
-
-def _read(
-    source: str | Path,
-    format: str | None,  # noqa: A002
-    strict: bool,
-    mapping: str | Path | None,
-) -> tuple[Records, ReadReport]:
-    from ehrsynth.readers.database import is_database, recognise
-
-    database = is_database(source)
-    if mapping is not None:
-        if format not in (None, "mapping"):
-            raise UsageError(f"The format {format} takes no mapping.", hint="Leave one of the two out.")
-        reader = plugins.load("ehrsynth.readers", "mapping")(mapping)
-    elif format is not None:
-        if database and format not in ("omop", "tables", "mapping"):
-            raise UsageError(f"The format {format} is not read from a database.", hint="Leave --format out.")
-        reader = plugins.load("ehrsynth.readers", format)()
-    elif database:
-        known = recognise(str(source))
-        if known is None:
-            raise UsageError(
-                "The tables of the database are of no layout that ehrsynth knows.",
-                hint="Have a mapping proposed: ehrsynth inspect URL -o mapping.toml; then add --mapping mapping.toml.",
-            )
-        reader = plugins.load("ehrsynth.readers", known)()
-    else:
-        source = Path(source)
-        if not source.exists():
-            raise SourceError("There is no such folder.", file=source, hint="Name the folder that holds the records.")
-        readers = (plugins.load("ehrsynth.readers", name)() for name in plugins.names("ehrsynth.readers"))
-        reader = next((reader for reader in readers if reader.recognises(source)), None)
-        if reader is None:
-            raise SourceError(
-                "This is no format that ehrsynth recognises.",
-                file=source,
-                hint=f"Name it: one of {', '.join(plugins.names('ehrsynth.readers'))}; or have a mapping proposed: "
-                "ehrsynth inspect SOURCE -o mapping.toml.",
-            )
-    records, report = reader.read(source, strict=strict)
-    return records, report
+        return read_as(path, format, strict, mapping)
 
 
 def inspect(source: str | Path, *, progress: Callable[[int, int, str], None] | None = None) -> tuple[Inspection, str]:
@@ -155,23 +114,14 @@ def inspect(source: str | Path, *, progress: Callable[[int, int, str], None] | N
     """
     from ehrsynth.inspection import inspect as run
     from ehrsynth.inspection import propose
+    from ehrsynth.readers.choice import recognised
 
     found = run(source, progress=progress)
-    known = _recognised(source)
+    known = recognised(source)
     if known:
         note = f"ehrsynth knows this layout: --format {known} reads it without a mapping, and more of it."
         found = replace(found, notes=(*found.notes, note))
     return found, propose(found)
-
-
-def _recognised(source: str | Path) -> str:
-    """Return the name of the reader whose layout a source has, empty for none."""
-    from ehrsynth.readers.database import is_database, recognise
-
-    if is_database(source):
-        return recognise(str(source)) or ""
-    readers = (plugins.load("ehrsynth.readers", name)() for name in plugins.names("ehrsynth.readers"))
-    return next((reader.name for reader in readers if reader.name != "mapping" and reader.recognises(Path(source))), "")
 
 
 def learn(

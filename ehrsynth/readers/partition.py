@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 
 from ehrsynth import storage
 from ehrsynth.errors import SourceError
+from ehrsynth.readers.source import plain_column
 
 __all__ = ["count_patients", "is_partitionable", "layout_of", "take_part"]
 
@@ -90,7 +91,7 @@ def take_part(source: str | Path, into: Path, number: int, of: int) -> None:
         if own is None:
             raise SourceError(f"There is no column {key!r}.", file=folder.path(people), table=key.removesuffix("_id"))
         file.seek(0)
-        everybody = pc.unique(pq.read_table(file, columns=[own])[own])
+        everybody = pc.unique(plain_column(pq.read_table(file, columns=[own])[own]))
     n = len(everybody)
     mine = everybody.slice(n * number // of, n * (number + 1) // of - n * number // of)
     for name in names:
@@ -122,6 +123,7 @@ def _take_rows(file: Any, target: Path, key: str, mine: pa.Array, everybody: pa.
             told = chunk.statistics
             if (
                 everybody is None
+                and table.schema_arrow.field(column).type == mine.type
                 and told is not None
                 and told.has_min_max
                 and low is not None
@@ -129,11 +131,17 @@ def _take_rows(file: Any, target: Path, key: str, mine: pa.Array, everybody: pa.
             ):
                 continue
             rows = table.read_row_group(group)
-            wanted = pc.is_in(rows[column], value_set=mine.cast(rows[column].type))
+            named = _alike(plain_column(rows[column]), mine.type)
+            wanted = pc.is_in(named, value_set=_alike(mine, named.type))
             if everybody is not None:
-                known = pc.is_in(rows[column], value_set=everybody.cast(rows[column].type))
+                known = pc.is_in(named, value_set=_alike(everybody, named.type))
                 wanted = pc.or_(wanted, pc.invert(known))
             writer.write_table(rows.filter(wanted))
+
+
+def _alike(keys: Any, kind: pa.DataType) -> Any:
+    """Return keys as they are, or as text if of another type: one file has numbers, another text or nothing."""
+    return keys if keys.type == kind else keys.cast(pa.string())
 
 
 class _Folder:

@@ -150,6 +150,22 @@ def test_rows_of_nobody_go_with_the_first_part(learning_records: ModuleType, tmp
         api.read(tmp_path / "part", format="tables")
 
 
+def test_keys_of_other_types_are_the_same_keys(tmp_path: Path) -> None:
+    import pyarrow.parquet as pq
+
+    (tmp_path / "source").mkdir()
+    keys = {"person": pa.array([1, 2, 3, 4]), "death": pa.array(["4", "1"]), "cost": pa.nulls(0)}
+    for name, column in keys.items():
+        pq.write_table(pa.table({"PERSON_ID": column}), tmp_path / "source" / f"{name}.parquet")
+    found = {name: [] for name in keys}
+    for number in range(2):
+        (tmp_path / str(number)).mkdir()
+        take_part(tmp_path / "source", tmp_path / str(number), number, 2)
+        for name, rows in found.items():
+            rows.append(pq.read_table(tmp_path / str(number) / f"{name}.parquet")["PERSON_ID"].to_pylist())
+    assert found == {"person": [[1, 2], [3, 4]], "death": [["1"], ["4"]], "cost": [[], []]}
+
+
 def test_csv_is_not_read_in_parts(learning_records: ModuleType, tmp_path: Path) -> None:
     api.export(learning_records.cohort(10), tmp_path / "out", formats=["csv"])
     assert not is_partitionable(tmp_path / "out" / "csv")
