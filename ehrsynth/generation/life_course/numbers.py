@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from ehrsynth.generation.life_course.people import DAYS_PER_YEAR, Lives
 from ehrsynth.generation.life_course.quantiles import CoreQuantiles
+from ehrsynth.generation.life_course.requirements import STATES
 from ehrsynth.generation.life_course.schedule import Schedule
 from ehrsynth.model.life_course import LifeCourseModel
 from ehrsynth.probability import normal
@@ -24,6 +25,10 @@ __all__ = ["BodySampler", "CoreSampler", "Growth", "Scores"]
 Int = npt.NDArray[np.int64]
 Float = npt.NDArray[np.float64]
 
+Bool = npt.NDArray[np.bool_]
+
+_CLASSES = ((STATES.index("bmi40"), 40.0), (STATES.index("bmi35"), 35.0), (STATES.index("bmi30"), 30.0))
+"""Class of obesity and its least body mass index (WHO 2000)."""
 _WAVES = 3
 _PERIODS = (7.0, 26.0)
 
@@ -138,18 +143,25 @@ class BodySampler:
             (chronic.index(key), least)
             for key, least in (
                 ("overweight", 25.0),
-                ("obesity", 29.6),
-                ("obesity_severe", 34.6),
+                ("obesity", 30.0),
+                ("obesity_severe", 35.0),
                 ("diabetes_type2", 19.0),
             )
             if key in chronic
         ]
+        self._obese = [chronic.index(key) for key in ("obesity", "obesity_severe") if key in chronic]
 
-    def least(self, onset: Int, patient: Int, day: Int) -> Float:
-        """Return the body mass index that people have at least on a day, by what is written down of it."""
+    def least(self, onset: Int, stages: Bool, patient: Int, day: Int) -> Float:
+        """Return the body mass index that people have at least on a day, by what is written down of it.
+
+        `stages` [n, 8] holds the class of each person's index (see `requirements.STATES`).
+        """
         found = np.zeros(len(patient))
         for key, least in self._known:
             found = np.where(onset[patient, key] <= day, np.maximum(found, least), found)
+        for key in self._obese:
+            own = np.select([stages[patient, at] for at, _ in _CLASSES], [least for _, least in _CLASSES], 0.0)
+            found = np.where(onset[patient, key] <= day, np.maximum(found, own), found)
         return found
 
     def sizes(self, sex: Int, age: Float, tall: Float, heavy: Float, head: Float, least: Float) -> dict[str, Float]:
@@ -169,7 +181,8 @@ class BodySampler:
         height = np.where(age < 18, height, height * (1 - blend) + adult_height * blend)
         bmi_child = growth.value("bmi", sex, months, np.clip(heavy, -3, 3))
         bmi_adult = self._core.value("bmi", np.zeros_like(sex), sex, age, heavy)
-        bmi_adult = np.maximum(bmi_adult, least)
+        # Who is lighter than that is a little heavier than that: no value is more common than its neighbours.
+        bmi_adult = np.where(bmi_adult < least, least + 0.02 + 0.3 * (least - bmi_adult), bmi_adult)
         bmi = np.where(age < 18, bmi_child, bmi_child * (1 - blend) + bmi_adult * blend)
         weight = bmi * (height / 100) ** 2
         weight = np.where(infant, growth.value("weight_infant", sex, months, infant_weight), weight)

@@ -157,7 +157,7 @@ class ValueSampler:
         patient, day = schedule.patient[wanted], schedule.day[wanted]
         tall, heavy = (scores.values[:, self._core.names.index(key)] for key in ("height", "bmi"))
         age = (day - lives.birth_day[patient]) / DAYS_PER_YEAR
-        least = self._body.least(onset, patient, day)
+        least = self._body.least(onset, lives.stages, patient, day)
         sizes = self._body.sizes(lives.sex[patient], age, tall, heavy, heads[patient], least)
         # Two carry more than one.
         sizes["weight"] = np.round(sizes["weight"] + pregnancies.weight(lives, patient, day), 1)
