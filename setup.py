@@ -7,12 +7,14 @@ import os
 
 from setuptools import Extension, setup
 
+# Products and sums are rounded one by one, as numpy does: no fused operations.
 setup(
     ext_modules=[
         Extension(
             "ehrsynth._native",
-            ["ehrsynth/_native.c", "ehrsynth/_join.c"],
-            extra_compile_args=[] if os.name == "nt" else ["-O3"],
+            ["ehrsynth/_native.c", "ehrsynth/_join.c", "ehrsynth/_draw.c", "ehrsynth/_course.c"],
+            extra_compile_args=[] if os.name == "nt" else ["-O3", "-ffp-contract=off"],
+            depends=["ehrsynth/_arrays.h"],
             optional=True,
         )
     ]

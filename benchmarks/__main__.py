@@ -36,7 +36,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="1,000 and 4,000 patients, two formats, one repeat")
     parser.add_argument("--populations", help="patients, separated by commas")
     parser.add_argument("--formats", help=f"of {','.join(FORMATS)}")
-    parser.add_argument("--workers", help="numbers of workers")
+    parser.add_argument("--workers", help="numbers of workers, for the first of the formats")
     parser.add_argument("--repeats", type=int)
     parser.add_argument("--without", default="", help="learning, workers, yardsticks")
     parser.add_argument("--model", default="cardiometabolic_cohort")
@@ -63,12 +63,12 @@ def main() -> None:
     }
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        figures["first_patient"] = first_patient(given.model, repeats, folder)
+        figures["first_patient"] = first_patient(given.model, formats[0], 3 * repeats, folder)
         figures["runs"] = generation(given.model, populations, formats, repeats, folder)
         if "workers" not in without:
             counts = _numbers(given.workers or "1,2")
             middle = populations[len(populations) // 2]
-            figures["workers"] = workers(given.model, middle, counts, repeats, folder)
+            figures["workers"] = workers(given.model, middle, formats[0], counts, repeats, folder)
         if "yardsticks" not in without:
             figures["yardsticks"] = writers(given.model, folder)
             figures["sampling"] = pomegranate_sample(given.model)

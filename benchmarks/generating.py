@@ -16,9 +16,9 @@ FORMATS = ("csv", "fhir-ndjson", "fhir-ndjson.gz", "fhir-bundle", "parquet")
 """Formats as this table calls them: ``.gz`` is ``--compress gzip``."""
 
 
-def first_patient(model: str, repeats: int, folder: Path) -> dict[str, float]:
-    """Return what one patient on disk costs: start-up."""
-    cost = median([_generate(model, 1, "fhir-ndjson", folder / "out") for _ in range(repeats)])
+def first_patient(model: str, name: str, repeats: int, folder: Path) -> dict[str, float]:
+    """Return what one patient on disk costs in format `name`: start-up."""
+    cost = median([_generate(model, 1, name, folder / "out") for _ in range(repeats)])
     return {"cpu_seconds": cost.cpu, "wall_seconds": cost.wall, "peak_mb": cost.peak_mb}
 
 
@@ -54,13 +54,13 @@ def generation(
 
 
 def workers(
-    model: str, population: int, counts: Sequence[int], repeats: int, folder: Path
+    model: str, population: int, name: str, counts: Sequence[int], repeats: int, folder: Path
 ) -> dict[str, dict[str, float]]:
-    """Return wall and CPU seconds by number of workers; numbers take turns."""
+    """Return wall and CPU seconds of format `name` by number of workers; numbers take turns."""
     costs: dict[int, list[Cost]] = {count: [] for count in counts}
     for _ in range(repeats):
         for count in counts:
-            costs[count].append(_generate(model, population, "fhir-ndjson", folder / "out", count))
+            costs[count].append(_generate(model, population, name, folder / "out", count))
     return {
         str(count): {"patients": population, "wall_seconds": median(some).wall, "cpu_seconds": median(some).cpu}
         for count, some in costs.items()

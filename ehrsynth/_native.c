@@ -6,6 +6,18 @@
 #include <string.h>
 
 PyObject *ehrsynth_join(PyObject *self, PyObject *args); /* _join.c */
+/* _draw.c, _course.c */
+PyObject *ehrsynth_sampled(PyObject *self, PyObject *args);
+PyObject *ehrsynth_ancestral(PyObject *self, PyObject *args);
+PyObject *ehrsynth_ragged(PyObject *self, PyObject *args);
+PyObject *ehrsynth_fitting(PyObject *self, PyObject *args);
+PyObject *ehrsynth_moved(PyObject *self, PyObject *args);
+PyObject *ehrsynth_mixed(PyObject *self, PyObject *args);
+PyObject *ehrsynth_observed(PyObject *self, PyObject *args);
+PyObject *ehrsynth_expanded(PyObject *self, PyObject *args);
+PyObject *ehrsynth_following(PyObject *self, PyObject *args);
+PyObject *ehrsynth_years(PyObject *self, PyObject *args);
+PyObject *ehrsynth_labelled(PyObject *self, PyObject *args);
 
 /* -- identifiers -------------------------------------------------------------------------------------------------- */
 
@@ -34,9 +46,14 @@ static uint64_t hexadecimal(uint32_t number) {
     return x + 0x3030303030303030ULL + letters * 39;
 }
 
-static void put(char *out, uint64_t digits, int from, int count) {
-    /* The first digit is in the highest byte. */
-    for (int i = 0; i < count; i++) out[i] = (char)(digits >> (8 * (7 - from - i)));
+/* The digits as they are read: the first is in the highest byte. */
+static void put(char out[8], uint64_t digits) {
+#if defined(__GNUC__) && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+    digits = __builtin_bswap64(digits);
+    memcpy(out, &digits, 8);
+    return;
+#endif
+    for (int i = 0; i < 8; i++) out[i] = (char)(digits >> (8 * (7 - i)));
 }
 
 static PyObject *uuids(PyObject *self, PyObject *args) {
@@ -56,16 +73,20 @@ static PyObject *uuids(PyObject *self, PyObject *args) {
         low |= 0x8000000000000000ULL;
         uint64_t a = hexadecimal((uint32_t)(high >> 32)), b = hexadecimal((uint32_t)high);
         uint64_t c = hexadecimal((uint32_t)(low >> 32)), d = hexadecimal((uint32_t)low);
-        put(out, a, 0, 8);
+        char digits[32];
+        put(digits, a);
+        put(digits + 8, b);
+        put(digits + 16, c);
+        put(digits + 24, d);
+        memcpy(out, digits, 8);
         out[8] = '-';
-        put(out + 9, b, 0, 4);
+        memcpy(out + 9, digits + 8, 4);
         out[13] = '-';
-        put(out + 14, b, 4, 4);
+        memcpy(out + 14, digits + 12, 4);
         out[18] = '-';
-        put(out + 19, c, 0, 4);
+        memcpy(out + 19, digits + 16, 4);
         out[23] = '-';
-        put(out + 24, c, 4, 4);
-        put(out + 28, d, 0, 8);
+        memcpy(out + 24, digits + 20, 12);
     }
     Py_END_ALLOW_THREADS;
     return made;
@@ -182,9 +203,25 @@ static PyMethodDef methods[] = {
     {"are_uuids", are_uuids, METH_VARARGS, "are_uuids(texts): whether every 36 bytes are a UUID in lower case."},
     {"turned", turned, METH_VARARGS, "turned(texts, by): UUIDs with their digits combined by exclusive or."},
     {"base64", base64, METH_VARARGS, "base64(data): the letters of whole threes of bytes."},
+    {"sampled", ehrsynth_sampled, METH_VARARGS, "sampled(thresholds, categories, rows, u, out): categories."},
+    {"ancestral", ehrsynth_ancestral, METH_VARARGS, "ancestral(thresholds, begin, categories, offsets, parents, order, u, out): states."},
+    {"ragged", ehrsynth_ragged, METH_VARARGS, "ragged(items, upper, offsets, keys, u, out): an item of each key."},
+    {"fitting", ehrsynth_fitting, METH_VARARGS, "fitting(...): which codes a person can have on a day."},
+    {"moved", ehrsynth_moved, METH_VARARGS, "moved(...): what illnesses and drugs do to values."},
+    {"mixed", ehrsynth_mixed, METH_VARARGS, "mixed(own, person, turns, phases, noise, drift, rest, out): scores."},
+    {"observed", ehrsynth_observed, METH_VARARGS, "observed(...): values, ranges and what is said of them."},
+    {"expanded", ehrsynth_expanded, METH_VARARGS, "expanded(first, counts, item, number): items repeated."},
+    {"following", ehrsynth_following, METH_VARARGS, "following(edges, days, names, who, day, out): the next encounters."},
+    {"years", ehrsynth_years, METH_VARARGS, "years(birth, day, out): completed years."},
+    {"labelled", ehrsynth_labelled, METH_VARARGS, "labelled(numbers, stands, out, validity): the codes of labels."},
     {NULL, NULL, 0, NULL},
 };
 
 static struct PyModuleDef module = {PyModuleDef_HEAD_INIT, "_native", NULL, 0, methods, NULL, NULL, NULL, NULL};
 
-PyMODINIT_FUNC PyInit__native(void) { return PyModule_Create(&module); }
+PyMODINIT_FUNC PyInit__native(void) {
+    PyObject *made = PyModule_Create(&module);
+    /* What ehrsynth/native.py asks for: a build of older sources is as good as none. */
+    if (made && PyModule_AddIntConstant(made, "INTERFACE", 2)) Py_CLEAR(made);
+    return made;
+}

@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -288,6 +289,7 @@ def generate_files(
     shards: int | None = None,
     engine: str = "local",
     master: str | None = None,
+    fork: bool = False,
     progress: Progress | None = None,
 ) -> RunSummary:
     """Generate patients straight to files, block by block in flat memory; see `ehrsynth.engines.generate_files`.
@@ -302,6 +304,8 @@ def generate_files(
         ``local``, or ``spark``: always in shards, the same as the local ones, byte for byte.
     master : str, optional
         Spark's; default: the session that is active, else what the environment says.
+    fork : bool
+        Workers may be forks of this process, which begin at once: for one that runs nothing else, as the command's.
 
     Raises
     ------
@@ -320,9 +324,8 @@ def generate_files(
         options=options,
         scenario=scenario,
     )
-    return generate_to(
-        output, job, workers=workers, resume=resume, shards=shards, engine=engine, master=master, progress=progress
-    )
+    run = partial(generate_to, output, job, workers=workers, resume=resume, fork=fork, progress=progress)
+    return run(shards=shards, engine=engine, master=master)
 
 
 def export(

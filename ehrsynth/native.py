@@ -12,6 +12,10 @@ from typing import Any, Protocol, cast
 __all__ = ["Native", "compiled"]
 
 
+_INTERFACE = 2
+"""Counts the changes of what `_native.c` has."""
+
+
 class Native(Protocol):
     """What ``ehrsynth._native`` (``_native.c``) has."""
 
@@ -46,12 +50,61 @@ class Native(Protocol):
         """Return the Base64 of `data`, whole threes of bytes."""
         ...
 
+    # The rest fill their last arrays (contiguous; int64, float64, int32 or bytes, as `_draw.c` and `_course.c` say) and
+    # refuse numbers that lie outside of the others.
+
+    def sampled(self, *arrays: Any) -> None:
+        """Do `ehrsynth.probability.categorical.sample_rows`."""
+        ...
+
+    def ancestral(self, *arrays: Any) -> None:
+        """Do `ehrsynth.probability.bayesnet.Sampler.draw`."""
+        ...
+
+    def ragged(self, *arrays: Any) -> None:
+        """Do `ehrsynth.generation.places.Ragged.draw`."""
+        ...
+
+    def fitting(self, *arrays: Any) -> None:
+        """Do `ehrsynth.generation.life_course.requirements.Requirements.fits`."""
+        ...
+
+    def moved(self, *arrays: Any) -> None:
+        """Add up what illnesses and drugs do to the values of `ehrsynth.generation.life_course.laboratory`."""
+        ...
+
+    def mixed(self, *arrays: Any) -> None:
+        """Do `ehrsynth.generation.life_course.numbers.mixed`."""
+        ...
+
+    def observed(self, *arrays: Any) -> None:
+        """Do `ehrsynth.generation.life_course.observed.ObservedColumns`' values, ranges and readings."""
+        ...
+
+    def expanded(self, *arrays: Any) -> None:
+        """Do `ehrsynth.generation.life_course.segments.expand`, counting from a first number of each item."""
+        ...
+
+    def following(self, *arrays: Any) -> None:
+        """Do `ehrsynth.generation.life_course.diagnoses.Agenda.first_after`."""
+        ...
+
+    def years(self, *arrays: Any) -> None:
+        """Do `ehrsynth.generation.encounters.completed_years`."""
+        ...
+
+    def labelled(self, *arrays: Any) -> int:
+        """Fill codes and validity of `ehrsynth.generation.columns.labels`; return how many are empty."""
+        ...
+
 
 def _found() -> Native | None:
     try:
-        return cast(Native, importlib.import_module("ehrsynth._native"))
+        found = importlib.import_module("ehrsynth._native")
     except ImportError:
         return None
+    # A build of older sources, as a checkout can have, lacks some of the loops.
+    return cast(Native, found) if getattr(found, "INTERFACE", None) == _INTERFACE else None
 
 
 _NATIVE = _found()

@@ -82,3 +82,6 @@ def main() -> None:
         # Whoever read our output has gone (`| head`): leave quietly, and keep Python from flushing into the void.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(exit_code(OutputError("pipe closed")))
+    finally:
+        # Python looks through all objects for garbage once more before it ends: what is frozen is left alone.
+        gc.freeze()

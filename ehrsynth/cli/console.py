@@ -14,7 +14,7 @@ from rich.table import Table
 
 from ehrsynth.errors import EhrsynthError
 
-__all__ = ["error_console", "out", "print_error", "print_json", "table"]
+__all__ = ["error_console", "escape", "out", "print_error", "print_json", "table"]
 
 # A terminal tells its width; a file or pipe has none and gets lines long enough for tables to be read.
 out = Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else 160)

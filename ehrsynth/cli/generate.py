@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -54,6 +55,8 @@ def generate(
 
     A run that was interrupted goes on with --resume and the same options, and ends with the same bytes.
     """
+    # Blocks run side by side: one thread each is enough for linear algebra.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from ehrsynth.api import generate_files, load_model
     from ehrsynth.cli.progress import progress_bar
     from ehrsynth.engines.start import leave_pandas_out
@@ -76,7 +79,7 @@ def generate(
     )
     leave_pandas_out(formats)
     try:
-        with progress_bar("Generating patients") as progress:
+        with progress_bar("Generating patients", at_once=False) as progress:
             summary = generate_files(
                 load_model(model),
                 output,
@@ -91,6 +94,7 @@ def generate(
                 shards=shards,
                 engine=engine,
                 master=master,
+                fork=True,
                 progress=progress,
             )
     except KeyboardInterrupt:

@@ -104,13 +104,16 @@ def _size(text: str, option: str) -> Any:
 def _print(model: PatientModel, report: ReadReport, output: Path, *, json: bool) -> None:
     from ehrsynth.cli.account import print_notes, print_read
     from ehrsynth.cli.console import out, print_json, table
+    from ehrsynth.model.remarks import remarks
     from ehrsynth.model.summary import summarise
 
     summary = summarise(model)
     if json:
-        print_json({"output": str(output), "read": report.to_dict(), "model": summary.to_dict()})
+        print_json(
+            {"output": str(output), "read": report.to_dict(), "remarks": remarks(model), "model": summary.to_dict()}
+        )
         return
     print_read(report)
-    print_notes((*report.notes, *model.disclosure.notes))
+    print_notes((*report.notes, *remarks(model), *model.disclosure.notes))
     out.print(table("Learned", ("what", "value"), list(summary.sizes.items()), numbers=[1]))
     out.print(f"The model is in [bold]{output}[/]. Read it first: ehrsynth models show {output}", highlight=False)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ehrsynth.cli import options
-from ehrsynth.errors import OutputError, UsageError
+from ehrsynth.errors import OutputError
 
 if TYPE_CHECKING:
     from ehrsynth.model.life_course import LifeCourseModel
@@ -87,16 +87,20 @@ def show(
         return
     summary = summarise(opened)
     if svg is not None:
-        from ehrsynth.model.picture import network_svg
-
-        try:
-            svg.write_text(network_svg(summary), encoding="utf-8")
-        except OSError as error:
-            raise OutputError(f"The picture cannot be written: {error.strerror}.", file=svg) from None
+        _draw(summary, svg)
     if json:
         print_json(summary.to_dict())
     else:
         _print(summary, states)
+
+
+def _draw(summary: ModelSummary | LifeCourseSummary, svg: Path) -> None:
+    from ehrsynth.model.picture import network_svg
+
+    try:
+        svg.write_text(network_svg(summary), encoding="utf-8")
+    except OSError as error:
+        raise OutputError(f"The picture cannot be written: {error.strerror}.", file=svg) from None
 
 
 def _show_expectations(model: str | None, *, json: bool) -> None:
@@ -144,9 +148,9 @@ def _show_life_course(model: LifeCourseModel, svg: Path | None, *, json: bool) -
     from ehrsynth.cli.console import out, print_json, table
     from ehrsynth.model.life_course_summary import summarise_life_course
 
-    if svg is not None:
-        raise UsageError("The network of a life-course model is too large to draw.", hint="Leave --svg out.")
     summary = summarise_life_course(model)
+    if svg is not None:
+        _draw(summary, svg)
     if json:
         print_json(summary.to_dict())
         return

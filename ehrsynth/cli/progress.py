@@ -20,8 +20,12 @@ class ProgressBar(Protocol):
 
 
 @contextmanager
-def progress_bar(title: str) -> Iterator[ProgressBar]:
-    """Show a bar on the terminal's error stream; silent when that is piped."""
+def progress_bar(title: str, *, at_once: bool = True) -> Iterator[ProgressBar]:
+    """Show a bar on the terminal's error stream; silent when that is piped.
+
+    Without `at_once` it appears when there is something to show: it is drawn by a thread, and a process with threads
+    cannot be forked.
+    """
     if not (sys.stderr.isatty() or "FORCE_COLOR" in os.environ or "TTY_COMPATIBLE" in os.environ):
         # Before rich is imported: the first patient does not wait for a bar that nobody sees.
         yield lambda done, total, note="": None
@@ -40,10 +44,16 @@ def progress_bar(title: str) -> Iterator[ProgressBar]:
         TextColumn("{task.fields[note]}"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=error_console, transient=True) as progress:
-        task = progress.add_task(title, total=None, note="")
+    progress = Progress(*columns, console=error_console, transient=True)
+    task = progress.add_task(title, total=None, note="")
 
-        def update(done: int, total: int, note: str = "") -> None:
-            progress.update(task, completed=done, total=total, note=note)
+    def update(done: int, total: int, note: str = "") -> None:
+        progress.start()
+        progress.update(task, completed=done, total=total, note=note)
 
+    try:
+        if at_once:
+            progress.start()
         yield update
+    finally:
+        progress.stop()

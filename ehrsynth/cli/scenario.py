@@ -44,7 +44,7 @@ Condition = Annotated[
     typer.Option(
         "--condition",
         metavar="E11",
-        help="ICD-10-CM code or its beginning that everyone has; several: all of them.",
+        help="ICD-10-CM code or its beginning, or a key of the model, that everyone has; several: all of them.",
         rich_help_panel=_PANEL,
     ),
 ]
@@ -98,7 +98,7 @@ def scenario(
         "state": [word.upper() for word in state or ()] or None,
         "race": [_cdcrec(word, "--race", "omb-race-category") for word in race or ()] or None,
         "ethnicity": [_cdcrec(word, "--ethnicity", "omb-ethnicity-category") for word in ethnicity or ()] or None,
-        "condition": [word.upper() for word in condition or ()] or None,
+        "condition": [_code_or_key(word) for word in condition or ()] or None,
         "deceased": deceased,
         "history_years": history_years,
         "min_visits": min_visits,
@@ -116,6 +116,11 @@ def _ages(text: str) -> tuple[float, float]:
         raise UsageError(f"--age {text} is no range of ages.", hint="Write it as 40-65, 65+ or 40.")
     # Completed years up to 65 are ages below 66.
     return float(int(low)), float(int(high) + 1)
+
+
+def _code_or_key(word: str) -> str:
+    # A code begins with a letter and a digit; the keys of a model's conditions (diabetes_type2) are small words.
+    return word.upper() if len(word) > 1 and word[1].isdecimal() else word.lower()
 
 
 def _one_of(word: str, known: tuple[str, ...], option: str) -> str:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import os
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
-
-from ehrsynth.cli.console import out, print_json, table
 
 if TYPE_CHECKING:
     from ehrsynth.engines import RunSummary
@@ -45,6 +45,8 @@ def print_run(summary: RunSummary, *, json: bool, report: ReadReport | None = No
         for name, files in summary.files.items()
     }
     if json:
+        from ehrsynth.cli.console import print_json
+
         print_json(
             {
                 "output": str(summary.output),
@@ -63,15 +65,34 @@ def print_run(summary: RunSummary, *, json: bool, report: ReadReport | None = No
 
         print_losses(report)
         print_notes(report.notes)
-    out.print(table("Rows", ("table", "rows"), [item for item in summary.row_counts.items() if item[1]], numbers=[1]))
+    counts = [item for item in summary.row_counts.items() if item[1]]
     rows = [(name, total["files"], size(total["bytes"])) for name, total in totals.items()]
-    out.print(table("Files", ("format", "files", "size"), rows, numbers=[1, 2]))
-    for name, note in summary.notes.items():
-        for line in _note(name, note):
-            out.print(line, highlight=False)
+    notes = [line for name, note in summary.notes.items() for line in _note(name, note)]
     # Real records that were exported must not be called made up.
     kind = "synthetic patients" if summary.synthetic else "patients"
-    out.print(
-        f"{summary.patients:,} {kind} in {summary.seconds:.1f} s, in [bold]{summary.output}[/]",
-        highlight=False,
-    )
+    said = f"{summary.patients:,} {kind} in {summary.seconds:.1f} s, in "
+    if not (sys.stdout.isatty() or "FORCE_COLOR" in os.environ or "TTY_COMPATIBLE" in os.environ):
+        # Without rich, which takes longer to import than a small run to write: a pipe has no colours.
+        lines = [*_plain("Rows", ("table", "rows"), counts, (1,))]
+        lines += [*_plain("Files", ("format", "files", "size"), rows, (1, 2)), *notes, f"{said}{summary.output}"]
+        sys.stdout.write("\n".join(lines) + "\n")
+        return
+    from ehrsynth.cli.console import escape, out, table
+
+    out.print(table("Rows", ("table", "rows"), counts, numbers=[1]))
+    out.print(table("Files", ("format", "files", "size"), rows, numbers=[1, 2]))
+    for line in notes:
+        out.print(line, highlight=False)
+    out.print(f"{said}[bold]{escape(str(summary.output))}[/]", highlight=False)
+
+
+def _plain(
+    title: str, columns: Sequence[str], rows: Sequence[Sequence[object]], numbers: Sequence[int]
+) -> Iterator[str]:
+    """Yield the lines of a table; columns `numbers` are right-aligned."""
+    cells = [columns, *([f"{cell:,}" if isinstance(cell, int) else str(cell) for cell in row] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    yield title
+    for row in cells:
+        aligned = (f"{cell:{'>' if k in numbers else '<'}{widths[k]}}" for k, cell in enumerate(row))
+        yield "  ".join(aligned).rstrip()

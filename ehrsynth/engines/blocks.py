@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import date
 from typing import Any
@@ -16,7 +16,7 @@ from ehrsynth.model.life_course import LifeCourseModel
 from ehrsynth.model.package import model_hash
 from ehrsynth.records import Records
 
-__all__ = ["Job", "Maker", "Shard", "count_rows", "encode", "without_rows"]
+__all__ = ["Job", "Maker", "Shard", "Task", "count_rows", "encode", "without_rows"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,6 +81,21 @@ class Shard:
         return sum(n for _, n in self.tasks)
 
 
+@dataclass(frozen=True, slots=True)
+class Task:
+    """Patients `start` to `stop` (excluded) of a block; `last`: no more of the block are wanted."""
+
+    block: int
+    start: int
+    stop: int
+    last: bool = True
+
+    @property
+    def patients(self) -> int:
+        """How many patients it holds."""
+        return self.stop - self.start
+
+
 class Maker:
     """Makes and encodes blocks; one per process."""
 
@@ -89,13 +104,22 @@ class Maker:
         self.shared = self.generator.shared()
         self.exporters = make_exporters(job.formats, job.options)
 
-    def encode(self, index: int, n: int, counts: dict[str, int]) -> Iterator[tuple[str, Part]]:
-        """Yield what is written of the first `n` patients of block `index`, each part with its format.
+    def tasks(self, blocks: Iterable[tuple[int, int]]) -> list[Task]:
+        """Cut blocks (index, patients) into the smallest pieces that can be made by themselves."""
+        size = self.generator.part_size
+        return [
+            Task(block=index, start=start, stop=min(start + size, n), last=start + size >= n)
+            for index, n in blocks
+            for start in range(0, n, size)
+        ]
+
+    def encode(self, task: Task, counts: dict[str, int]) -> Iterator[tuple[str, Part]]:
+        """Yield what is written of the patients of `task`, each part with its format.
 
         When all is yielded, `counts` has the rows of each table. A long block is made and encoded some patients at a
         time, and nothing is kept of them.
         """
-        for block in self.generator.parts(index, n):
+        for block in self.generator.parts(task.block, task.stop, task.start):
             yield from encode(block, self.shared, self.exporters)
             for name, rows in count_rows(block).items():
                 counts[name] = counts.get(name, 0) + rows

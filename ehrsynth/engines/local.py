@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import time
+from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ehrsynth import plugins
-from ehrsynth.engines.blocks import Job, Maker, Shard, count_rows, encode, without_rows
+from ehrsynth.engines.blocks import Job, Maker, Shard, Task, count_rows, encode, without_rows
 from ehrsynth.engines.output import FormatWriter, Output
-from ehrsynth.engines.workers import Done, Workers
 from ehrsynth.errors import UsageError
 from ehrsynth.exporters import STAGED, Exporter, ExportSummary, Note, Part, make_exporters
 from ehrsynth.provenance import versions
 from ehrsynth.randomness import BLOCK_SIZE
 from ehrsynth.records import Records
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+
+    from ehrsynth.engines.workers import Done, Workers
 
 __all__ = ["RunSummary", "export_records", "generate_files"]
 
@@ -50,6 +54,7 @@ def generate_files(
     workers: int = 1,
     resume: bool = False,
     shard: Shard | None = None,
+    fork: bool = False,
     progress: Progress | None = None,
 ) -> RunSummary:
     """Generate the patients of `job` and write them to `output` in every one of its formats.
@@ -63,6 +68,9 @@ def generate_files(
         blocks if this run is interrupted too. The end is the same as of a run without interruption.
     shard : Shard, optional
         Only these blocks of the population; see `ehrsynth.engines.shards`.
+    fork : bool
+        Workers may be forked from this process (`may_fork`): only where all of its threads are Arrow's or BLAS's, which
+        see to their locks.
 
     Raises
     ------
@@ -87,16 +95,24 @@ def generate_files(
     run = {**manifest, "formats": job.formats, "versions": versions("numpy", "pyarrow", "faker")}
     with Output(output, run=run, resume=resume) as target, ExitStack() as stack:
         tasks = tasks[max(target.progress.blocks, 0) :]
-        count = min(workers, len(tasks))
-        # They start while this process makes what patients share.
-        pool = stack.enter_context(Workers(job, count)) if count > 1 else None
         maker = Maker(job)
+        pieces = maker.tasks(tasks)
+        count = min(workers, len(pieces))
+        # Before a file grows or a thread begins.
+        pool = stack.enter_context(_workers(job, count, maker, fork)) if count > 1 else None
         shared = maker.shared if shard is None or shard.number == 0 else without_rows(maker.shared)
         _begin(target, exporters, shared)
-        blocks = _here(target, maker, tasks) if pool is None else _elsewhere(target, pool, tasks)
+        blocks = _here(target, maker, tasks) if pool is None else _elsewhere(target, pool, pieces)
         # If it breaks off, hashing ends before the workers are ended and the folder is removed.
         stack.enter_context(closing(blocks))
         return _write(target, exporters, shared, blocks, total, manifest, started, progress)
+
+
+def _workers(job: Job, count: int, maker: Maker, fork: bool) -> Workers:
+    # Here, as what runs processes is a fiftieth of the start of one that has none.
+    from ehrsynth.engines.workers import Workers, may_fork
+
+    return Workers(job, count, maker if fork and may_fork() else None)
 
 
 def _chosen(options: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -144,7 +160,7 @@ _Blocks = Generator[_Block, None, None]
 def _here(target: Output, maker: Maker, tasks: Sequence[tuple[int, int]]) -> _Blocks:
     for index, n in tasks:
         counts: dict[str, int] = {}
-        for name, part in maker.encode(index, n, counts):
+        for name, part in maker.encode(Task(index, 0, n), counts):
             target.format(name).write([part])
         target.record(index, n, counts)
         yield n, counts
@@ -157,16 +173,24 @@ def _append(target: Output, block: Records, shared: Records, exporters: Mapping[
     return count_rows(block)
 
 
-def _elsewhere(target: Output, pool: Workers, tasks: Sequence[tuple[int, int]]) -> _Blocks:
+def _elsewhere(target: Output, pool: Workers, tasks: Sequence[Task]) -> _Blocks:
+    from concurrent.futures import ThreadPoolExecutor
+
     # Files are hashed in a thread, from what the system still has in memory: hashing and reading leave Python's lock.
     with ThreadPoolExecutor(1) as hashing:
-        waiting: list[Future[None]] = []
+        waiting: deque[Future[None]] = deque()
+        patients, counts = 0, Counter[str]()
         for done in pool.run(target, tasks):
             waiting.append(hashing.submit(_settle, target, done))
+            patients += done.task.patients
+            counts.update(done.row_counts)
+            if done.task.last:
+                waiting.append(hashing.submit(target.record, done.task.block, patients, counts))
+                yield patients, counts
+                patients, counts = 0, Counter()
             # What is far behind would have left the system's memory.
-            if len(waiting) > 4:
-                waiting.pop(0).result()
-            yield done.patients, done.row_counts
+            while len(waiting) > 16:
+                waiting.popleft().result()
         for future in waiting:
             future.result()
 
@@ -174,7 +198,6 @@ def _elsewhere(target: Output, pool: Workers, tasks: Sequence[tuple[int, int]]) 
 def _settle(target: Output, done: Done) -> None:
     for name, pieces in done.pieces.items():
         target.format(name).settle(pieces)
-    target.record(done.block, done.patients, done.row_counts)
 
 
 def _exported(target: Output, records: Records, exporters: Mapping[str, Exporter]) -> _Blocks:

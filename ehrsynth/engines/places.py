@@ -32,6 +32,7 @@ def generate_to(
     shards: int | None = None,
     engine: str = "local",
     master: str | None = None,
+    fork: bool = False,
     progress: Progress | None = None,
 ) -> RunSummary:
     """Generate the patients of `job` to a folder or a URL, by an engine; parameters as `ehrsynth.generate_files`."""
@@ -40,7 +41,7 @@ def generate_to(
     if resume and (engine != "local" or storage.as_url(output) is not None):
         raise UsageError("Outputs at a URL and on Spark cannot be resumed.", hint="Leave --resume out.")
     if not sharded:
-        return _to(output, partial(generate_files, job, workers=workers, resume=resume, progress=progress))
+        return _to(output, partial(generate_files, job, workers=workers, resume=resume, fork=fork, progress=progress))
     if engine == "local":
         return generate_shards(job, output, shards=shards, workers=workers, resume=resume, progress=progress)
     from ehrsynth.engines.spark import run_on_spark, store_of

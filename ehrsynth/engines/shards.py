@@ -11,10 +11,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -183,7 +180,11 @@ def _locally(job: Job, shards: Sequence[Shard], place: str, *, workers: int = 1)
     if workers == 1:
         yield from map(make, shards)
         return
-    # spawn: forking a process with Arrow's threads is not safe.
+    from concurrent.futures import ProcessPoolExecutor
+    from concurrent.futures.process import BrokenProcessPool
+    from multiprocessing import get_context
+
+    # spawn: forking a process with threads is not safe.
     pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"))
     try:
         yield from pool.map(make, shards)

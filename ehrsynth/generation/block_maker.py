@@ -65,8 +65,15 @@ class BlockMaker(ABC):
         """
         ...
 
-    def parts(self, index: int, n: int = BLOCK_SIZE) -> Iterator[Records]:
-        """Yield the patients of `block`, in the same order, as many at a time as fit well into memory."""
+    @property
+    def part_size(self) -> int:
+        """How many patients are drawn together."""
+        return BLOCK_SIZE
+
+    def parts(self, index: int, n: int = BLOCK_SIZE, start: int = 0) -> Iterator[Records]:
+        """Yield the patients of `block` from `start` on (a multiple of `part_size`), `part_size` at a time."""
+        if start:
+            raise UsageError(f"A block is drawn whole, not from patient {start} on.")
         yield self.block(index, n)
 
     def blocks(self, n_patients: int) -> Iterator[Records]:

@@ -13,13 +13,15 @@ import pyarrow as pa
 from ehrsynth.native import compiled
 from ehrsynth.records import dictionary_column
 
-__all__ = ["Columns", "constant", "date_column", "datetime_column", "id_column", "labels", "number_column"]
+__all__ = ["Columns", "column_of", "constant", "date_column", "datetime_column", "id_column", "labels", "number_column"]
 
 Int = npt.NDArray[np.int64]
+Float = npt.NDArray[np.float64]
 Bool = npt.NDArray[np.bool_]
 Columns = dict[str, Any]
 
 _WIDTH = 36
+_NOTHING = np.zeros(0, dtype=np.int32)
 
 
 def id_column(ids: npt.NDArray[np.bytes_], rows: Int | None = None) -> pa.Array:
@@ -32,10 +34,13 @@ def id_column(ids: npt.NDArray[np.bytes_], rows: Int | None = None) -> pa.Array:
         else:
             ids = _gathered(ids, rows[known])
     length = len(ids) if known is None else len(known)
-    ends = np.arange(length) + 1 if known is None else np.cumsum(known)
     # 64-bit offsets are never needed: a block of more than 59 million rows does not fit in memory anyway.
-    offsets = np.zeros(length + 1, dtype=np.int32)
-    offsets[1:] = ends * _WIDTH
+    if known is None:
+        offsets = np.arange(0, (length + 1) * _WIDTH, _WIDTH, dtype=np.int32)
+    else:
+        offsets = np.zeros(length + 1, dtype=np.int32)
+        np.cumsum(known, out=offsets[1:])
+        offsets *= _WIDTH
     validity = None if known is None else pa.py_buffer(np.packbits(known, bitorder="little"))
     data = pa.py_buffer(np.ascontiguousarray(ids))
     return pa.StringArray.from_buffers(length, pa.py_buffer(offsets), data, validity)
@@ -51,24 +56,48 @@ def _gathered(ids: npt.NDArray[np.bytes_], rows: Int) -> npt.NDArray[np.bytes_]:
 
 def date_column(days: Int, known: Bool | None = None) -> pa.Array:
     """Return a date column of days since 1970; empty where not `known`."""
-    mask = None if known is None else ~known
-    return pa.array(np.asarray(days, dtype=np.int32), type=pa.int32(), mask=mask).view(pa.date32())
+    return _column(pa.date32(), np.ascontiguousarray(days, dtype=np.int32), known)
 
 
 def datetime_column(seconds: Int, known: Bool | None = None) -> pa.Array:
     """Return a column of times from seconds since 1970; empty where not `known`."""
-    mask = None if known is None else ~known
-    return pa.array(np.asarray(seconds, dtype=np.int64), type=pa.int64(), mask=mask).view(pa.timestamp("s"))
+    return _column(pa.timestamp("s"), np.ascontiguousarray(seconds, dtype=np.int64), known)
 
 
 def number_column(values: npt.NDArray[Any], known: Bool | None = None) -> pa.Array:
     """Return a numeric column; empty where not `known`."""
-    return pa.array(values, mask=None if known is None else ~known)
+    if values.dtype == bool:
+        return pa.array(values, mask=None if known is None else ~known)
+    return _column(pa.from_numpy_dtype(values.dtype), np.ascontiguousarray(values), known)
+
+
+def _column(kind: pa.DataType, values: npt.NDArray[Any], known: Bool | None) -> pa.Array:
+    """Return a column of `values` as they lie in memory, with a bit for each that is `known`."""
+    missing, validity = 0, None
+    if known is not None and not known.all():
+        missing = len(known) - int(np.count_nonzero(known))
+        validity = pa.py_buffer(np.packbits(known, bitorder="little"))
+    return pa.Array.from_buffers(kind, len(values), [validity, pa.py_buffer(values)], null_count=missing)
+
+
+def column_of(values: Float, validity: npt.NDArray[np.uint8]) -> pa.Array:
+    """Return a numeric column, empty where a bit of `validity` (Arrow's) is not set."""
+    buffers = [pa.py_buffer(validity), pa.py_buffer(values)]
+    return pa.Array.from_buffers(pa.float64(), len(values), buffers)
 
 
 def labels(indices: npt.NDArray[np.integer[Any]], values: Sequence[str | None]) -> pa.Array:
     """Return a categorical column: `indices` into `values`; empty where negative, None or the empty text."""
     number, distinct = _dictionary(tuple(values))
+    native = compiled()
+    if native is not None and len(distinct):
+        codes = np.empty(len(indices), dtype=np.int32)
+        validity = np.empty((len(indices) + 7) // 8, dtype=np.uint8)
+        stands = _NOTHING if number is None else number
+        empty = native.labelled(np.ascontiguousarray(indices, dtype=np.int64), stands, codes, validity)
+        known = pa.py_buffer(validity) if empty else None
+        made = pa.Array.from_buffers(pa.int32(), len(codes), [known, pa.py_buffer(codes)], null_count=empty)
+        return pa.DictionaryArray.from_arrays(made, distinct, safe=False)
     return dictionary_column(indices if number is None else number[np.maximum(indices, -1)], distinct)
 
 

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from ehrsynth.generation.trajectory import MAX_AGE_YEARS, CellTable, Visits
 from ehrsynth.model import PatientModel
+from ehrsynth.native import compiled
 from ehrsynth.probability.categorical import Cumulative, cumulative, sample_rows
 
 __all__ = ["DAY", "PRECISIONS", "UNIT_SECONDS", "EncounterSampler", "Encounters", "completed_years"]
@@ -74,6 +75,11 @@ class Encounters:
 
 def completed_years(birth_day: Int, day: Int) -> Int:
     """Return how many birthdays lie between two days since 1970; a 29 February has its birthday on 1 March."""
+    native = compiled()
+    if native is not None:
+        found = np.empty(len(day), dtype=np.int64)
+        native.years(np.ascontiguousarray(birth_day, dtype=np.int64), np.ascontiguousarray(day, dtype=np.int64), found)
+        return found
     birth, now = (np.asarray(days).astype("datetime64[D]") for days in (birth_day, day))
     birth_month, month = birth.astype("datetime64[M]"), now.astype("datetime64[M]")
     months = month.astype(np.int64) - birth_month.astype(np.int64)

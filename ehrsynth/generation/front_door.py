@@ -85,15 +85,20 @@ class Generator:
         """
         return self._made_by.block(index, n)
 
-    def parts(self, index: int, n: int = BLOCK_SIZE) -> Iterator[Records]:
+    @property
+    def part_size(self) -> int:
+        """How many patients are drawn together: `parts` begins at multiples of it."""
+        return self._made_by.part_size
+
+    def parts(self, index: int, n: int = BLOCK_SIZE, start: int = 0) -> Iterator[Records]:
         """Yield the patients of `block`, in the same order, as many at a time as fit well into memory.
 
         Raises
         ------
         UsageError
-            `index` is negative or `n` is not between 1 and `BLOCK_SIZE`.
+            `index` is negative, `n` is not between 1 and `BLOCK_SIZE`, or `start` no multiple of `part_size`.
         """
-        return self._made_by.parts(index, n)
+        return self._made_by.parts(index, n, start)
 
     def blocks(self, n_patients: int) -> Iterator[Records]:
         """Yield the blocks of the first `n_patients` patients, the last one cut."""

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ehrsynth.errors import UsageError
+from ehrsynth.native import compiled
 from ehrsynth.randomness import stream
 from ehrsynth.terminology import library
 
@@ -98,6 +99,14 @@ class Ragged:
         """Return an item for each row by inverting its key's distribution; -1 where there is none."""
         if not len(self.items):
             return np.full(len(keys), -1, dtype=np.int64)
+        native = compiled()
+        if native is not None:
+            drawn = np.empty(len(keys), dtype=np.int64)
+            native.ragged(
+                *(self.items, self.upper, self.offsets),
+                *(np.ascontiguousarray(keys, dtype=np.int64), np.ascontiguousarray(uniform), drawn),
+            )
+            return drawn
         found = np.searchsorted(self.upper, keys + uniform, side="right")
         # key + u rounds up to the next key for the very last u below one.
         found = np.clip(found, self.offsets[keys], np.maximum(self.offsets[keys + 1] - 1, 0))

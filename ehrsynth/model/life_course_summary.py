@@ -31,13 +31,15 @@ class ListingSummary:
 class LifeCourseSummary(Heading):
     """Everything `ehrsynth models show` prints of a life-course model.
 
-    `conditions` are the commonest chronic conditions with P(has it | alive) and what they depend on; `illnesses` the
+    `conditions` are the commonest chronic conditions with P(has it | alive) and what they depend on, `condition_keys`
+    what `--condition` calls them; `illnesses` the
     commonest acute ones with episodes per 1,000 person-years of the living.
     """
 
     sizes: dict[str, int]
     variables: tuple[VariableSummary, ...]
     conditions: tuple[tuple[str, float, tuple[str, ...]], ...]
+    condition_keys: tuple[str, ...]
     illnesses: tuple[tuple[str, float], ...]
     listings: tuple[ListingSummary, ...]
 
@@ -65,10 +67,11 @@ def summarise_life_course(model: LifeCourseModel) -> LifeCourseSummary:
     population = posterior(network, [network.index("sex"), network.index("age")], alive)
     share = np.einsum("sa,sca->c", population, model.array("prevalence"))
     rate = np.einsum("sa,sca->c", population, model.array("incidence"))
-    conditions = []
+    conditions, keys = [], []
     for at in np.argsort(-share, kind="stable")[:_CONDITIONS]:
         number = network.index(f"has:{chronic.text['key'][at]}")
         parents = tuple(network.variables[p].name for p in network.parents[number])
+        keys.append(chronic.text["key"][at])
         conditions.append((chronic.text["label"][at], round(float(share[at]), 4), parents))
     illnesses = tuple(
         (acute.text["label"][at], round(float(rate[at]) * 1000, 1))
@@ -89,6 +92,7 @@ def summarise_life_course(model: LifeCourseModel) -> LifeCourseSummary:
         },
         variables=tuple(variables),
         conditions=tuple(conditions),
+        condition_keys=tuple(keys),
         illnesses=illnesses,
         listings=listings,
     )

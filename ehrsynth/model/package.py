@@ -49,6 +49,7 @@ _LIFE_COURSE_DOCUMENTS = {
     "person.json": ("person",),
     _LIFE_COURSE: ("reference_date", "deceased_years", "listings", "arrays"),
 }
+_HASH = "_stored_sha256"
 _LIMIT_BYTES = 4 << 30
 # Zip members carry a fixed time: the same model gives the same bytes.
 _EPOCH = (1980, 1, 1, 0, 0, 0)
@@ -75,9 +76,17 @@ def _members(model: PatientModel | LifeCourseModel) -> dict[str, bytes]:
 
 
 def model_hash(model: PatientModel | LifeCourseModel) -> str:
-    """Return the SHA-256 of the model's content: documents and arrays, whatever file or version wrote them."""
+    """Return the SHA-256 of the model's content: documents and arrays, in whatever file they are.
+
+    Of a model that was loaded and not changed since, those are the package's own bytes: they need not be written again.
+    """
+    stored = vars(model).get(_HASH)
+    return stored if isinstance(stored, str) else _hash(_members(model))
+
+
+def _hash(members: Mapping[str, bytes]) -> str:
     digest = hashlib.sha256()
-    for name, data in _members(model).items():
+    for name, data in members.items():
         if name != "package.json":
             digest.update(f"{name}\0{len(data)}\0".encode())
             digest.update(data)
@@ -154,6 +163,8 @@ def load(source: Path | Traversable) -> PatientModel | LifeCourseModel:
     except ModelError as error:
         raise ModelError(error.message, file=source) from None
     assert isinstance(model, PatientModel | LifeCourseModel)
+    # No field: what is made of this model by replacing some is another one.
+    object.__setattr__(model, _HASH, _hash({name: members[name] for name in index["members"]}))
     return model
 
 

@@ -4,20 +4,37 @@ from __future__ import annotations
 
 from html import escape
 
+from ehrsynth.model.life_course_summary import LifeCourseSummary
 from ehrsynth.model.summary import ModelSummary, VariableSummary
 
 __all__ = ["network_svg"]
 
 _WIDTH, _HEIGHT, _GAP_X, _GAP_Y, _LINE = 250, 92, 28, 64, 15
 _SHOWN = 3
+_WIDEST = 7
+"""Boxes beside each other; more of a layer go into another row."""
 _LEVEL, _NAME = _WIDTH - 20 - 40, _WIDTH - 20 - 55
 """Pixels for a level beside its share, and for a name beside the number of levels."""
 
 
-def network_svg(summary: ModelSummary) -> str:
-    """Return an SVG document: a box per variable with its commonest levels, an arrow from each parent."""
-    variables = {variable.name: variable for variable in summary.variables}
-    layers = _layers(variables)
+def network_svg(summary: ModelSummary | LifeCourseSummary) -> str:
+    """Return an SVG document: a box per variable with its commonest levels, an arrow from each parent.
+
+    Of a life-course model, whose network has a variable for each of some 200 conditions, the person's own variables and
+    the commonest conditions are drawn; what all of these depend on stands in the title instead of an arrow each.
+    """
+    shown, beside = summary.variables, ""
+    undrawn: dict[str, tuple[str, ...]] = {}
+    if isinstance(summary, LifeCourseSummary):
+        conditions, common = _conditions(summary)
+        shown += conditions
+        undrawn = {variable.name: common for variable in conditions}
+        beside = (
+            f", with the {len(conditions)} commonest of its chronic conditions (most depend on {', '.join(common)} too)"
+        )
+    variables = {variable.name: variable for variable in shown}
+    whole = _layers(variables, undrawn)
+    layers = [layer[at : at + _WIDEST] for layer in whole for at in range(0, len(layer), _WIDEST)]
     widest = max(len(layer) for layer in layers)
     width = widest * (_WIDTH + _GAP_X) + _GAP_X
     height = len(layers) * (_HEIGHT + _GAP_Y) + _GAP_Y
@@ -26,9 +43,9 @@ def network_svg(summary: ModelSummary) -> str:
         left = (width - len(layer) * (_WIDTH + _GAP_X) + _GAP_X) / 2
         for position, name in enumerate(layer):
             places[name] = (left + position * (_WIDTH + _GAP_X), _GAP_Y + depth * (_HEIGHT + _GAP_Y))
-    arrows = [_arrow(places[parent], places[v.name]) for v in summary.variables for parent in v.parents]
-    boxes = [_box(variable, *places[variable.name]) for variable in summary.variables]
-    title = escape(f"{summary.name}: Bayesian network of the person")
+    arrows = [_arrow(places[parent], places[v.name]) for v in shown for parent in v.parents]
+    boxes = [_box(variable, *places[variable.name]) for variable in shown]
+    title = escape(f"{summary.name}: Bayesian network of the person{beside}")
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" viewBox="0 0 {width} {height}"'
         ' font-family="sans-serif" font-size="12">'
@@ -42,13 +59,37 @@ def network_svg(summary: ModelSummary) -> str:
     )
 
 
-def _layers(variables: dict[str, VariableSummary]) -> list[list[str]]:
-    """Variables by their longest way from a root; a layer is ordered by the mean place of its parents, then by name."""
+def _conditions(summary: LifeCourseSummary) -> tuple[tuple[VariableSummary, ...], tuple[str, ...]]:
+    """The conditions as variables whose parents are drawn, and the parents that most of them share, which are not."""
+    parents = [names for _, _, names in summary.conditions]
+    drawn = {variable.name for variable in summary.variables}
+    common = tuple(name for name in sorted(drawn) if sum(name in names for names in parents) > len(parents) / 2)
+    # `has:` is a condition of the model; those that are drawn bear their label.
+    pairs = zip(summary.condition_keys, summary.conditions, strict=True)
+    labels = {f"has:{key}": label for key, (label, _, _) in pairs}
+    made = tuple(
+        VariableSummary(
+            name=label,
+            levels=2,
+            parents=tuple(labels.get(name, name) for name in names if name in labels or name in drawn - set(common)),
+            commonest=(("has it", share),),
+        )
+        for label, share, names in summary.conditions
+    )
+    return made, common
+
+
+def _layers(variables: dict[str, VariableSummary], undrawn: dict[str, tuple[str, ...]]) -> list[list[str]]:
+    """Variables by their longest way from a root; a layer is ordered by the mean place of its parents, then by name.
+
+    `undrawn` are further parents, which a variable stands below too, without an arrow.
+    """
     depth: dict[str, int] = {}
 
     def of(name: str) -> int:
         if name not in depth:
-            depth[name] = 1 + max((of(parent) for parent in variables[name].parents), default=-1)
+            above = (*variables[name].parents, *undrawn.get(name, ()))
+            depth[name] = 1 + max((of(parent) for parent in above), default=-1)
         return depth[name]
 
     layers: list[list[str]] = [[] for _ in range(1 + max(of(name) for name in variables))]

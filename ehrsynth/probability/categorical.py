@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ehrsynth.errors import ModelError
+from ehrsynth.native import compiled
 
 __all__ = ["Cumulative", "cumulative", "sample_rows"]
 
@@ -84,7 +85,14 @@ def sample_rows(cdf: Cumulative, rows: npt.ArrayLike, u: npt.NDArray[np.float64]
         Categories. One of probability zero is never returned; probabilities are met to 2**-40.
     """
     row = np.asarray(rows, dtype=np.int64)
+    native = compiled()
+    if native is not None and row.ndim == u.ndim == 1:
+        found = np.empty(len(u), dtype=np.int64)
+        native.sampled(
+            cdf.thresholds, np.array([cdf.categories]), np.ascontiguousarray(row), np.ascontiguousarray(u), found
+        )
+        return found
     keys = (u * _ONE).astype(np.int64)
     keys += row << _BITS
-    found: npt.NDArray[np.int64] = np.searchsorted(cdf.thresholds, keys, side="right")
-    return found - row * cdf.categories
+    found = np.searchsorted(cdf.thresholds, keys, side="right")
+    return np.asarray(found - row * cdf.categories)

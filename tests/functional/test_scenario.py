@@ -70,3 +70,13 @@ def test_what_cannot_be_wanted_is_refused(words: tuple[str, ...], said: str, tmp
     assert said in " ".join(done.stderr.split())
     assert "Traceback" not in done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("word", "stamped"), [("Gout", "gout"), ("m10", "M10")])
+def test_a_condition_is_wanted_by_its_key_or_its_code(word: str, stamped: str, tmp_path: Path) -> None:
+    wanted = ("--condition", word, "--history-years", 1)
+    done = run("generate", "us_ambulatory", "-p", 5, *wanted, "-f", "csv", "-o", tmp_path / "o")
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "o/manifest.json").read_text())["scenario"]["condition"] == [stamped]
+    has = {row["patient_id"] for row in rows(tmp_path / "o/csv/condition.csv") if row["code"].startswith("M10")}
+    assert len(has) == 5

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import date
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from ehrsynth.model import catalogue
 from ehrsynth.model.life_course import LifeCourseModel
 from ehrsynth.model.life_course_summary import summarise_life_course
 from ehrsynth.model.package import load, model_hash, save
+from ehrsynth.model.picture import network_svg
 from ehrsynth.probability.bayesnet import posterior
 from ehrsynth.records import Records
 
@@ -191,6 +193,20 @@ def test_the_summary_says_what_is_in_it(model: LifeCourseModel) -> None:
     assert shares == sorted(shares, reverse=True)
     assert summary.sizes["chronic conditions"] == len(model.listing("chronic"))
     assert summary.to_dict()["name"] == NAME
+
+
+def test_the_network_is_drawn_with_the_commonest_conditions(model: LifeCourseModel) -> None:
+    summary = summarise_life_course(model)
+    picture = network_svg(summary)
+    assert picture.count("<rect") == 1 + len(summary.variables) + len(summary.conditions)
+    for label, _, parents in summary.conditions:
+        assert f"<title>{escape(label)}: has it" in picture
+        assert "band" in parents or "kidney" in str(parents)
+    assert "most depend on band, deceased, sex too" in picture
+    arrows = picture.count("marker-end")
+    between = sum(len(set(parents) - {"band", "deceased", "sex"}) for _, _, parents in summary.conditions)
+    own = sum(len(variable.parents) for variable in summary.variables)
+    assert own < arrows <= own + between
 
 
 def test_expectations_are_lines_in_words() -> None:

@@ -263,3 +263,14 @@ def test_a_place_that_cannot_be_written_is_an_output_error(model: PatientModel, 
     (tmp_path / "file").write_text("x")
     with pytest.raises(OutputError, match="cannot be written"):
         save(model, tmp_path / "file" / "model.ehrsynth")
+
+
+@pytest.mark.parametrize("name", ["us_ambulatory", "cardiometabolic_cohort"])
+def test_the_hash_of_a_loaded_model_is_that_of_its_content(name: str, tmp_path: Path) -> None:
+    model = catalogue.open_model(name)
+    # A copy knows nothing of the file: its documents and arrays are written again.
+    copy = dataclasses.replace(model)
+    assert model_hash(model) == model_hash(copy)
+    assert model_hash(dataclasses.replace(model, title="Another")) != model_hash(model)
+    save(copy, tmp_path / "again.ehrsynth")
+    assert model_hash(load(tmp_path / "again.ehrsynth")) == model_hash(model)

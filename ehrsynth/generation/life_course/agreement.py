@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
+from ehrsynth.generation.life_course.segments import order_of
+
 __all__ = ["agree"]
 
 Int = npt.NDArray[np.int64]
@@ -65,13 +67,13 @@ def agree(codes: Sequence[str], code: Int, visit: Int, value: Float, decimals: I
     decimals : int64[r]
     """
     number: Mapping[str, int] = {text: at for at, text in enumerate(codes)}
-    rows: dict[int, Int] = {}
+    # Rows of a code side by side, in the order of encounters.
+    order = order_of(code)
+    edges = np.searchsorted(code[order], np.arange(len(codes) + 1))
 
     def of(text: str) -> Int:
         at = number.get(text, -1)
-        if at not in rows:
-            rows[at] = np.flatnonzero(code == at)
-        return rows[at]
+        return order[edges[at] : edges[at + 1]] if at >= 0 else order[:0]
 
     for target, sources, rule in RULES:
         here = of(target)

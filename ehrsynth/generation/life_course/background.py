@@ -9,7 +9,7 @@ from ehrsynth.generation.life_course.courses import Episodes
 from ehrsynth.generation.life_course.diagnoses import first_after
 from ehrsynth.generation.life_course.people import DAYS_PER_YEAR, NEVER, Lives
 from ehrsynth.generation.life_course.schedule import EMERGENCY, Schedule
-from ehrsynth.generation.life_course.segments import starts
+from ehrsynth.generation.life_course.segments import order_of, starts
 from ehrsynth.model.life_course import LifeCourseModel
 
 __all__ = ["BackgroundSampler"]
@@ -51,7 +51,7 @@ class BackgroundSampler:
             schedule.age[visit] <= rows.number["age_max"][row]
         )
         row, day, visit = row[fits], day[fits], visit[fits]
-        order = np.argsort(visit, kind="stable")
+        order = order_of(visit)
         return visit[order], row[order], day[order]
 
     def allergic_since(self, lives: Lives, schedule: Schedule, found: tuple[Int, Int, Int]) -> Int:
@@ -69,12 +69,11 @@ class BackgroundSampler:
         practice = np.flatnonzero(schedule.setting < EMERGENCY)
         low, high, sex = rows.number["age_min"], rows.number["age_max"], rows.integers("sex_limit")
         visits, answers = [], []
+        whose, old = schedule.patient[practice], schedule.encounters.visits.age_days[practice]
         for options in self._questions.values():
             turn = rng.integers(0, _ASKED_EVERY, n)
             own = rng.random(n)
-            patient = schedule.patient[practice]
-            period = (schedule.encounters.visits.age_days[practice] + turn[patient]) // _ASKED_EVERY
-            first = starts(patient * (1 << 16) + period)
+            first = starts(whose * (1 << 16) + (old + turn[whose]) // _ASKED_EVERY)
             visit = practice[first]
             patient, age = schedule.patient[visit], schedule.age[visit]
             is_smoking = rows.text["kind"][options[0]] == "smoking"
@@ -120,7 +119,7 @@ class BackgroundSampler:
             visits.append(taken)
             what.append(np.full(len(taken), row))
         visit, row_of = np.concatenate(visits), np.concatenate(what)
-        order = np.argsort(visit, kind="stable")
+        order = order_of(visit)
         return visit[order], row_of[order]
 
     def causes(self, lives: Lives, onset: Int, rng: np.random.Generator) -> Int:

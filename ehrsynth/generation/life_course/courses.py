@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ehrsynth.generation.life_course.people import DAYS_PER_YEAR, NEVER, Lives
-from ehrsynth.generation.life_course.segments import expand, number_within
+from ehrsynth.generation.life_course.segments import expand, number_within, order_of
 from ehrsynth.model.life_course import AGES, LifeCourseModel
 from ehrsynth.probability.categorical import cumulative, sample_rows
 
@@ -194,7 +194,7 @@ class CourseSampler:
         kept &= (day >= self._from_day[problem]) & (born | ~newborn) & (day >= lives.first_day[who])
         found = found.take(kept)
         # Nobody has the same thing twice at a time.
-        order = np.lexsort((found.day, found.problem, found.patient))
+        order = order_of(found.patient, found.problem, found.day)
         found = found.take(order)
         same = (found.patient[1:] == found.patient[:-1]) & (found.problem[1:] == found.problem[:-1])
         again = np.append(False, same & (found.day[1:] <= found.end[:-1]))
@@ -316,7 +316,7 @@ def deliveries(lives: Lives, births: Float, rng: np.random.Generator) -> Births:
     item, _ = expand(rng.poisson(rate * stretch / DAYS_PER_YEAR * willing[patient]))
     day = start[item] + (rng.random(len(item)) * stretch[item]).astype(np.int64)
     who = patient[item]
-    order = np.lexsort((day, who))
+    order = order_of(who, day)
     who, day = who[order], day[order]
     first = number_within(who) == 0
     apart = np.diff(day, prepend=day[:1]) >= _MIN_SPACING

@@ -27,15 +27,16 @@ from ehrsynth.generation.life_course.pregnancies import Findings, Pregnancies
 from ehrsynth.generation.life_course.requirements import Requirements
 from ehrsynth.generation.life_course.schedule import Schedule
 from ehrsynth.generation.life_course.segments import (
-    RowIndex,
     distinct,
     expand,
     first_in_each,
     number_within,
+    order_of,
     starts,
 )
 from ehrsynth.generation.places import Ragged
 from ehrsynth.model.life_course import AGES, LifeCourseModel
+from ehrsynth.native import compiled
 
 __all__ = ["Agenda", "CodeSampler", "Diagnoses", "diagnose", "first_after"]
 
@@ -187,16 +188,33 @@ class Agenda:
 
     def __init__(self, schedule: Schedule, lives: Lives, among: Int | None = None) -> None:
         self._birth = lives.birth_day
+        self._edges: Int | None = None
         self._rows = np.arange(len(schedule)) if among is None else among
         self._whose = schedule.patient[self._rows]
-        self._key = self._whose * (1 << 22) + schedule.day[self._rows] - lives.birth_day[self._whose]
+        self._day = schedule.day[self._rows]
+        self._key = self._whose * (1 << 22) + self._day - lives.birth_day[self._whose]
+
+    def _windows(self) -> tuple[Int, Int, Int]:
+        """Return where the encounters of each person begin, their days and the encounters."""
+        if self._edges is None:
+            self._edges = np.searchsorted(self._whose, np.arange(len(self._birth) + 1))
+        return self._edges, self._day, self._rows
+
+    def place(self, patient: Int, day: Int) -> Int:
+        """Return how many of the encounters are earlier people's, or the person's own before a day."""
+        return np.asarray(np.searchsorted(self._key, patient * (1 << 22) + np.maximum(day - self._birth[patient], 0)))
 
     def first_after(self, patient: Int, day: Int) -> Int:
         """Return each person's first encounter on or after a day; -1 where there is none."""
         rows = self._rows
         if not len(rows):
             return np.full(len(patient), -1, dtype=np.int64)
-        at = np.searchsorted(self._key, patient * (1 << 22) + np.maximum(day - self._birth[patient], 0))
+        native = compiled()
+        if native is not None:
+            found = np.empty(len(patient), dtype=np.int64)
+            native.following(*self._windows(), *map(np.ascontiguousarray, (patient, day)), found)
+            return found
+        at = self.place(patient, day)
         here = np.minimum(at, len(rows) - 1)
         return np.where((at < len(rows)) & (self._whose[here] == patient), rows[here], -1)
 
@@ -250,7 +268,7 @@ def diagnose(
     all_code = np.concatenate([np.where(changed, later[0][of], codes[of]), findings.code, n_codes + extra_code])
     changing = np.zeros(len(at), dtype=bool)
     rows = np.flatnonzero(changed)
-    rows = rows[np.lexsort((at[rows], of[rows]))]
+    rows = rows[order_of(of[rows], at[rows])]
     changing[rows[starts(of[rows])]] = True
     first = np.concatenate([(np.arange(len(at)) < len(new)) | changing, np.ones(len(extra_visit), dtype=bool)])
     episode = np.concatenate([of, np.full(len(extra_visit), -1)])
@@ -273,7 +291,7 @@ def diagnose(
     # In a hospital what brought the person there.
     place = np.where(episode >= 0, episodes.place[np.maximum(episode, 0)], 0)
     last = np.where(episode >= 0, status[np.maximum(episode, 0)], False)
-    order = np.lexsort((np.arange(len(kept)), np.where(first, -place, 0), ~first, last, all_visit))
+    order = order_of(all_visit, np.where(last, 1, np.where(first, -1 - place, 0)))
     all_visit, all_code, first, episode = all_visit[order], all_code[order], first[order], episode[order]
     noted = noted[order]
     known = episode >= 0
@@ -329,14 +347,16 @@ def _follow_up(
     """Return encounter and episode of each chronic condition that is seen to again."""
     wanted = model.listing("chronic").number["visits_per_year"]
     lasting = np.flatnonzero(chronic & (seen >= 0))
-    index = RowIndex(episodes.patient[lasting], len(lives))
     visits = np.flatnonzero(np.isin(schedule.kind, (FOLLOW_UP, CHECK_UP, DEATH)) | (schedule.setting == 3))
-    item, at = index.pairs(schedule.patient[visits])
-    episode = lasting[at]
-    visit = visits[item]
-    day = schedule.day[visit]
-    active = (episodes.day[episode] <= day) & (day <= episodes.end[episode]) & (seen[episode] < visit)
-    visit, episode = visit[active], episode[active]
+    # Encounters between the one that finds it and the end of it: neighbours among the person's own.
+    agenda = Agenda(schedule, lives, visits)
+    patient = episodes.patient[lasting]
+    first = np.maximum(
+        agenda.place(patient, episodes.day[lasting]), np.searchsorted(visits, seen[lasting], side="right")
+    )
+    last = agenda.place(patient, np.minimum(episodes.end[lasting], lives.last_day[patient]) + 1)
+    item, number = expand(np.maximum(last - first, 0))
+    visit, episode = visits[first[item] + number], lasting[item]
     weight = wanted[episodes.problem[episode]]
     total = np.bincount(visit, weight, minlength=len(schedule))
     # A condition is seen to in proportion to the visits that it needs.

@@ -11,10 +11,12 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from ehrsynth.errors import UsageError
 from ehrsynth.generation.block_maker import BlockMaker
 from ehrsynth.generation.columns import id_column, labels
 from ehrsynth.generation.details import BlockContext
 from ehrsynth.generation.life_course.background import BackgroundSampler
+from ehrsynth.generation.life_course.code_systems import ICD10CM, SNOMED
 from ehrsynth.generation.life_course.courses import Births, CourseSampler, Episodes, deliveries, person_years
 from ehrsynth.generation.life_course.coverage import coverages
 from ehrsynth.generation.life_course.demands import FOLLOW_UP, PROBLEM, Demands, DemandSampler
@@ -22,12 +24,14 @@ from ehrsynth.generation.life_course.diagnoses import EXTRA_CODES, CodeSampler, 
 from ehrsynth.generation.life_course.interventions import InterventionSampler
 from ehrsynth.generation.life_course.measured import PanelSampler
 from ehrsynth.generation.life_course.observations import ValueSampler
+from ehrsynth.generation.life_course.observed import ObservedColumns
 from ehrsynth.generation.life_course.orders import OrderSampler
 from ehrsynth.generation.life_course.people import DAYS_PER_YEAR, NEVER, Lives, LivesSampler
 from ehrsynth.generation.life_course.pregnancies import Pregnancies, PregnancySampler
 from ehrsynth.generation.life_course.readings import ReadingSampler
 from ehrsynth.generation.life_course.schedule import ADMIT_SOURCES, CLASSES, DISPOSITIONS, TYPES, Schedule, settle
-from ehrsynth.generation.life_course.tables import ICD10CM, SNOMED, Writer
+from ehrsynth.generation.life_course.segments import order_of
+from ehrsynth.generation.life_course.tables import Writer
 from ehrsynth.generation.tables import encounter_columns, patient_columns
 from ehrsynth.model import Coding
 from ehrsynth.model.life_course import AGES, LifeCourseModel
@@ -96,6 +100,7 @@ class LifeCourseGenerator(BlockMaker):
         self._values = ValueSampler(model)
         self._readings = ReadingSampler(model)
         self._background = BackgroundSampler(model)
+        self._observed = ObservedColumns(model)
         self._births = model.array("births")
         listed = model.listing("codes").text
         self._reasons = (
@@ -116,20 +121,27 @@ class LifeCourseGenerator(BlockMaker):
         """
         return Records.concat(self.parts(index, n))
 
-    def parts(self, index: int, n: int = BLOCK_SIZE) -> Iterator[Records]:
-        """Yield the first `n` patients of block `index`, `PART_SIZE` at a time.
+    @property
+    def part_size(self) -> int:
+        """How many patients are drawn together."""
+        return PART_SIZE
 
-        Every part is drawn whole from its own streams, so what comes after the n-th patient need not be drawn, and the
-        memory that is needed is that of one part.
+    def parts(self, index: int, n: int = BLOCK_SIZE, start: int = 0) -> Iterator[Records]:
+        """Yield the patients of block `index` from `start` to `n` (excluded), `PART_SIZE` at a time.
+
+        Every part is drawn whole from its own streams, so what comes before or after need not be drawn, and the memory
+        that is needed is that of one part.
 
         Raises
         ------
         UsageError
-            `index` is negative or `n` is not between 1 and `BLOCK_SIZE`.
+            `index` is negative, `n` is not between 1 and `BLOCK_SIZE`, or no part begins at `start`.
         """
         self._check(index, n)
-        for start in range(0, n, PART_SIZE):
-            yield self._part((index * BLOCK_SIZE + start) // PART_SIZE, min(PART_SIZE, n - start))
+        if start % PART_SIZE:
+            raise UsageError(f"No part of a block begins at patient {start}.")
+        for first in range(start, n, PART_SIZE):
+            yield self._part((index * BLOCK_SIZE + first) // PART_SIZE, min(PART_SIZE, n - first))
 
     def _part(self, index: int, n: int) -> Records:
         """Return the first `n` patients of the part `index`, counted over all blocks."""
@@ -160,7 +172,7 @@ class LifeCourseGenerator(BlockMaker):
             *(pregnancies, findings, self.model, rng("diagnosis")),
         )
         context = self._context(index, lives, schedule)
-        writer = Writer(model=self.model, lives=lives, context=context)
+        writer = Writer(model=self.model, lives=lives, context=context, observed=self._observed)
         allergies = self._background.allergic(lives, schedule, rng("allergy"))
         since = self._background.allergic_since(lives, schedule, allergies)
         orders = self._orders.draw(lives, episodes, schedule, seen, births, since, rng("order"))
@@ -325,7 +337,7 @@ class _Finder:
         self._schedule, self._n, self._found = schedule, n_problems, diagnoses
         known = np.flatnonzero(diagnoses.problem >= 0)
         key = schedule.patient[diagnoses.visit[known]] * n_problems + diagnoses.problem[known]
-        order = np.lexsort((diagnoses.visit[known], key))
+        order = order_of(key, diagnoses.visit[known])
         self._keys, self._rows = key[order], known[order]
         self._place = self._keys * len(schedule) + diagnoses.visit[self._rows]
 

@@ -9,7 +9,9 @@ from ehrsynth.generation.life_course.courses import Episodes
 from ehrsynth.generation.life_course.orders import Orders
 from ehrsynth.generation.life_course.people import Lives
 from ehrsynth.generation.life_course.schedule import Schedule
+from ehrsynth.generation.life_course.segments import order_of
 from ehrsynth.model.life_course import LifeCourseModel
+from ehrsynth.native import compiled
 
 __all__ = ["GeneralSampler"]
 
@@ -45,6 +47,15 @@ class GeneralSampler:
             )
             if code >= 0 and (owner >= 0 or drug >= 0)
         ]
+        owner = np.array([owner for _, owner, _, _, _ in self._effects], dtype=np.int64)
+        drug = np.array([drug for _, _, drug, _, _ in self._effects], dtype=np.int64)
+        self._flat = (
+            np.array([code for code, _, _, _, _ in self._effects], dtype=np.int64),
+            np.where(owner < 0, 0, np.where(owner < self._n_chronic, 1, 2)),
+            np.where(owner < 0, drug, owner),
+            np.array([shift for _, _, _, shift, _ in self._effects]),
+            np.array([factor for _, _, _, _, factor in self._effects]),
+        )
 
     def draw(
         self,
@@ -69,14 +80,27 @@ class GeneralSampler:
         own = rng.standard_normal((len(lives), max(self._n_codes, 1)))[patient, code]
         share = self._own[row]
         score = np.sqrt(share) * own + np.sqrt(1 - share) * rng.standard_normal(len(row))
-        # By code, so that the rows of an effect lie side by side; numpy sorts small numbers by their digits.
-        order = np.argsort(code.astype(np.int16) if self._n_codes < 1 << 15 else code, kind="stable")
+        # By code, so that the rows of an effect lie side by side.
+        order = order_of(code)
         whose, when, where = patient[order], schedule.day[visit][order], visit[order]
         edges = np.searchsorted(code[order], np.arange(self._n_codes + 1))
         acute = self._acute_visits(episodes, seen)
         shift, wide, narrow = np.zeros(len(row)), np.ones(len(row)), np.ones(len(row))
         first, last = orders.groups
-        for number, owner, drug, by, factor in self._effects:
+        native = compiled()
+        if native is not None:
+            ill = np.flatnonzero((seen >= 0) & (episodes.problem >= self._n_chronic))
+            illness = episodes.problem[ill]
+            by_illness = order_of(illness)
+            native.moved(
+                *(visit, schedule.patient, schedule.day, order, edges, *self._flat),
+                *map(np.ascontiguousarray, (first, last, onset)),
+                np.searchsorted(illness[by_illness], np.arange(self._n_problems + 1)),
+                seen[ill][by_illness],
+                np.array([len(lives), _WORKS]),
+                *(shift, wide, narrow),
+            )
+        for number, owner, drug, by, factor in self._effects if native is None else ():
             here = slice(edges[number], edges[number + 1])
             if here.start == here.stop:
                 continue

@@ -44,13 +44,15 @@ class PanelSampler:
         ]
         self._by_problem = RowIndex(np.where(known, owner, -1), n_problems)
         self._n_panels = int(max(self._panel.max(initial=-1), labs.integers("panel_number").max(initial=-1))) + 1
-        self._labs = RowIndex(labs.integers("panel_number"), self._n_panels)
-        # Which labs are for whom, by sex and age: one look-up in the place of five comparisons.
+        # The labs of each panel by sex and age: what is for others is not looked at.
         ages = np.arange(_AGES)
         low, high, limit = labs.number["age_min"], labs.number["age_max"], labs.integers("sex_limit")
-        self._fits = ((low[:, None] <= ages) & (ages <= high[:, None]))[:, None, :] & (
+        fits = ((low[:, None] <= ages) & (ages <= high[:, None]))[:, None, :] & (
             (limit[:, None] == 0) | (limit[:, None] == np.array([1, 2]))
         )[:, :, None]
+        row, sex, age = np.nonzero(fits & (labs.integers("panel_number") >= 0)[:, None, None])
+        owner = (labs.integers("panel_number")[row] * 2 + sex) * _AGES + age
+        self._labs = RowIndex(owner, self._n_panels * 2 * _AGES, row)
         self._missing = labs.number["missing"]
         self._code = labs.integers("code_number")
         self._n_codes = int(self._code.max(initial=-1)) + 1
@@ -64,11 +66,10 @@ class PanelSampler:
         panel = np.concatenate([part[1] for part in parts])
         key = distinct(visit * self._n_panels + panel)
         visit, panel = key // self._n_panels, key % self._n_panels
-        report, row = self._labs.pairs(panel)
-        person = lives.sex[schedule.patient[visit]] * _AGES + np.clip(schedule.age[visit], 0, _AGES - 1)
-        fits = self._fits.reshape(-1)[row * (2 * _AGES) + person[report]]
-        fits &= rng.random(len(row)) >= self._missing[row]
-        report, row = report[fits], row[fits]
+        age = np.clip(schedule.age[visit], 0, _AGES - 1)
+        report, row = self._labs.pairs((panel * 2 + lives.sex[schedule.patient[visit]]) * _AGES + age)
+        done = np.flatnonzero(rng.random(len(row)) >= self._missing[row])
+        report, row = report[done], row[done]
         # What two panels ask for is measured once.
         once = first_in_each(visit[report] * self._n_codes + self._code[row])
         report, row = report[once], row[once]
@@ -89,8 +90,9 @@ class PanelSampler:
         visits, panels = [], []
         for situation, rows in self._situations:
             here = np.flatnonzero(where[situation])
+            old = age[here]
             for row in rows:
-                fits = here[(self._low[row] <= age[here]) & (age[here] <= self._high[row])]
+                fits = here[(self._low[row] <= old) & (old <= self._high[row])]
                 if self._interval[row] > 0 and len(fits):
                     patient = schedule.patient[fits]
                     # Each person's years begin on another day.

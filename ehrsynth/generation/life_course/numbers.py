@@ -8,6 +8,7 @@ stratum (treated or not, diabetic or not), so that margins are met and a treatme
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,9 +19,10 @@ from ehrsynth.generation.life_course.quantiles import CoreQuantiles
 from ehrsynth.generation.life_course.requirements import STATES
 from ehrsynth.generation.life_course.schedule import Schedule
 from ehrsynth.model.life_course import LifeCourseModel
+from ehrsynth.native import compiled
 from ehrsynth.probability import normal
 
-__all__ = ["BodySampler", "CoreSampler", "Growth", "Scores"]
+__all__ = ["BodySampler", "CoreSampler", "Growth", "Scores", "mixed"]
 
 Int = npt.NDArray[np.int64]
 Float = npt.NDArray[np.float64]
@@ -31,6 +33,7 @@ _CLASSES = ((STATES.index("bmi40"), 40.0), (STATES.index("bmi35"), 35.0), (STATE
 """Class of obesity and its least body mass index (WHO 2000)."""
 _WAVES = 3
 _PERIODS = (7.0, 26.0)
+_INFANT, _CHARTED, _GROWN = 2, 18, 21
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +59,7 @@ class CoreSampler(CoreQuantiles):
         core = model.listing("core")
         self._own, self._drift = core.number["own"], core.number["drift"]
         self._correlation = model.array("core_correlation")
-        self._factor = np.linalg.cholesky(self._correlation).T
+        self._factor: Float = np.asarray(np.linalg.cholesky(self._correlation).T, dtype=np.float64)
         self._close = model.array("pressure_correlation")
         table = model.person.tables[model.person.index("body")]
         below = np.cumsum(table.reshape(-1, table.shape[-1]), axis=1)
@@ -73,10 +76,15 @@ class CoreSampler(CoreQuantiles):
         phase = rng.random((n, m, _WAVES)) * 2 * np.pi
         patient = schedule.patient[wanted]
         turn = schedule.day[wanted, None] * (2 * np.pi / period[patient])
-        drift = (np.cos(turn[:, None, :] + phase[patient]).sum(axis=2) * np.sqrt(2 / _WAVES)) @ self._factor
-        noise = rng.standard_normal((len(wanted), m)) @ self._factor
-        rest = np.sqrt(1 - self._own - self._drift)
-        values = np.sqrt(self._own) * own[patient] + np.sqrt(self._drift) * drift + rest * noise
+        # cos(a + b) from the cosines of a few turns and of people's phases: a twelfth of the transcendental functions.
+        phases = np.concatenate([np.cos(phase), -np.sin(phase)], axis=2).transpose(0, 2, 1)
+        turns = np.concatenate([np.cos(turn), np.sin(turn)], axis=1)
+        noise = rng.standard_normal((len(wanted), m))
+        values = mixed(
+            *(np.sqrt(self._own) * own, patient, turns, phases, noise),
+            self._factor * np.sqrt(self._drift * 2 / _WAVES),
+            self._factor * np.sqrt(1 - self._own - self._drift),
+        )
         # How close the two pressures are depends on age: the arteries stiffen.
         high, low = self.names.index("sbp"), self.names.index("dbp")
         plain = self._correlation[high, low]
@@ -125,7 +133,9 @@ class Growth:
         place = np.clip(months - self._first.get(chart, 0), 0, table.shape[1] - 1.000001)
         low = place.astype(np.int64)
         part = (place - low)[..., None]
-        found = table[sex, low] * (1 - part) + table[sex, low + 1] * part
+        row = sex * table.shape[1] + low
+        flat = table.reshape(-1, table.shape[2])
+        found = flat.take(row, axis=0) * (1 - part) + flat.take(row + 1, axis=0) * part
         return found[..., 1], found[..., 0], found[..., 2]
 
 
@@ -164,35 +174,97 @@ class BodySampler:
             found = np.where(onset[patient, key] <= day, np.maximum(found, own), found)
         return found
 
-    def sizes(self, sex: Int, age: Float, tall: Float, heavy: Float, head: Float, least: Float) -> dict[str, Float]:
+    def sizes(
+        self, asked: Sequence[str], sex: Int, age: Float, tall: Float, heavy: Float, head: Float, least: Float
+    ) -> dict[str, Float]:
         """Return sizes at an age in years, from scores of height, body mass and head; centimetres, kilograms.
 
-        `least` is what the body mass index of a grown person is at least (see `least`).
+        Height, weight and bmi, and what else is `asked` for: head, bmi_percentile, head_percentile. `least` is what the
+        body mass index of a grown person is at least (see `least`).
         """
-        months = age * 12
-        infant = age < 2
-        growth = self._growth
-        infant_weight = 0.6 * tall + 0.8 * heavy
-        length = growth.value("length", sex, months, tall)
-        height = np.where(infant, length, growth.value("height", sex, months, tall))
-        adult_height = self._core.value("height", np.zeros_like(sex), sex, age, tall)
-        # Growing goes on a little after the charts end: from the chart at 18 to the adult's height at 21.
-        blend = np.clip((age - 18) / 3, 0, 1)
-        height = np.where(age < 18, height, height * (1 - blend) + adult_height * blend)
-        bmi_child = growth.value("bmi", sex, months, np.clip(heavy, -3, 3))
-        bmi_adult = self._core.value("bmi", np.zeros_like(sex), sex, age, heavy)
+        # Charts are for the young, quantiles for the grown, both for those between.
+        height, bmi, grown = np.empty_like(age), np.empty_like(age), np.flatnonzero(age >= _CHARTED)
+        plain = np.zeros_like(sex[grown])
+        height[grown] = self._core.value("height", plain, sex[grown], age[grown], tall[grown])
+        mass, floor = self._core.value("bmi", plain, sex[grown], age[grown], heavy[grown]), least[grown]
         # Who is lighter than that is a little heavier than that: no value is more common than its neighbours.
-        bmi_adult = np.where(bmi_adult < least, least + 0.02 + 0.3 * (least - bmi_adult), bmi_adult)
-        bmi = np.where(age < 18, bmi_child, bmi_child * (1 - blend) + bmi_adult * blend)
+        bmi[grown] = np.where(mass < floor, floor + 0.02 + 0.3 * (floor - mass), mass)
+        young = np.flatnonzero(age < _GROWN)
+        by_chart = self._of_the_young(sex[young], age[young], tall[young], heavy[young])
+        # Growing goes on a little after the charts end: from the chart at 18 to the adult's height at 21.
+        blend = np.clip((age[young] - _CHARTED) / (_GROWN - _CHARTED), 0, 1)
+        between = age[young] >= _CHARTED
+        height[young] = np.where(
+            between, by_chart["height"] * (1 - blend) + np.where(between, height[young], 0) * blend, by_chart["height"]
+        )
+        bmi[young] = np.where(
+            between, by_chart["bmi"] * (1 - blend) + np.where(between, bmi[young], 0) * blend, by_chart["bmi"]
+        )
         weight = bmi * (height / 100) ** 2
-        weight = np.where(infant, growth.value("weight_infant", sex, months, infant_weight), weight)
+        infant = age[young] < _INFANT
+        weight[young[infant]] = by_chart["weight"][infant]
         # What follows from other parts follows from the rounded ones, as people compute it.
         height, weight = np.round(height, 1), np.round(weight, 1)
-        return {
-            "height": np.asarray(height, dtype=np.float64),
-            "weight": weight,
-            "bmi": np.round(weight / (height / 100) ** 2, 1),
-            "head": np.round(growth.value("head", sex, np.minimum(months, 35.9), head), 1),
-            "bmi_percentile": np.round(100 * normal.cdf(growth.score("bmi", sex, months, bmi)), 0),
-            "head_percentile": np.round(100 * normal.cdf(np.asarray(head, dtype=np.float64)), 0),
-        }
+        made = {"height": height, "weight": weight, "bmi": np.round(weight / (height / 100) ** 2, 1)}
+        growth, months = self._growth, age[young] * 12
+        for name in asked:
+            if name in made:
+                continue
+            # Nobody asks for these of the grown.
+            match name:
+                case "head":
+                    found = np.round(growth.value("head", sex[young], np.minimum(months, 35.9), head[young]), 1)
+                case "bmi_percentile":
+                    found = np.round(100 * normal.cdf(growth.score("bmi", sex[young], months, bmi[young])), 0)
+                case _:
+                    found = np.round(100 * normal.cdf(head[young]), 0)
+            made[name] = np.full(len(age), np.nan)
+            made[name][young] = found
+        return made
+
+    def _of_the_young(self, sex: Int, age: Float, tall: Float, heavy: Float) -> dict[str, Float]:
+        """Return height, body mass index and (of infants) weight by the charts."""
+        months, growth = age * 12, self._growth
+        infant = np.flatnonzero(age < _INFANT)
+        height = growth.value("height", sex, months, tall)
+        height[infant] = growth.value("length", sex[infant], months[infant], tall[infant])
+        weight = np.full(len(age), np.nan)
+        score = 0.6 * tall[infant] + 0.8 * heavy[infant]
+        weight[infant] = growth.value("weight_infant", sex[infant], months[infant], score)
+        return {"height": height, "weight": weight, "bmi": growth.value("bmi", sex, months, np.clip(heavy, -3, 3))}
+
+
+def mixed(own: Float, patient: Int, turns: Float, phases: Float, noise: Float, drift: Float, rest: Float) -> Float:
+    """Return ``own[p] + (turns @ phases[p]) @ drift + noise @ rest`` for the person p of each row.
+
+    Not by a library of linear algebra: for twelve measures its threads wait longer than they work, and its last bits
+    depend on the machine.
+
+    Parameters
+    ----------
+    own : float64[n, m]
+    patient : int64[v]
+    turns : float64[v, w]
+    phases : float64[n, w, m]
+    noise : float64[v, m]
+    drift, rest : float64[m, m]
+        Upper triangles: what stands below the diagonal is not read.
+
+    Returns
+    -------
+    float64[v, m]
+    """
+    native = compiled()
+    if native is not None:
+        values = np.empty(noise.shape)
+        arrays = (own, patient, turns, phases, noise, drift, rest, values)
+        native.mixed(*map(np.ascontiguousarray, arrays))
+        return values
+    values = own[patient]
+    waves = np.zeros(noise.shape)
+    for wave in range(turns.shape[1]):
+        waves += turns[:, wave, None] * phases[:, wave][patient]
+    for scores, factor in ((waves, drift), (noise, rest)):
+        for measure in range(len(factor)):
+            values[:, measure:] += scores[:, measure, None] * factor[measure, measure:]
+    return values

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from ehrsynth.generation.encounters import DAY
 from ehrsynth.generation.life_course.agreement import agree
 from ehrsynth.generation.life_course.courses import Episodes
 from ehrsynth.generation.life_course.laboratory import GeneralSampler
@@ -18,7 +17,7 @@ from ehrsynth.generation.life_course.people import DAYS_PER_YEAR, NEVER, Lives
 from ehrsynth.generation.life_course.pregnancies import Findings, Pregnancies
 from ehrsynth.generation.life_course.requirements import STATES
 from ehrsynth.generation.life_course.schedule import Schedule
-from ehrsynth.generation.life_course.segments import distinct
+from ehrsynth.generation.life_course.segments import distinct, order_of
 from ehrsynth.model.life_course import LifeCourseModel
 
 __all__ = ["ValueSampler"]
@@ -39,18 +38,33 @@ _FOUND_AT = {"sbp": 131.0, "dbp": 78.0}
 _ECLAMPSIA = {"sbp": 140.0, "dbp": 88.0}
 """High pressure of pregnancy (ACOG 2020: 140/90)."""
 _PRESSURE = ("ace", "arb", "beta", "ccb", "thz", "bp")
+_PARTS = {
+    "tc": ("ldl", "hdl", "tg"),
+    "non_hdl": ("ldl", "tg"),
+    "vldl": ("tg",),
+    "glucose_fasting": ("a1c",),
+    "glucose": ("a1c",),
+    "average_glucose": ("a1c",),
+    "creatinine": ("egfr",),
+    "albumin_urine": ("acr",),
+}
+"""What measures follow from; the others are quantiles themselves."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Here:
-    """The rows of one measure: encounter, person, sex, exact age and day."""
+    """Encounters at which something is measured: rows of the scores, person, sex, exact age and day."""
 
-    rows: Int
-    visit: Int
+    at: Int
     patient: Int
     sex: Int
     age: Float
     day: Int
+
+    def take(self, rows: Int) -> _Here:
+        return _Here(
+            at=self.at[rows], patient=self.patient[rows], sex=self.sex[rows], age=self.age[rows], day=self.day[rows]
+        )
 
 
 class ValueSampler:
@@ -108,33 +122,44 @@ class ValueSampler:
         scores = self._core.scores(lives, schedule, wanted, rng)
         spare = rng.standard_normal((4, len(wanted)))
         heads = rng.standard_normal(len(lives))
-        order = core_rows[np.argsort(measure[core_rows], kind="stable")]
+        order = core_rows[order_of(measure[core_rows])]
         edges = np.searchsorted(measure[order], np.arange(len(self.measures) + 1))
         known = scores.row[visit]
-        toxic = findings.high_pressure(len(schedule))
-        sizes = self._sizes(lives, onset, schedule, wanted, scores, heads, pregnancies)
-        for number, name in enumerate(self.measures):
-            rows = order[edges[number] : edges[number + 1]]
-            if not len(rows):
-                continue
-            patient = schedule.patient[visit[rows]]
-            here = _Here(
-                rows=rows,
-                visit=visit[rows],
-                patient=patient,
-                sex=lives.sex[patient],
-                age=(schedule.day[visit[rows]] - lives.birth_day[patient]) / DAYS_PER_YEAR,
-                day=schedule.encounters.start[visit[rows]] // DAY,
-            )
+        toxic = findings.high_pressure(len(schedule))[wanted]
+        patient = schedule.patient[wanted]
+        everywhere = _Here(
+            at=np.arange(len(wanted)),
+            patient=patient,
+            sex=lives.sex[patient],
+            age=(schedule.day[wanted] - lives.birth_day[patient]) / DAYS_PER_YEAR,
+            day=schedule.day[wanted],
+        )
+        sizes = self._sizes(lives, onset, everywhere, scores, heads, pregnancies)
+        by_measure = {
+            name: order[edges[number] : edges[number + 1]]
+            for number, name in enumerate(self.measures)
+            if edges[number] < edges[number + 1]
+        }
+        needed: dict[str, Bool] = {}
+        for name, rows in by_measure.items():
+            for part in () if name in _SIZES else _PARTS.get(name, (name,)):
+                needed.setdefault(part, np.zeros(len(wanted), dtype=bool))[known[rows]] = True
+        # What several measures follow from is the same for all of them.
+        quantiles = {
+            part: self._quantile(part, everywhere.take(np.flatnonzero(asked)), scores, onset, orders, lives, spare)
+            for part, asked in needed.items()
+        }
+        for name, rows in by_measure.items():
             at = known[rows]
             if name in _SIZES:
                 value[rows] = sizes[name][at]
-            else:
-                found = self._of(name, here, scores.values[at], onset, orders, lives, spare[:, at])
-                if name in _ECLAMPSIA:
-                    high = toxic[here.visit]
-                    found = np.where(high, np.maximum(found, np.floor(_ECLAMPSIA[name] + 7 * abs(spare[3, at]))), found)
-                value[rows] = found
+                continue
+            parts = [quantiles[part][at] for part in _PARTS.get(name, (name,))]
+            found = self._of(name, parts, everywhere, at, spare)
+            if name in _ECLAMPSIA:
+                high = toxic[at]
+                found = np.where(high, np.maximum(found, np.floor(_ECLAMPSIA[name] + 7 * abs(spare[3, at]))), found)
+            value[rows] = found
         decimals = self._decimals[row]
         scale = 10.0**decimals
         value = np.round(np.clip(value, self._floor[row], self._ceiling[row]) * scale) / scale
@@ -142,98 +167,94 @@ class ValueSampler:
         return value
 
     def _sizes(
-        self,
-        lives: Lives,
-        onset: Int,
-        schedule: Schedule,
-        wanted: Int,
-        scores: Scores,
-        heads: Float,
-        pregnancies: Pregnancies,
+        self, lives: Lives, onset: Int, here: _Here, scores: Scores, heads: Float, pregnancies: Pregnancies
     ) -> dict[str, Float]:
-        """Return the sizes at the encounters `wanted`: they fit each other and are made once for all measures."""
-        if not any(name in _SIZES for name in self.measures):
+        """Return the sizes at all encounters that have scores: they fit each other and are made once for all."""
+        asked = [name for name in self.measures if name in _SIZES]
+        if not asked:
             return {}
-        patient, day = schedule.patient[wanted], schedule.day[wanted]
         tall, heavy = (scores.values[:, self._core.names.index(key)] for key in ("height", "bmi"))
-        age = (day - lives.birth_day[patient]) / DAYS_PER_YEAR
-        least = self._body.least(onset, lives.stages, patient, day)
-        sizes = self._body.sizes(lives.sex[patient], age, tall, heavy, heads[patient], least)
+        least = self._body.least(onset, lives.stages, here.patient, here.day)
+        sizes = self._body.sizes(asked, here.sex, here.age, tall, heavy, heads[here.patient], least)
         # Two carry more than one.
-        sizes["weight"] = np.round(sizes["weight"] + pregnancies.weight(lives, patient, day), 1)
+        sizes["weight"] = np.round(sizes["weight"] + pregnancies.weight(lives, here.patient, here.day), 1)
         sizes["bmi"] = np.round(sizes["weight"] / (sizes["height"] / 100) ** 2, 1)
         return sizes
 
-    def _of(
-        self, name: str, here: _Here, scores: Float, onset: Int, orders: Orders, lives: Lives, spare: Float
+    def _quantile(
+        self, measure: str, here: _Here, scores: Scores, onset: Int, orders: Orders, lives: Lives, spare: Float
     ) -> Float:
-        """Return the values of a measure that has quantiles, or follows from some that have."""
+        """Return the quantiles of a measure by row of the scores; NaN elsewhere than `here`."""
         kidney = lives.kidney
+        score = scores.values[here.at, self._core.names.index(measure)]
+        stratum = self._stratum(measure, here, onset, orders, kidney)
+        value = self._core.value(measure, stratum, here.sex, here.age, score)
+        if measure in self._foreseen:
+            # What leads to a diagnosis is there before, and grows.
+            keys, years = self._foreseen[measure]
+            ahead = _first(onset, keys)[here.patient] - here.day
+            coming = np.clip(1 - ahead / (years * DAYS_PER_YEAR), 0, 1)
+            near = np.flatnonzero((ahead > 0) & (coming > 0))
+            soon, patient = here.take(near), here.patient[near]
+            later = kidney[patient, 0 if measure == "egfr" else 1] if measure in ("egfr", "acr") else 1
+            then = self._core.value(measure, np.zeros_like(patient) + later, soon.sex, soon.age, score[near])
+            value[near] += coming[near] * (then - value[near])
+        if measure == "egfr":
+            # Whose stage is written down seldom is far above it.
+            for stage, most in _STAGES:
+                known = lives.stages[here.patient, stage] & (stratum == 1) & (value > most)
+                value = np.where(known, most + 0.2 * (value - most), value)
+            if self._dialysis is not None:
+                # Kidneys that no longer suffice fail over years, and filter next to nothing afterwards.
+                ahead = np.maximum(onset[here.patient, self._dialysis] - here.day, 0) / DAYS_PER_YEAR
+                value = np.minimum(value, 5.0 + 0.06 * value + _FAILING * ahead)
+        if measure == "a1c":
+            value = np.where(stratum == 1, value, np.minimum(value, 6.4))
+            # The tail beyond the 95th percentile is extrapolated: few live with more than 14 %.
+            value = np.where(value > _HIGH_A1C, _HIGH_A1C + 0.35 * (value - _HIGH_A1C), value)
+            # Who is newly found to have diabetes is found by it.
+            new = self._newly(here, onset, self._diabetes, (0, _NEWLY))
+            value = np.where(new, np.maximum(value, 6.5 + 0.8 * np.abs(spare[2, here.at])), value)
+        if measure in _FOUND_AT:
+            new = self._newly(here, onset, [self._hypertension], (-30, 7)) & (stratum < 2) & (here.age >= 18)
+            value = np.where(new, np.maximum(value, _FOUND_AT[measure] + 8.0 * np.abs(spare[3, here.at])), value)
+        found = np.full(len(scores.values), np.nan)
+        found[here.at] = value
+        return found
 
-        def quantile(measure: str) -> Float:
-            at = self._core.names.index(measure)
-            stratum = self._stratum(measure, here, onset, orders, kidney)
-            value = self._core.value(measure, stratum, here.sex, here.age, scores[:, at])
-            if measure in self._foreseen:
-                # What leads to a diagnosis is there before, and grows.
-                keys, years = self._foreseen[measure]
-                ahead = onset[here.patient][:, keys].min(axis=1) - here.day
-                coming = np.clip(1 - ahead / (years * DAYS_PER_YEAR), 0, 1)
-                later = kidney[here.patient, 0 if measure == "egfr" else 1] if measure in ("egfr", "acr") else 1
-                then = self._core.value(measure, np.zeros_like(stratum) + later, here.sex, here.age, scores[:, at])
-                value = np.where(ahead > 0, value + coming * (then - value), value)
-            if measure == "egfr":
-                # Whose stage is written down seldom is far above it.
-                for stage, most in _STAGES:
-                    known = lives.stages[here.patient, stage] & (stratum == 1) & (value > most)
-                    value = np.where(known, most + 0.2 * (value - most), value)
-                if self._dialysis is not None:
-                    # Kidneys that no longer suffice fail over years, and filter next to nothing afterwards.
-                    ahead = np.maximum(onset[here.patient, self._dialysis] - here.day, 0) / DAYS_PER_YEAR
-                    value = np.minimum(value, 5.0 + 0.06 * value + _FAILING * ahead)
-            if measure == "a1c":
-                value = np.where(stratum == 1, value, np.minimum(value, 6.4))
-                # The tail beyond the 95th percentile is extrapolated: few live with more than 14 %.
-                value = np.where(value > _HIGH_A1C, _HIGH_A1C + 0.35 * (value - _HIGH_A1C), value)
-                # Who is newly found to have diabetes is found by it.
-                new = self._newly(here, onset, self._diabetes, (0, _NEWLY))
-                value = np.where(new, np.maximum(value, 6.5 + 0.8 * np.abs(spare[2])), value)
-            if measure in _FOUND_AT:
-                new = self._newly(here, onset, [self._hypertension], (-30, 7)) & (stratum < 2) & (here.age >= 18)
-                value = np.where(new, np.maximum(value, _FOUND_AT[measure] + 8.0 * np.abs(spare[3])), value)
-            return value
-
+    def _of(self, name: str, parts: list[Float], everywhere: _Here, at: Int, spare: Float) -> Float:
+        """Return the values of a measure from the quantiles that it follows from (`_PARTS`)."""
         match name:
             case "tc":
                 # The parts make the whole: very low density lipoprotein is a fifth of the triglycerides.
-                ldl, hdl, tg = (np.round(quantile(part)) for part in ("ldl", "hdl", "tg"))
+                ldl, hdl, tg = (np.round(part) for part in parts)
                 return ldl + hdl + np.minimum(tg, 400) / 5
             case "non_hdl":
-                return np.round(quantile("ldl")) + np.minimum(np.round(quantile("tg")), 400) / 5
+                return np.round(parts[0]) + np.minimum(np.round(parts[1]), 400) / 5
             case "vldl":
-                return np.minimum(np.round(quantile("tg")), 400) / 5
+                return np.minimum(np.round(parts[0]), 400) / 5
             case "glucose_fasting" | "glucose":
                 # Average glucose (Nathan 2008, A1c-Derived Average Glucose study), lower when fasting.
-                mean = 28.7 * quantile("a1c") - 46.7
+                mean = 28.7 * parts[0] - 46.7
                 fasting = 0.86 * mean + 3.0
                 wide = 0.075 if name == "glucose_fasting" else 0.14
                 between = 0.5 * (fasting + mean) if name == "glucose" else fasting
-                return np.asarray(between * np.exp(wide * spare[0]))
+                return np.asarray(between * np.exp(wide * spare[0, at]))
             case "average_glucose":
-                return 28.7 * np.round(quantile("a1c"), 1) - 46.7
+                return 28.7 * np.round(parts[0], 1) - 46.7
             case "creatinine":
-                return _creatinine(quantile("egfr"), here.sex, here.age)
+                return _creatinine(parts[0], everywhere.sex[at], everywhere.age[at])
             case "albumin_urine":
-                return np.asarray(np.round(quantile("acr"), 1) * np.exp(0.5 * spare[1]) * 1.1)
+                return np.asarray(np.round(parts[0], 1) * np.exp(0.5 * spare[1, at]) * 1.1)
             case "sbp" | "dbp":
                 # A reading is the last mark that the pressure reached: 130 or more is 130 or more before rounding too.
-                return np.floor(quantile(name))
+                return np.floor(parts[0])
             case _:
-                return quantile(name)
+                return parts[0]
 
     def _newly(self, here: _Here, onset: Int, keys: list[int], days: tuple[int, int]) -> Bool:
         """Return whether the first of some conditions began so many days before (negative: after)."""
-        since = here.day - onset[here.patient][:, keys].min(axis=1)
+        since = here.day - _first(onset, keys)[here.patient]
         return np.asarray((since >= days[0]) & (since <= days[1]))
 
     def _stratum(self, measure: str, here: _Here, onset: Int, orders: Orders, kidney: Bool) -> Int:
@@ -242,23 +263,27 @@ class ValueSampler:
             case "sbp" | "dbp":
                 known = onset[patient, self._hypertension] <= day
                 # Treated is who has all of the drugs, from the day after the last was begun.
-                since = orders.since[patient][:, self._pressure]
-                begun = np.where(since < NEVER, since, -NEVER).max(axis=1)
+                since = orders.since[:, self._pressure]
+                begun = np.where(since < NEVER, since, -NEVER).max(axis=1)[patient]
                 treated = (begun > -NEVER) & (begun < day)
                 return np.where(known, np.where(treated, 2, 1), 0)
             case "ldl":
                 statin = orders.since[patient, self._statin] < day
                 return np.where(statin, 1, np.where(onset[patient, self._lipids] <= day, 2, 0))
             case "a1c":
-                sugar = onset[patient][:, self._diabetes].min(axis=1) <= day
+                sugar = _first(onset, self._diabetes)[patient] <= day
                 return np.where(sugar, 1, np.where(onset[patient, self._prediabetes] <= day, 2, 0))
             case "hdl" | "tg":
-                begun = onset[patient][:, self._diabetes].min(axis=1) if self._diabetes else np.full(len(day), NEVER)
-                return (begun <= day).astype(np.int64)
+                return (_first(onset, self._diabetes)[patient] <= day).astype(np.int64)
             case "egfr" | "acr":
                 known = onset[patient, self._ckd] <= day
                 return np.asarray(known & kidney[patient, 0 if measure == "egfr" else 1], dtype=np.int64)
         return np.zeros(len(day), dtype=np.int64)
+
+
+def _first(onset: Int, keys: list[int]) -> Int:
+    """Return the day on which the first of some conditions began in each person; `NEVER` for none."""
+    return np.asarray(onset[:, keys].min(axis=1, initial=NEVER))
 
 
 def _creatinine(rate: Float, sex: Int, age: Float) -> Float:

@@ -12,7 +12,7 @@ from ehrsynth.generation.life_course.courses import Births, Episodes
 from ehrsynth.generation.life_course.diagnoses import first_after
 from ehrsynth.generation.life_course.people import DAYS_PER_YEAR, NEVER, Lives
 from ehrsynth.generation.life_course.schedule import EMERGENCY, Schedule
-from ehrsynth.generation.life_course.segments import RowIndex, expand, number_within, starts
+from ehrsynth.generation.life_course.segments import RowIndex, expand, number_within, order_of, starts
 from ehrsynth.generation.life_course.therapy import Therapies, spans, titrated, without_doubles
 from ehrsynth.model.life_course import LifeCourseModel
 
@@ -183,7 +183,7 @@ class OrderSampler:
         end = np.where(following, next_day, np.where(stop[item] <= last[item], stop[item], NEVER))
         kept, end = self._in_pregnancy(patient[item], row[item], day, end, births)
         item, visit, day, end, following = item[kept], visit[kept], day[kept], end[kept], following[kept]
-        order = np.argsort(visit, kind="stable")
+        order = order_of(visit)
         item = item[order]
         return Orders(
             visit=visit[order],
@@ -264,7 +264,7 @@ class OrderSampler:
         fits = self._fits(lives, episodes.patient[episode], row, schedule.day[seen[episode]])
         episode, row = episode[fits], row[fits]
         key = episode * (int(self._group.max(initial=0)) + 1) + self._group[row]
-        order = np.argsort(key, kind="stable")
+        order = order_of(key)
         episode, row, key = episode[order], row[order], key[order]
         share = self._share[row] / 100.0
         number = number_within(key)

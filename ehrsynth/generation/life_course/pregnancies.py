@@ -127,7 +127,8 @@ class PregnancySampler:
         n = len(births.mother)
         early = births.due - 200
         age = lives.age_at(births.mother, births.due)
-        parts: list[tuple[Int, Int, Int, Int]] = []
+        none = np.zeros(0, dtype=np.int64)
+        parts: list[tuple[Int, Int, Int, Int]] = [(none, none, none, none)]
         for group in self._groups:
             u, begin = rng.random(n), np.zeros(n)
             for row in group:
@@ -137,6 +138,8 @@ class PregnancySampler:
                 has &= (self._mode[row] < 0) | (births.cesarean == (self._mode[row] == 1))
                 has &= self._requirements.fits(lives, onset, np.full(n, self._code[row]), births.mother, early)
                 again = rng.random(len(found.visit)) < _AGAIN
+                if not has.any():
+                    continue
                 late = found.week >= self._from[row]
                 mine = np.flatnonzero(
                     has[found.of] & late & (found.week <= _BORN_WEEK if self._from[row] < 44 else late)

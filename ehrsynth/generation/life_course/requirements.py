@@ -12,6 +12,7 @@ import numpy.typing as npt
 from ehrsynth.generation.life_course.people import NEVER, Lives
 from ehrsynth.generation.life_course.segments import distinct
 from ehrsynth.model.life_course import LifeCourseModel
+from ehrsynth.native import compiled
 
 __all__ = ["STATES", "Requirements"]
 
@@ -44,6 +45,15 @@ class Requirements:
         ]
         year = codes.number["from_year"]
         self._from_day = ((year - 1970) * 365.2425).astype(np.int64)
+        clauses = [clause for kind in self._clauses for clause in kind]
+        self._flat = (
+            *(self._kind, self._from_day),
+            np.cumsum([0, *(len(kind) for kind in self._clauses)]),
+            np.cumsum([0, *(len(clause) for clause in clauses)]),
+            np.array([name for clause in clauses for name, _ in clause], dtype=np.int64),
+            np.array([wanted for clause in clauses for _, wanted in clause], dtype=bool),
+            np.array([self._n_chronic, len(STATES)]),
+        )
 
     def since(self, lives: Lives, onset: Int, code: Int, patient: Int) -> Int:
         """Return the day from which on each person can have the code; `NEVER` where a stage forbids it."""
@@ -65,6 +75,11 @@ class Requirements:
 
     def fits(self, lives: Lives, onset: Int, code: Int, patient: Int, day: Int) -> Bool:
         """Return whether each person can have the code on the day; `onset` [n, chronic] is when conditions began."""
+        native = compiled()
+        if native is not None:
+            fitting = np.empty(len(code), dtype=bool)
+            native.fitting(*self._flat, *map(np.ascontiguousarray, (onset, lives.stages, code, patient, day)), fitting)
+            return fitting
         good = day >= self._from_day[code]
         kind = self._kind[code]
         for number in distinct(kind):

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from ehrsynth.generation.encounters import DAY, Encounters, completed_years
 from ehrsynth.generation.life_course.demands import BIRTH, CHECK_UP, DEATH, DELIVERY, FIRST_PRENATAL, SETTINGS, Demands
 from ehrsynth.generation.life_course.people import Lives
-from ehrsynth.generation.life_course.segments import starts
+from ehrsynth.generation.life_course.segments import order_of, starts
 from ehrsynth.generation.life_course.working_days import nearest_working_day
 from ehrsynth.generation.trajectory import Visits
 
@@ -107,7 +107,7 @@ def settle(lives: Lives, demands: Demands, rng: np.random.Generator) -> Schedule
     demands = _postponed(lives, demands, stay)
     last = lives.last_day[demands.patient] - np.where(lives.dead[demands.patient] & (demands.kind != DEATH), 1, 0)
     end = np.minimum(demands.day + stay, last)
-    order = np.lexsort((-demands.kind, -demands.setting, demands.day, demands.patient))
+    order = order_of(demands.patient, demands.day, -demands.setting, -demands.kind)
     patient, day, until = demands.patient[order], demands.day[order], end[order]
     setting, kind = demands.setting[order], demands.kind[order]
     # Days that the person has been in hospital until, among earlier demands: a running maximum within the person.
@@ -137,7 +137,7 @@ def settle(lives: Lives, demands: Demands, rng: np.random.Generator) -> Schedule
 
 def _postponed(lives: Lives, demands: Demands, stay: Int) -> Demands:
     """Return the demands with visits to practices that fall into a stay in hospital some days after it."""
-    order = np.lexsort((-demands.setting, demands.day, demands.patient))
+    order = order_of(demands.patient, demands.day, -demands.setting)
     patient, day = demands.patient[order], demands.day[order]
     base = patient * (1 << 22) - lives.birth_day[patient] + 1
     reach = np.maximum.accumulate(np.where(demands.setting[order] == STAY, base + day + stay[order], -1))

@@ -19,12 +19,14 @@ from ehrsynth.generation.columns import (
     number_column,
 )
 from ehrsynth.generation.details import BlockContext
+from ehrsynth.generation.life_course.code_systems import CVX, ICD10CM, LOINC, RXNORM, SNOMED, system
 from ehrsynth.generation.life_course.diagnoses import EXTRA_CODES, Diagnoses
 from ehrsynth.generation.life_course.measured import Measured
+from ehrsynth.generation.life_course.observed import ObservedColumns
 from ehrsynth.generation.life_course.orders import Orders
 from ehrsynth.generation.life_course.people import NEVER, Lives
 from ehrsynth.generation.life_course.readings import FAILED
-from ehrsynth.generation.life_course.segments import number_within
+from ehrsynth.generation.life_course.segments import number_within, order_of
 from ehrsynth.model.life_course import LifeCourseModel, Listing
 from ehrsynth.randomness import identifier_bytes
 
@@ -32,26 +34,6 @@ __all__ = ["Writer"]
 
 Int = npt.NDArray[np.int64]
 Float = npt.NDArray[np.float64]
-
-ICD10CM = "http://hl7.org/fhir/sid/icd-10-cm"
-RXNORM = "http://www.nlm.nih.gov/research/umls/rxnorm"
-LOINC = "http://loinc.org"
-SNOMED = "http://snomed.info/sct"
-CVX = "http://hl7.org/fhir/sid/cvx"
-_SYSTEMS = {
-    "SNOMED": SNOMED,
-    "ICD10PCS": "http://www.cms.gov/Medicare/Coding/ICD10",
-    "HCPCS": "http://www.cms.gov/Medicare/Coding/HCPCSReleaseCodeSets",
-    "LOINC": LOINC,
-    "RXNORM": RXNORM,
-    "ICD10CM": ICD10CM,
-    "CVX": CVX,
-}
-
-
-def system(name: str) -> str:
-    """Return the URI of a code system that the content names shortly."""
-    return _SYSTEMS.get(name.upper().replace("-", "").replace("_", "").replace(" CT", ""), name)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +43,7 @@ class Writer:
     model: LifeCourseModel
     lives: Lives
     context: BlockContext
+    observed: ObservedColumns
 
     def _base(self, table: str, visit: Int) -> tuple[Columns, npt.NDArray[np.bytes_]]:
         ids = identifier_bytes(self.context.seed, table, self.context.block, len(visit))
@@ -145,59 +128,28 @@ class Writer:
     ) -> tuple[pa.Table, Int]:
         """Return the observation table, sorted by encounter, and the encounter of each row."""
         visit, row, report = measured
-        labs, social, scales = (self.model.listing(name) for name in ("labs", "social", "scales"))
-        n_labs = len(labs)
+        n_labs, n_grades = len(self.model.listing("labs")), len(self.model.listing("scales"))
         all_visit = np.concatenate([visit, answers[0]])
         code = np.concatenate([row, n_labs + answers[1]])
         group = np.concatenate([report, np.full(len(answers[0]), -1)])
         number = np.concatenate([np.where(read == -1, value, np.nan), np.full(len(answers[0]), np.nan)])
         # What stands in the place of a number: grades of a scale, then answers to questions.
-        said = np.concatenate([np.maximum(read, -1), len(scales) + answers[1]])
+        said = np.concatenate([np.maximum(read, -1), n_grades + answers[1]])
         failed = np.concatenate([read == FAILED, np.zeros(len(answers[0]), dtype=bool)])
-        order = np.argsort(all_visit, kind="stable")
+        order = order_of(all_visit)
         all_visit, code, group, number = all_visit[order], code[order], group[order], number[order]
         said, failed = said[order], failed[order]
         columns, _ = self._base("observation", all_visit)
-        known = ~np.isnan(number)
-        low, high = (np.append(labs.number[name], np.nan)[np.minimum(code, n_labs)] for name in ("low", "high"))
-        side = np.where(number < low, 0, np.where(number > high, 2, np.where(np.isnan(low) & np.isnan(high), -1, 1)))
-        panel = labs.text["panel_loinc"]
         size = np.bincount(group[group >= 0], minlength=1)
-        together = (group >= 0) & (size[np.maximum(group, 0)] > 1)
-        together &= np.append(np.array([bool(text) for text in panel], dtype=bool), False)[np.minimum(code, n_labs)]
+        together = (group >= 0) & (size[np.maximum(group, 0)] > 1) & self.observed.in_panel[code]
         panels = identifier_bytes(self.context.seed, "panel", self.context.block, len(size))
-        vital = np.append(np.array([name == "vital-signs" for name in labs.text["category"]]), True)
-        share = np.where(vital[np.minimum(code, n_labs)], 0.15, 0.55)
-        # A grade or an answer without a code is words.
-        codes = [*scales.text["answer_code"], *social.text["answer_code"]]
-        words = [*scales.text["answer_display"], *social.text["answer_display"]]
-        systems = [system(name) for name in (*scales.text["answer_system"], *social.text["answer_system"])]
         columns |= {
             "panel_id": id_column(panels, np.where(together, group, -1)),
-            "category": labels(code, [*labs.text["category"], *["social-history"] * len(social)]),
             "status": constant("final", len(code)),
             "code_system": constant(LOINC, len(code)),
-            "code": labels(code, [*labs.text["loinc"], *social.text["question_code"]]),
-            "display": labels(code, [*labs.text["display"], *social.text["question_display"]]),
-            "effective_datetime": datetime_column(self._within(all_visit, share)),
+            "effective_datetime": datetime_column(self._within(all_visit, self.observed.share[code])),
             "time_precision": constant("minute", len(code)),
-            "value_number": number_column(np.where(known, number, 0.0), known),
-            "value_unit": labels(np.where(known, code, -1), [*labs.text["unit"], *[None] * len(social)]),
-            "value_system": labels(said, systems),
-            "value_code": labels(said, codes),
-            "value_display": labels(said, [word if code else "" for word, code in zip(words, codes, strict=True)]),
-            "value_text": pc.cast(
-                labels(said, ["" if code else word for word, code in zip(words, codes, strict=True)]), pa.string()
-            ),
-            "reference_low": number_column(np.nan_to_num(low), known & ~np.isnan(low)),
-            "reference_high": number_column(np.nan_to_num(high), known & ~np.isnan(high)),
-            "interpretation_code": labels(
-                np.where(known, side, np.where(said >= 0, said + 3, -1)),
-                ["L", "N", "H", *scales.text["interpretation"], *[None] * len(social)],
-            ),
-            "absent_reason_code": labels(
-                np.where(known | (said >= 0), -1, np.where(failed, 1, 0)), ["unknown", "not-performed"]
-            ),
+            **self.observed.columns(code, number, said, failed),
         }
         return pa.table(columns), all_visit
 
@@ -227,7 +179,7 @@ class Writer:
         columns, _ = self._base("immunization", visit)
         patient = self.context.encounters.visits.patient[visit]
         code = rows.integers("code_number")[row]
-        order = np.lexsort((np.arange(len(visit)), code, patient))
+        order = order_of(patient, code)
         dose = np.empty(len(visit), dtype=np.int64)
         dose[order] = number_within(patient[order] * 4096 + code[order]) + 1
         columns |= {

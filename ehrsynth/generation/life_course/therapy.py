@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ehrsynth.generation.life_course.people import NEVER
-from ehrsynth.generation.life_course.segments import starts
+from ehrsynth.generation.life_course.segments import order_of, starts
 
 __all__ = ["Therapies", "spans", "titrated", "without_doubles"]
 
@@ -65,7 +65,7 @@ def without_doubles(found: Therapies, group: Int, fixed: Bool) -> Therapies:
     np.maximum.at(last, key[fixed], found.stop[fixed])
     clash = ~fixed & (found.start < last[key]) & (found.stop > first[key])
     kept = np.flatnonzero(~clash)
-    order = kept[np.lexsort((found.start[kept], key[kept]))]
+    order = kept[order_of(key[kept], found.start[kept])]
     # A running maximum of the ends within person and group: both count from the first day of the group.
     begin = starts(key[order])
     run = np.cumsum(begin) - 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from ehrsynth.native import compiled
 from ehrsynth.probability.bayesnet.infer import Evidence, condition
 from ehrsynth.probability.bayesnet.network import BayesianNetwork
 from ehrsynth.probability.categorical import Cumulative, cumulative, sample_rows
@@ -31,6 +32,7 @@ class Sampler:
     def __init__(self, network: BayesianNetwork, evidence: Evidence | None = None) -> None:
         self.network = network if not evidence else condition(network, evidence)
         self._tables: list[Cumulative] = [cumulative(table) for table in self.network.tables]
+        self._flat: tuple[npt.NDArray[np.int64], ...] | None = None
 
     def draw(self, u: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
         """Return one row of states for each row of uniforms.
@@ -45,6 +47,10 @@ class Sampler:
         int64[n, d]
         """
         data = np.zeros(u.shape, dtype=np.int64)
+        native = compiled()
+        if native is not None:
+            native.ancestral(*self._joined(), np.ascontiguousarray(u), data)
+            return data
         cardinalities = self.network.cardinalities
         for j in self.network.dag.topological_order():
             row = np.zeros(len(u), dtype=np.int64)
@@ -53,6 +59,22 @@ class Sampler:
                 row += data[:, p]
             data[:, j] = sample_rows(self._tables[j], row, np.ascontiguousarray(u[:, j]))
         return data
+
+    def _joined(self) -> tuple[npt.NDArray[np.int64], ...]:
+        """Return all tables, categories and parents one after the other, as the compiled loop takes them."""
+        if self._flat is None:
+            network = self.network
+            sizes = [len(table.thresholds) for table in self._tables]
+            parents = [tuple(network.parents[j]) for j in range(len(sizes))]
+            self._flat = (
+                np.concatenate([table.thresholds for table in self._tables]),
+                np.cumsum([0, *sizes]),
+                np.array(network.cardinalities, dtype=np.int64),
+                np.cumsum([0, *(len(few) for few in parents)]),
+                np.array([p for few in parents for p in few], dtype=np.int64),
+                np.array(network.dag.topological_order(), dtype=np.int64),
+            )
+        return self._flat
 
 
 def sample(

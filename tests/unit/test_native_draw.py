@@ -1,0 +1,189 @@
+"""Patients drawn with what is compiled are those that numpy draws; numbers outside of the tables are refused."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ehrsynth import native
+from ehrsynth.generation import Generator
+from ehrsynth.generation.columns import labels
+from ehrsynth.generation.encounters import completed_years
+from ehrsynth.generation.life_course.numbers import mixed
+from ehrsynth.generation.life_course.segments import expand, first_in_each, order_of
+from ehrsynth.generation.places import Ragged
+from ehrsynth.model import catalogue
+from ehrsynth.probability.categorical import cumulative, sample_rows
+
+LOOPS = native.compiled()
+compiled = pytest.mark.skipif(LOOPS is None, reason="the package was built without a compiler")
+
+
+@contextmanager
+def only_numpy() -> Iterator[None]:
+    """Do without what is compiled."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(native, "_NATIVE", None)
+        yield
+
+
+@compiled
+@pytest.mark.parametrize("name", ["us_ambulatory", "cardiometabolic_cohort"])
+def test_patients_are_the_same_without_a_compiler(name: str) -> None:
+    model = catalogue.open_model(name)
+    found = Generator(model, seed=11).block(5, 25)
+    with only_numpy():
+        expected = Generator(model, seed=11).block(5, 25)
+    assert found["observation"].num_rows > 200
+    for table in expected:
+        assert found[table].equals(expected[table]), table
+        found[table].validate(full=True)
+
+
+@compiled
+@given(st.integers(0, 2**32), st.integers(1, 9), st.integers(1, 12))
+def test_categories_are_those_of_numpy(seed: int, rows: int, categories: int) -> None:
+    rng = np.random.default_rng(seed)
+    weight = rng.random((rows, categories)) * rng.integers(0, 2, (rows, categories))
+    weight[np.arange(rows), rng.integers(0, categories, rows)] += 0.1
+    row = rng.integers(0, rows, 200)
+    u = rng.random(200)
+    u[:2] = 0, np.nextafter(1.0, 0)
+    found = sample_rows(cumulative(weight), row, u)
+    assert (weight[row, found] > 0).all()
+    with only_numpy():
+        assert found.tolist() == sample_rows(cumulative(weight), row, u).tolist()
+
+
+@compiled
+@given(st.integers(0, 2**32), st.integers(1, 9), st.integers(0, 40))
+def test_items_of_keys_are_those_of_numpy(seed: int, n_keys: int, n: int) -> None:
+    rng = np.random.default_rng(seed)
+    table = Ragged.build(rng.integers(0, n_keys, n), rng.integers(0, 99, n), rng.integers(0, 3, n) * 1.0, n_keys)
+    keys = rng.integers(0, n_keys, 100)
+    u = rng.random(100)
+    u[:2] = 0, np.nextafter(1.0, 0)
+    found = table.draw(keys, u)
+    with only_numpy():
+        assert found.tolist() == table.draw(keys, u).tolist()
+
+
+@compiled
+@given(st.integers(0, 2**32), st.integers(0, 9), st.integers(1, 5))
+def test_scores_are_those_of_numpy(seed: int, rows: int, measures: int) -> None:
+    rng = np.random.default_rng(seed)
+    own, phases = rng.standard_normal((3, measures)), rng.standard_normal((3, 2, measures))
+    patient, turns = rng.integers(0, 3, rows), rng.standard_normal((rows, 2))
+    noise, drift, rest = (rng.standard_normal((n, measures)) for n in (rows, measures, measures))
+    found = mixed(own, patient, turns, phases, noise, np.triu(drift), np.triu(rest))
+    plain = own[patient] + np.einsum("vw,vwm->vm", turns, phases[patient]) @ np.triu(drift) + noise @ np.triu(rest)
+    assert found == pytest.approx(plain)
+    with only_numpy():
+        assert found.tobytes() == mixed(own, patient, turns, phases, noise, np.triu(drift), np.triu(rest)).tobytes()
+    if rows:
+        with pytest.raises(IndexError, match="person"):
+            mixed(own, patient - 3, turns, phases, noise, drift, rest)
+
+
+@compiled
+@given(st.lists(st.tuples(st.integers(-200_000, 200_000), st.integers(-200_000, 200_000)), min_size=1))
+def test_completed_years_are_those_of_the_calendar(days: list[tuple[int, int]]) -> None:
+    birth, day = (np.array(column, dtype=np.int64) for column in zip(*days, strict=True))
+    found = completed_years(birth, day)
+    with only_numpy():
+        assert found.tolist() == completed_years(birth, day).tolist()
+
+
+@compiled
+@given(st.lists(st.integers(-2, 3)))
+def test_labels_are_those_of_numpy(indices: list[int]) -> None:
+    for values in (["a", "b", "c", "d"], ["a", None, "a", ""], [None] * 4):
+        found = labels(np.array(indices, dtype=np.int64), values)
+        found.validate(full=True)
+        expected = [(values[at] or None) if at >= 0 else None for at in indices]
+        assert found.to_pylist() == expected
+        with only_numpy():
+            assert labels(np.array(indices, dtype=np.int64), values).to_pylist() == expected
+
+
+@compiled
+@given(st.lists(st.integers(0, 4)))
+def test_items_are_repeated_as_by_numpy(counts: list[int]) -> None:
+    found = expand(np.array(counts, dtype=np.int64))
+    with only_numpy():
+        expected = expand(np.array(counts, dtype=np.int64))
+    assert [column.tolist() for column in found] == [column.tolist() for column in expected]
+
+
+@given(
+    st.lists(st.tuples(st.integers(-9, 9), st.integers(-(2**40), 2**40), st.booleans()), max_size=40),
+    st.booleans(),
+)
+def test_rows_are_ordered_as_by_a_stable_sort(rows: list[tuple[int, int, bool]], wide: bool) -> None:
+    # Numbers too wide to be packed go another way.
+    columns = [np.array([row[at] for row in rows], dtype=np.int64) for at in range(3)]
+    columns[1] = columns[1] * 2**20 if wide else columns[1] % 7
+    order = np.lexsort(columns[::-1])
+    assert order_of(*columns).tolist() == order.tolist()
+    combinations = list(zip(*(column.tolist() for column in columns), strict=True))
+    assert first_in_each(*columns).tolist() == [
+        at for at, one in enumerate(combinations) if one not in combinations[:at]
+    ]
+
+
+@compiled
+def test_what_is_not_there_is_refused() -> None:
+    assert LOOPS is not None
+    zero, half = np.zeros(1, dtype=np.int64), np.array([0.5])
+    table = cumulative([[0.5, 0.5]])
+    for row in (-1, 1):
+        with pytest.raises(IndexError, match="row"):
+            sample_rows(table, np.array([row]), half)
+        with pytest.raises(IndexError, match="key"):
+            Ragged.build(zero, zero, half, 1).draw(np.array([row]), half)
+    with pytest.raises(ValueError, match="lengths"):
+        sample_rows(table, zero, np.array([0.5, 0.5]))
+    with pytest.raises(ValueError, match="type"):
+        LOOPS.years(zero, zero, bytearray(9))
+    with pytest.raises(TypeError, match="arrays"):
+        LOOPS.years(zero)
+    with pytest.raises(BufferError):
+        LOOPS.years(zero, zero, pa.py_buffer(b"12345678"))
+    with pytest.raises(IndexError, match="variable"):
+        LOOPS.ancestral(
+            *(table.thresholds, np.array([0, 2]), np.array([2]), np.array([0, 1]), np.array([7]), zero),
+            *(half, zero.copy()),
+        )
+    with pytest.raises(IndexError, match="label"):
+        LOOPS.labelled(
+            np.array([5]), np.array([0, 1, -1], dtype=np.int32), np.zeros(1, dtype=np.int32), np.zeros(1, np.uint8)
+        )
+    none = np.zeros(0, dtype=np.int64)
+    for counts in ([2], [-1], [1]):
+        with pytest.raises((IndexError, ValueError), match=r"room|lengths"):
+            LOOPS.expanded(zero, np.array(counts), none, none.copy())
+    with pytest.raises(IndexError, match="encounter"):
+        LOOPS.following(np.array([0, 9]), zero, zero, zero, zero, zero.copy())
+    with pytest.raises(IndexError, match="person"):
+        LOOPS.following(np.array([0, 1]), zero, zero, zero + 1, zero, zero.copy())
+    with pytest.raises(IndexError, match="code"):
+        LOOPS.observed(
+            *(zero + 1, half, zero, b"\0", half, half, half.copy(), half.copy(), half.copy(), bytearray(3)),
+            np.zeros(3, dtype=np.int64),
+        )
+    with pytest.raises(IndexError, match="effect"):
+        LOOPS.moved(
+            *(zero, zero, zero, zero, np.array([0, 1]), zero, zero, np.array([3]), half, half),
+            *(zero, zero, zero, zero, none, np.array([1, 0]), half.copy(), half.copy(), half.copy()),
+        )
+    with pytest.raises(IndexError, match="person"):
+        LOOPS.fitting(
+            *(zero, zero, np.array([0, 0]), np.array([0]), none, b"", np.array([1, 1]), zero, b"\0"),
+            *(zero, np.array([4]), zero, np.zeros(1, dtype=bool)),
+        )
