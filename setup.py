@@ -12,7 +12,7 @@ setup(
     ext_modules=[
         Extension(
             "ehrsynth._native",
-            ["ehrsynth/_native.c", "ehrsynth/_join.c", "ehrsynth/_draw.c", "ehrsynth/_course.c"],
+            [f"ehrsynth/{name}.c" for name in ("_native", "_join", "_sets", "_draw", "_course")],
             extra_compile_args=[] if os.name == "nt" else ["-O3", "-ffp-contract=off"],
             depends=["ehrsynth/_arrays.h"],
             optional=True,

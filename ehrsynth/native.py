@@ -50,6 +50,14 @@ class Native(Protocol):
         """Return the Base64 of `data`, whole threes of bytes."""
         ...
 
+    def sets(self, arrays: tuple[Any, ...], settings: tuple[int, int, bool, int, int], generator: Any) -> None:
+        """Draw sets as `ehrsynth.probability.sets` does, which says what the arrays are; fills the last four.
+
+        `settings` are things, company that sets begin with, whether company lowers, tries, and how many weights are
+        few; `generator` is the capsule of a numpy bit generator.
+        """
+        ...
+
     # The rest fill their last arrays (contiguous; int64, float64, int32 or bytes, as `_draw.c` and `_course.c` say) and
     # refuse numbers that lie outside of the others.
 

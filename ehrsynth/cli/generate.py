@@ -59,7 +59,7 @@ def generate(
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from ehrsynth.api import generate_files, load_model
     from ehrsynth.cli.progress import progress_bar
-    from ehrsynth.engines.start import leave_pandas_out
+    from ehrsynth.engines.start import keep_memory, leave_pandas_out
 
     options.use_vocabularies(vocabularies)
     when = options.parse_date(reference_date)
@@ -78,6 +78,7 @@ def generate(
         min_visits=min_visits,
     )
     leave_pandas_out(formats)
+    keep_memory()
     try:
         with progress_bar("Generating patients", at_once=False) as progress:
             summary = generate_files(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any
 
 import typer
@@ -44,7 +45,8 @@ Condition = Annotated[
     typer.Option(
         "--condition",
         metavar="E11",
-        help="ICD-10-CM code or its beginning, or a key of the model, that everyone has; several: all of them.",
+        help="What everyone has: ICD-10-CM code or its beginning, CCSR category (CIR007), value set, or a key of the "
+        "model; several: all of them.",
         rich_help_panel=_PANEL,
     ),
 ]
@@ -119,8 +121,9 @@ def _ages(text: str) -> tuple[float, float]:
 
 
 def _code_or_key(word: str) -> str:
-    # A code begins with a letter and a digit; the keys of a model's conditions (diabetes_type2) are small words.
-    return word.upper() if len(word) > 1 and word[1].isdecimal() else word.lower()
+    # A code begins with a letter and a digit, a CCSR category is three of each; the keys of a model's conditions
+    # (diabetes_type2) and the names of value sets are small words.
+    return word.upper() if re.fullmatch(r"[A-Za-z]\d.*|[A-Za-z]{3}\d{3}", word) else word.lower()
 
 
 def _one_of(word: str, known: tuple[str, ...], option: str) -> str:

@@ -72,7 +72,7 @@ def show(
         "code": code,
         "display": display or "",
         "sex": ("any", "female only", "male only")[int(sex[0])],
-        "age": f"{low[0]:g} to {high[0]:g} years",
+        "age": _ages(float(low[0]), float(high[0])),
         "chronic": bool(terminology.chronic(system.uri, [code])[0]),
         **_more(system, code),
     }
@@ -86,6 +86,12 @@ def show(
         else:
             rows.append((key, _text(value)))
     out.print(table("", ("property", "value"), rows))
+
+
+def _ages(low: float, high: float) -> str:
+    if high == float("inf"):
+        return f"from {low:g} years" if low > 0 else "any"
+    return f"{low:g} to {high:g} years"
 
 
 def _text(value: object) -> str:

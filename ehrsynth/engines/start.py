@@ -9,7 +9,12 @@ import pyarrow as pa
 
 from ehrsynth import plugins
 
-__all__ = ["leave_pandas_out"]
+__all__ = ["keep_memory", "leave_pandas_out"]
+
+# glibc's malloc.h: which setting, and its value in bytes.
+_SETTINGS = {-1: 512 << 20, -2: 64 << 20, -3: 32 << 20}
+"""Give memory back from 512 MB on (M_TRIM_THRESHOLD), ask for 64 MB more than is needed (M_TOP_PAD), and go past the
+heap for 32 MB and more only (M_MMAP_THRESHOLD)."""
 
 
 class _NotNow:
@@ -40,3 +45,19 @@ def leave_pandas_out(formats: Sequence[str]) -> None:
         pa.array([0])
     finally:
         sys.meta_path.remove(_NotNow)
+
+
+def keep_memory() -> None:
+    """Let glibc keep the memory of arrays that are gone for those that come next.
+
+    Every part of a block needs the same again; the system would have to find and clear it each time. For a process of
+    our own only. Without glibc nothing is done.
+    """
+    if sys.platform != "linux":
+        return
+    import ctypes
+
+    adjust = getattr(ctypes.CDLL(None), "mallopt", None)
+    if adjust is not None:
+        for setting, value in _SETTINGS.items():
+            adjust(setting, value)

@@ -22,7 +22,7 @@ import pyarrow as pa
 from ehrsynth.engines.blocks import Job, Maker, Task
 from ehrsynth.engines.files import Piece, write_at
 from ehrsynth.engines.output import hold
-from ehrsynth.engines.start import leave_pandas_out
+from ehrsynth.engines.start import keep_memory, leave_pandas_out
 from ehrsynth.errors import EhrsynthError
 from ehrsynth.exporters import Part
 
@@ -139,6 +139,7 @@ def work(connection: Connection, job: Job, maker: Maker | None = None, others: S
         try:
             if maker is None:
                 leave_pandas_out(job.formats)
+                keep_memory()
                 maker = Maker(job)
             _Worker(connection, maker).serve()
         except (EhrsynthError, OSError, MemoryError) as error:

@@ -24,12 +24,13 @@ class OutlineSampler:
         self._codes = JointSampler(model.families, strata, model.measurements) if model.families else None
         self._sexes = sex_numbers(strata.sexes)
 
-    def draw(self, seed: int, block: int, *, purpose: str = "") -> dict[str, Present]:
-        """Return the codes of a block of people by family; `purpose` begins the names of the random streams."""
+    def draw(self, seed: int, block: int, *, purpose: str = "") -> tuple[VisitContext, dict[str, Present]]:
+        """Return the visits of a block of people and their codes by family.
+
+        `purpose` begins the names of the random streams.
+        """
         people = self._population.draw(seed, block)
         visits = self._trajectory.draw(people, stream(seed, f"{purpose}trajectory", block))
-        if self._codes is None:
-            return {}
         years = (visits.age_days / 365.25).astype(np.int64)
         context = VisitContext(
             patient=visits.patient,
@@ -40,4 +41,6 @@ class OutlineSampler:
             years_at_start=years,
             years_at_end=years,
         )
-        return self._codes.draw(context, stream(seed, f"{purpose}code", block))
+        if self._codes is None:
+            return context, {}
+        return context, self._codes.draw(context, stream(seed, f"{purpose}code", block))

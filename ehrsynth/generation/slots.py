@@ -36,7 +36,7 @@ class SlotSampler:
         self._again = np.stack([previous, earlier])
         sex, low, high = (np.asarray(getattr(family, name)) for name in ("sex_limit", "age_min", "age_max"))
         self._limits = sex, low, high
-        self._limited = bool(((sex != 0) | (low > 0) | np.isfinite(high)).any())
+        self._limited = np.flatnonzero((sex != 0) | (low > 0) | np.isfinite(high))
         self._lift = np.array(family.lift, dtype=np.float64)
         if strata is not None:
             self._lift *= possible_strata(strata, sex, low, high)
@@ -56,12 +56,11 @@ class SlotSampler:
         self._most = sizes.shape[1] - 1
         of_size = np.ones((self._n_codes, self._most)) if family.size_lift is None else family.size_lift
         self._of_size = np.asarray(of_size, dtype=np.float64).T
-        self._laws = [self._law(self._of_size[n]) for n in range(self._most)]
-        self._powers = [law.powers(n + 1) for n, law in enumerate(self._laws)] if self._tilt is not None else []
-
-    def _law(self, of_size: Float) -> SetLaw:
-        odds = (self._lift * of_size)[:, None, :] * self._never
-        return SetLaw(odds.reshape(-1, self._n_codes), self._company)
+        # The laws of all sizes are one, its keys size by size: visits of all sizes are then drawn at once.
+        odds = self._lift[None, :, None, :] * self._of_size[:, None, None, :] * self._never
+        self._n_keys = odds.shape[1] * n_states
+        self._law = SetLaw(odds.reshape(-1, self._n_codes), self._company)
+        self._powers = None if self._tilt is None else self._law.powers(self._most)
 
     def draw(self, visits: VisitContext, rng: np.random.Generator) -> Present:
         """Return the codes of `visits`, as `CodeSampler.draw`; the k-th visits of all people at a time."""
@@ -114,12 +113,11 @@ class SlotSampler:
         table = self._sizes if self._tilt is None else self._tilt
         assert table is not None
         weight = (table[state] * after).T
-        if self._tilt is not None:
-            everyone = np.arange(len(key))
-            for n, (law, powers) in enumerate(zip(self._laws, self._powers, strict=True), start=1):
-                mine = given.of(everyone, len(key), self._of_size[n - 1])
-                weight[n] *= polynomials(law, powers, key, mine, n)[n]
-            weight[1:] *= self._laws[0].moved(key, given.of(everyone, len(key), self._of_size[0]))
+        if self._powers is not None:
+            for n in range(1, self._most + 1):
+                mine = given.times(self._of_size[n - 1, given.thing])
+                weight[n] *= polynomials(self._law, self._powers, key + (n - 1) * self._n_keys, mine, n)[n]
+            weight[1:] *= self._law.moved(key, given.times(self._of_size[0, given.thing]))
         running = np.cumsum(weight, axis=0)
         u = rng.random(len(key)) * running[-1]
         return np.asarray(np.minimum((running <= u).sum(axis=0), self._most), dtype=np.int64)
@@ -128,18 +126,17 @@ class SlotSampler:
         self, visits: VisitContext, visit: Int, key: Int, size: Int, given: Given, rng: np.random.Generator
     ) -> tuple[Int, Int]:
         """Return (row, code) of `size` codes for each of `visit`."""
-        rows, codes = [np.zeros(0, dtype=np.int64)], [np.zeros(0, dtype=np.int64)]
-        for n, law in enumerate(self._laws, start=1):
-            some = np.flatnonzero(size == n)
-            if len(some):
-                mine = given.of(some, len(key), self._of_size[n - 1])
-                row, code = law.draw(key[some], size[some], mine, rng, self._allowed(visits, visit[some]))
-                rows.append(some[row])
-                codes.append(code)
-        return np.concatenate(rows), np.concatenate(codes)
+        some = np.flatnonzero(size > 0)
+        mine = given.times(self._of_size[size[given.row] - 1, given.thing]).of(some, len(key))
+        place = key[some] + (size[some] - 1) * self._n_keys
+        row, code = self._law.draw(place, size[some], mine, rng, self._allowed(visits, visit[some]))
+        return some[row], code
 
     def _allowed(self, visits: VisitContext, visit: Int) -> Allowed | None:
-        if not self._limited:
+        if not len(self._limited):
             return None
         sex, low, high = self._limits
-        return lambda row, code: visits.allows(visit[row], sex[code], low[code], high[code])
+        return Allowed(
+            things=self._limited,
+            check=lambda row, code: visits.allows(visit[row], sex[code], low[code], high[code]),
+        )

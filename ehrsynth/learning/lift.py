@@ -47,7 +47,9 @@ def shrunk_targets(observed: Doubles, expected: Doubles, patients: Ints, n_sexes
         Visits with the code.
     patients : int64[R, C]
         Distinct patients who have the code in a stratum; where they are fewer than `min_patients`, the observed number
-        is not used but that of half so many people (if less than expected): it then says only that they are few.
+        is not used but that of half so many people (if less than expected): it then says only that they are few. All
+        such strata of a code together are no more people than observed, or than half `min_patients` where these are
+        few again: nobody in twenty strata is nobody, not fifty people.
     n_sexes : int
     min_patients : int
     """
@@ -55,6 +57,10 @@ def shrunk_targets(observed: Doubles, expected: Doubles, patients: Ints, n_sexes
     visits_each = np.maximum(observed.sum(axis=0) / people, 1.0)
     few = patients < min_patients
     o = np.where(few, np.minimum(expected / visits_each, min_patients / 2), observed / visits_each)
+    pooled = np.where(few, patients, 0).sum(axis=0)
+    pooled = np.where(pooled < min_patients, min_patients / 2, pooled)
+    assumed = np.where(few, o, 0.0).sum(axis=0)
+    o = np.where(few, o * np.minimum(pooled / np.maximum(assumed, 1e-9), 1.0), o)
     e = np.maximum(expected / visits_each, 1e-9)
     by_o, by_e = (table.reshape(n_sexes, -1, table.shape[-1]) for table in (o, e))
     overall = (o.sum(axis=0) + 1.0) / (e.sum(axis=0) + 1.0)

@@ -1,4 +1,4 @@
-"""How many people ever have each condition: what was learned is tried, and first onsets are moved to what was seen.
+"""How many people ever have each code: what was learned is tried, and first onsets are moved to what was seen.
 
 The tables are those of states that real histories predict. Generated histories are not as the real ones wherever the
 model is simpler than life, and the small differences of each visit add up over a record: of 14 visits to as many
@@ -9,11 +9,13 @@ rounds with ever smaller steps (Robbins and Monro 1951, "A stochastic approximat
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 
 from ehrsynth.encoding import Cohort, Timelines
+from ehrsynth.learning.pair_margins import PairMargins
 from ehrsynth.model import CodeFamily, PatientModel
 from ehrsynth.randomness import BLOCK_SIZE
 
@@ -21,7 +23,9 @@ __all__ = ["with_margins"]
 
 Doubles = npt.NDArray[np.float64]
 
-_STEPS = (1.0, 1.0, 1.0, 0.7, 0.5, 0.35)
+_STEPS = (1.0, 1.0, 1.0, 0.7, 0.5, 0.35, 0.25)
+_FEWEST = 200
+"""Of fewer people nearly all that is off is chance."""
 _MOST_DRAWN = 6_000
 _SATURATION = 3.0
 """What most people get anyway answers to its odds the less: nearly all who are prone to it have it in the end."""
@@ -30,37 +34,49 @@ _MOST = 1.0 - 1e-6
 
 
 def with_margins(model: PatientModel, cohort: Cohort, seed: int) -> PatientModel:
-    """Return the model with onsets of conditions for as many people as the source has.
+    """Return the model with onsets of codes for as many people, and pairs of conditions as often, as the source has.
 
     Parameters
     ----------
     model : PatientModel
-        Whose first family is of conditions. Without it, or where every visit has a condition or their number is drawn
-        first (of codes that compete for the visits none is moved without the others), it is returned as it is.
+        Whose first family is of conditions. Without it, of few people, or where every visit has one and their number
+        follows from their odds (of codes that compete for the visits none is moved without the others), it is returned
+        as it is.
     cohort : Cohort
         Of the source; patients count by their weight.
     seed : int
         Of the people that are drawn.
     """
+    from ehrsynth.generation.rows import followers
+
     family = model.families[0] if model.families else None
-    if family is None or family.table != "condition" or (family.zero_truncated and not _others_do(model)):
+    if family is None or family.table != "condition" or cohort.n_patients < _FEWEST:
         return model
-    if family.sizes is not None or family.tilt is not None:
+    if family.zero_truncated and family.sizes is None and family.tilt is None and not _others_do(model):
         return model
-    ever = cohort.total(_ever)
-    seen = ever[:-1] / ever[-1]
-    n_blocks = -(-min(cohort.n_patients, _MOST_DRAWN) // BLOCK_SIZE)
+    families = list(model.families)
+    ever = [cohort.total(partial(_ever, name=family.table)) for family in families]
+    seen = [one[:-1] / one[-1] for one in ever]
+    n_blocks = -(-min(2 * cohort.n_patients, _MOST_DRAWN) // BLOCK_SIZE)
     drawn = n_blocks * BLOCK_SIZE
-    moved = np.zeros(len(seen))
-    first = model
+    moved = [np.zeros(len(share)) for share in seen]
+    # Observations that follow another of their panel are not drawn by themselves.
+    led = [np.concatenate([[], *followers(one, model.measurements).values()]).astype(np.int64) for one in families]
+    pairs = PairMargins(family, cohort) if family.company is not None and len(family.company) else None
     for round_, step in enumerate(_STEPS):
-        made = _drawn(model, seed, round_ * n_blocks, n_blocks)
-        error = np.log((seen * drawn + 1.0) / (made + 1.0))
-        noise = 1.0 / (seen * cohort.n_patients + 1.0) + 1.0 / (made + 1.0)
-        # Only what is more than chance (the positive part of James and Stein's estimate).
-        error *= np.maximum(1.0 - noise / np.maximum(error**2, 1e-12), 0.0)
-        moved = np.clip(moved + step * (1.0 + _SATURATION * seen) * error, -_LARGEST, _LARGEST)
-        model = replace(first, families=(_moved(family, moved), *first.families[1:]))
+        made, paired = _drawn(model, seed, round_ * n_blocks, n_blocks, families, pairs)
+        for k, share in enumerate(seen):
+            error = np.log((share * drawn + 1.0) / (made[k] + 1.0))
+            noise = 1.0 / (share * cohort.n_patients + 1.0) + 1.0 / (made[k] + 1.0)
+            # Only what is more than chance (the positive part of James and Stein's estimate).
+            error *= np.maximum(1.0 - noise / np.maximum(error**2, 1e-12), 0.0)
+            error[led[k]] = 0.0
+            most = _LARGEST * (1.0 + share)
+            moved[k] = np.clip(moved[k] + step * (1.0 + _SATURATION * share) * error, -most, most)
+        tried = [_moved(one, log_odds) for one, log_odds in zip(families, moved, strict=True)]
+        if pairs is not None:
+            tried[0] = pairs.moved(tried[0], paired, drawn, step)
+        model = replace(model, families=tuple(tried))
     return model
 
 
@@ -69,26 +85,33 @@ def _others_do(model: PatientModel) -> bool:
     return len(model.families) > 1 and all(family.zero_truncated for family in model.families)
 
 
-def _ever(timelines: Timelines) -> Doubles:
-    """Return the weight of the people who ever have each condition, and last that of all people."""
-    n_codes = timelines.families["condition"].n_codes
-    conditions = timelines.families["condition"]
-    owner = timelines.patient_of_visit[conditions.visits].astype(np.int64)
-    person, code = np.divmod(np.unique(owner * n_codes + conditions.codes), n_codes)
+def _ever(timelines: Timelines, name: str) -> Doubles:
+    """Return the weight of the people who ever have each code of a family, and last that of all people."""
+    codes = timelines.families[name]
+    n_codes = codes.n_codes
+    owner = timelines.patient_of_visit[codes.visits].astype(np.int64)
+    person, code = np.divmod(np.unique(owner * n_codes + codes.codes), n_codes)
     return np.append(np.bincount(code, timelines.weight[person], n_codes), timelines.weight.sum())
 
 
-def _drawn(model: PatientModel, seed: int, first: int, blocks: int) -> Doubles:
-    """Return how many of the people of so many blocks have each condition."""
+def _drawn(
+    model: PatientModel, seed: int, first: int, blocks: int, families: list[CodeFamily], pairs: PairMargins | None
+) -> tuple[list[Doubles], Doubles]:
+    """Return how many of the people of so many blocks have each code, by family, and how often each pair comes."""
     from ehrsynth.generation.outline import OutlineSampler
 
-    outline, n_codes = OutlineSampler(model), len(model.families[0].codings)
-    total = np.zeros(n_codes)
+    outline = OutlineSampler(model)
+    total, paired = [np.zeros(len(family.codings)) for family in families], np.zeros(0)
     for block in range(first, first + blocks):
-        present = outline.draw(seed, block, purpose="learning/margins/")["condition"]
-        new = ~present.recurs
-        total += np.bincount(present.code[new], minlength=n_codes)
-    return total
+        visits, present = outline.draw(seed, block, purpose="learning/margins/")
+        for family, count in zip(families, total, strict=True):
+            mine = present[family.table]
+            count += np.bincount(mine.code[~mine.recurs], minlength=len(count))
+        if pairs is not None:
+            mine = present[families[0].table]
+            some = pairs.count(mine.visit, mine.code, visits.offsets, visits.patient)
+            paired = some if not len(paired) else paired + some
+    return total, paired
 
 
 def _moved(family: CodeFamily, log_odds: Doubles) -> CodeFamily:

@@ -25,7 +25,6 @@ MOST_SLOTS = 6
 """Sums over sets of more codes lose too many digits."""
 
 _FILLED = 0.5
-_AGAIN = 0.25
 _LEAST = 1e-9
 _MOST = 1.0 - 1e-6
 
@@ -44,23 +43,10 @@ def fixed_slots(sizes: npt.NDArray[np.int64]) -> int:
     return most if 2 <= most <= MOST_SLOTS and sizes[most] / sizes.sum() >= _FILLED else 0
 
 
-def open_slots(sizes: npt.NDArray[np.int64], ever: int, codes: int) -> int:
-    """Return the greatest number of codes of a visit where it is small and seldom reached; 0 otherwise.
-
-    And 0 where codes hardly ever come again: onsets of what lasts come by a hazard of each, and who had most of them
-    has fewer to come, not others in their place.
-
-    Parameters
-    ----------
-    sizes : int64[n]
-        Visits of 0, 1, ... codes.
-    ever, codes : int
-        Pairs of a patient and a code that he ever has, and of a visit and a code.
-    """
+def open_slots(sizes: npt.NDArray[np.int64]) -> int:
+    """Return the greatest number of codes of a visit where it is small and seldom reached; 0 otherwise."""
     most = int(np.flatnonzero(sizes).max(initial=0))
-    if not 2 <= most <= MOST_SLOTS or fixed_slots(sizes):
-        return 0
-    return most if ever <= (1.0 - _AGAIN) * codes else 0
+    return most if 2 <= most <= MOST_SLOTS and not fixed_slots(sizes) else 0
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -117,26 +117,17 @@ class VisitShape:
         Days from a patient's first visit to the last.
     sizes : mapping of table to int64[k]
         Visits of 0, 1, ... codes, of the conditions and of all codes.
-    ever, codes : int
-        Pairs of a patient and a condition, of a visit and a condition.
     """
 
     bands: npt.NDArray[np.int64]
     visits: npt.NDArray[np.int64]
     ends: Tally
     sizes: dict[str, npt.NDArray[np.int64]]
-    ever: int
-    codes: int
 
     @classmethod
     def of(cls, timelines: Timelines) -> VisitShape:
         """Count a part."""
         patients = timelines.patient_of_visit
-        conditions = timelines.families.get("condition")
-        ever = 0
-        if conditions is not None:
-            owner = patients[conditions.visits] * max(conditions.n_codes, 1)
-            ever = len(np.unique(owner + conditions.codes))
         return cls(
             bands=band_sets(timelines.age_years.astype(np.float64), patients),
             visits=np.bincount(np.diff(timelines.offsets)),
@@ -146,8 +137,6 @@ class VisitShape:
                 for name in ("condition", UNION)
                 if name in timelines.families
             },
-            ever=ever,
-            codes=0 if conditions is None else len(conditions.codes),
         )
 
     def __add__(self, other: VisitShape) -> VisitShape:
@@ -156,6 +145,4 @@ class VisitShape:
             visits=add_padded(self.visits, other.visits),
             ends=self.ends + other.ends,
             sizes={name: add_padded(sizes, other.sizes[name]) for name, sizes in self.sizes.items()},
-            ever=self.ever + other.ever,
-            codes=self.codes + other.codes,
         )

@@ -193,7 +193,7 @@ def learn_bins(cohort: Cohort, min_patients: int, notes: list[str]) -> Bins:
     slots = few = 0
     if conditions is not None and sizes is not None:
         slots = fixed_slots(sizes) if truncated == conditions.n_codes else 0
-        few = 0 if slots else open_slots(sizes, shape.ever, shape.codes)
+        few = 0 if slots else open_slots(sizes)
     visits = visit_bands(shape.visits, min_patients)
     elapsed = elapsed_bands(shape.ends, min_patients) if gaps.patients else np.zeros(1, dtype=np.int64)
     return Bins(

@@ -2,129 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
+
+from ehrsynth.native import Native, compiled
+from ehrsynth.probability.company import (
+    BEFORE,
+    EARLIER,
+    KINDS,
+    SAME,
+    Allowed,
+    Company,
+    Given,
+    segment_starts,
+    segments,
+)
 
 __all__ = ["BEFORE", "EARLIER", "KINDS", "SAME", "Allowed", "Company", "Given", "SetLaw", "polynomials"]
 
 Int = npt.NDArray[np.int64]
 Float = npt.NDArray[np.float64]
 Bool = npt.NDArray[np.bool_]
-Allowed = Callable[[Int, Int], Bool]
-
-SAME, BEFORE, EARLIER = 0, 1, 2
-"""Kinds of company: a thing of the same set; of the set before; of an earlier one, and not of that before."""
-KINDS = 3
 
 _TRIES = 60
 """Draws in proportion to an envelope until one is accepted; then from the exact weights of all things."""
 _LEAST_MOVED = 0.02
 _FEW_CELLS = 24_000
 """So few weights are sooner computed than drawn by trial."""
-
-
-def _starts(counts: Int) -> Int:
-    return np.asarray(np.cumsum(counts) - counts, dtype=np.int64)
-
-
-def _spread(start: Int, count: Int) -> Int:
-    """Return start[0], start[0] + 1, ... (count[0] numbers), start[1], ..."""
-    return np.asarray(np.arange(int(count.sum())) + np.repeat(start - _starts(count), count), dtype=np.int64)
-
-
-class Company:
-    """Which thing raises or lowers the odds of which.
-
-    Thing c has weight odds(c) * (1 + sum of positive boosts) * product of (1 + negative boosts) over the things given.
-
-    Parameters
-    ----------
-    n_things : int
-    kind, given, thing : int[m]
-        `SAME`, `BEFORE` or `EARLIER`; the one that is there; the one whose odds change. Each triple once.
-    boost : float[m]
-        Above -1.
-    """
-
-    def __init__(self, n_things: int, kind: Any, given: Any, thing: Any, boost: Any) -> None:
-        kind, given, thing = (np.asarray(one, dtype=np.int64) for one in (kind, given, thing))
-        boost = np.asarray(boost, dtype=np.float64)
-        self.n_things = n_things
-        order = np.lexsort((thing, given, kind))
-        source, self.thing, self.boost = (kind * n_things + given)[order], thing[order], boost[order]
-        # Givens that move anything are numbered through; -1: nothing.
-        known, index = np.unique(source, return_inverse=True)
-        self.source = np.full(KINDS * n_things, -1, dtype=np.int64)
-        self.source[known] = np.arange(len(known))
-        self.count = np.bincount(index, minlength=len(known)).astype(np.int64)
-        self.start = _starts(self.count)
-        self.keys = source * n_things + self.thing
-        self._known = known
-        self.lowers = bool((self.boost < 0).any())
-        self.lowering = np.zeros(max(len(known), 1), dtype=bool)
-        self.lowering[index[self.boost < 0]] = True
-
-    @classmethod
-    def none(cls, n_things: int) -> Company:
-        """Return the company in which nobody moves anybody."""
-        nothing = np.zeros(0, dtype=np.int64)
-        return cls(n_things, nothing, nothing, nothing, nothing)
-
-    def __len__(self) -> int:
-        return len(self.boost)
-
-    @property
-    def n_sources(self) -> int:
-        """Givens that move anything."""
-        return len(self.count)
-
-    def between(self, source: Int, thing: Int) -> Float:
-        """Return the boost of `thing` by each source (its number, -1 for none); 0 where there is none."""
-        result = np.zeros(len(source))
-        at = np.flatnonzero(source >= 0)
-        if len(at) and len(self.keys):
-            wanted = self._known[source[at]] * self.n_things + thing[at]
-            found = np.minimum(np.searchsorted(self.keys, wanted), len(self.keys) - 1)
-            result[at] = np.where(self.keys[found] == wanted, self.boost[found], 0.0)
-        return result
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Given:
-    """What is given to each set: things with odds of their own, and the company it starts with.
-
-    Attributes
-    ----------
-    row, thing : int64[h]
-        Ascending by row, then thing.
-    odds : float64[h]
-    context_row, context : int64[x]
-        Rows ascending; numbers of sources of the company, -1 not among them.
-    """
-
-    row: Int
-    thing: Int
-    odds: Float
-    context_row: Int
-    context: Int
-
-    def of(self, rows: Int, n_rows: int, factor: Float) -> Given:
-        """Return what is given to some rows (ascending, of `n_rows`), odds times the factor float64[C] of the thing."""
-        place = np.full(n_rows, -1, dtype=np.int64)
-        place[rows] = np.arange(len(rows))
-        mine, there = place[self.row], place[self.context_row]
-        kept, near = mine >= 0, there >= 0
-        return Given(
-            row=mine[kept],
-            thing=self.thing[kept],
-            odds=self.odds[kept] * factor[self.thing[kept]],
-            context_row=there[near],
-            context=self.context[near],
-        )
 
 
 class SetLaw:
@@ -159,7 +63,7 @@ class SetLaw:
         company = self.company
         before = self.total[key] + np.bincount(given.row, given.odds, minlength=len(key))
         at = np.repeat(np.arange(len(given.context)), company.count[given.context])
-        moves = _spread(company.start[given.context], company.count[given.context])
+        moves = segments(company.start[given.context], company.count[given.context])
         row = given.context_row[at]
         added = self.odds[key[row], company.thing[moves]] * company.boost[moves]
         mine = row * self.n_things + company.thing[moves]
@@ -184,8 +88,7 @@ class SetLaw:
         key, size : int64[n]
         given : Given
         rng : numpy.random.Generator
-        allowed : callable (row, thing) -> bool, optional
-            Which things each row may have besides the odds.
+        allowed : Allowed, optional
         """
         return _Draw(self, key, size, given, allowed).run(rng)
 
@@ -198,9 +101,12 @@ class _Draw:
         counts = np.bincount(given.context_row, minlength=n).astype(np.int64)
         self.n_context = int(counts.max(initial=0))
         self.context = np.full((n, self.n_context + width), -1, dtype=np.int64)
-        place = np.arange(len(given.context_row)) - np.repeat(_starts(counts), counts)
+        place = np.arange(len(given.context_row)) - np.repeat(segment_starts(counts), counts)
         self.context[given.context_row, place] = given.context
         self.start = np.searchsorted(given.row, np.arange(n + 1))
+        self.limited = np.zeros(law.n_things, dtype=bool)
+        if allowed is not None:
+            self.limited[allowed.things] = True
         self.given_key = given.row * law.n_things + given.thing
         self.raised, self.lowered = np.ones(len(given.row)), np.ones(len(given.row))
         self._weigh(given.context_row, given.context)
@@ -208,21 +114,32 @@ class _Draw:
     def _weigh(self, row: Int, source: Int) -> None:
         """Let company change the weights of things with odds of their own."""
         company = self.law.company
-        there = np.flatnonzero(source >= 0)
+        there = (source >= 0).nonzero()[0]
         if not len(there) or not len(self.given_key):
             return
         count, start = company.count[source[there]], company.start[source[there]]
-        at = _spread(start, count)
+        at = segments(start, count)
         wanted = np.repeat(row[there], count) * self.law.n_things + company.thing[at]
-        found = np.minimum(np.searchsorted(self.given_key, wanted), len(self.given_key) - 1)
+        found = np.minimum(self.given_key.searchsorted(wanted), len(self.given_key) - 1)
         mine = self.given_key[found] == wanted
         found, boost = found[mine], company.boost[at[mine]]
         np.add.at(self.raised, found, np.maximum(boost, 0.0))
         np.multiply.at(self.lowered, found, 1.0 + np.minimum(boost, 0.0))
 
     def run(self, rng: np.random.Generator) -> tuple[Int, Int]:
+        native = compiled()
+        if native is None or not len(self.key):
+            self._places(rng)
+        else:
+            self._run_compiled(native, rng)
+        row, column = np.nonzero(self.chosen >= 0)
+        thing = self.chosen[row, column]
+        order = np.lexsort((thing, row))
+        return row[order].astype(np.int64), thing[order]
+
+    def _places(self, rng: np.random.Generator) -> None:
         for place in range(self.chosen.shape[1]):
-            rows = np.flatnonzero(self.size > place)
+            rows = (self.size > place).nonzero()[0]
             weight = self.given.odds * self.raised * self.lowered
             todo = rows
             for _ in range(_TRIES):
@@ -236,10 +153,42 @@ class _Draw:
             for low in range(0, len(todo), 512):
                 self._exactly(todo[low : low + 512], place, weight, rng)
             self._joined(rows, place)
-        row, column = np.nonzero(self.chosen >= 0)
-        thing = self.chosen[row, column]
-        order = np.lexsort((thing, row))
-        return row[order].astype(np.int64), thing[order]
+
+    def _run_compiled(self, native: Native, rng: np.random.Generator) -> None:
+        """Do what `_places` does, by the same steps in C."""
+        law, company, given = self.law, self.law.company, self.given
+        limit, fine = np.full(law.n_things, -1, dtype=np.int64), np.zeros((len(self.key), 0), dtype=bool)
+        if self.allowed is not None:
+            things = self.allowed.things
+            limit[things] = np.arange(len(things))
+            rows = np.arange(len(self.key))
+            fine = self.allowed.check(np.repeat(rows, len(things)), np.tile(things, len(rows)))
+        arrays = (
+            self.key,
+            self.size,
+            law.odds,
+            law._running,
+            law._last,
+            law.total,
+            law._pull,
+            company.source,
+            company.thing,
+            company.boost,
+            company.count,
+            company.start,
+            company.lowering,
+            given.thing,
+            given.odds,
+            self.start,
+            limit,
+            fine,
+            self.chosen,
+            self.context,
+            self.raised,
+            self.lowered,
+        )
+        settings = law.n_things, self.n_context, company.lowers, _TRIES, _FEW_CELLS
+        native.sets(tuple(np.ascontiguousarray(one) for one in arrays), settings, rng.bit_generator.capsule)
 
     def _joined(self, rows: Int, place: int) -> None:
         """Make what was just drawn company of what follows."""
@@ -247,7 +196,7 @@ class _Draw:
         thing = self.chosen[rows, place]
         if len(self.given_key):
             key = rows * self.law.n_things + thing
-            found = np.minimum(np.searchsorted(self.given_key, key), len(self.given_key) - 1)
+            found = np.minimum(self.given_key.searchsorted(key), len(self.given_key) - 1)
             self.lowered[found[self.given_key[found] == key]] = 0.0
         more = rows[self.size[rows] > place + 1]
         source = self.law.company.source[self.chosen[more, place]]
@@ -270,14 +219,14 @@ class _Draw:
         total = base + own + company
         u = rng.random(len(rows)) * total
         result = np.full(len(rows), -1, dtype=np.int64)
-        of_base = np.flatnonzero((u < base) & (base > 0))
+        of_base = ((u < base) & (base > 0)).nonzero()[0]
         k = key[of_base]
-        found = np.searchsorted(law._running, k + u[of_base] / base[of_base], side="right") - k * law.n_things
+        found = law._running.searchsorted(k + u[of_base] / base[of_base], side="right") - k * law.n_things
         result[of_base] = np.clip(found, 0, law._last[k])
-        mine = np.flatnonzero((u >= base) & (u < base + own))
-        at = np.searchsorted(running, running[first[mine]] + (u[mine] - base[mine]), side="right") - 1
+        mine = ((u >= base) & (u < base + own)).nonzero()[0]
+        at = running.searchsorted(running[first[mine]] + (u[mine] - base[mine]), side="right") - 1
         result[mine] = -2 - np.clip(at, first[mine], last[mine] - 1)
-        drawn = np.flatnonzero((u >= base + own) & (company > 0))
+        drawn = ((u >= base + own) & (company > 0)).nonzero()[0]
         if len(drawn):
             rest = u[drawn] - base[drawn] - own[drawn]
             column = np.minimum((pulls[drawn] <= rest[:, None]).sum(axis=1), pulls.shape[1] - 1)
@@ -291,12 +240,12 @@ class _Draw:
         """Draw one of the things that each source raises, in proportion to what it adds."""
         law, company = self.law, self.law.company
         count = company.count[source]
-        at = _spread(company.start[source], count)
+        at = segments(company.start[source], count)
         added = law.odds[np.repeat(key, count), company.thing[at]] * np.maximum(company.boost[at], 0.0)
         running = np.concatenate(([0.0], np.cumsum(added)))
-        start = _starts(count)
+        start = segment_starts(count)
         low, high = running[start], running[start + count]
-        found = np.searchsorted(running, low + rng.random(len(key)) * (high - low), side="right") - 1
+        found = running.searchsorted(low + rng.random(len(key)) * (high - low), side="right") - 1
         return np.asarray(company.thing[at[np.clip(found, start, start + count - 1)]])
 
     def _accept(self, rows: Int, thing: Int, rng: np.random.Generator) -> Bool:
@@ -306,45 +255,57 @@ class _Draw:
         thing[own] = self.given.thing[-2 - thing[own]]
         safe = np.maximum(thing, 0)
         fine = ~(self.chosen[rows] == safe[:, None]).any(axis=1)
-        other = np.flatnonzero(~own)
+        other = (~own).nonzero()[0]
         if len(self.given_key):
             key = rows[other] * law.n_things + safe[other]
-            found = np.minimum(np.searchsorted(self.given_key, key), len(self.given_key) - 1)
+            found = np.minimum(self.given_key.searchsorted(key), len(self.given_key) - 1)
             fine[other] &= self.given_key[found] != key
         if law.company.lowers:
             keep = np.ones(len(other))
             context = self.context[rows[other]]
             row, column = np.nonzero((context >= 0) & law.company.lowering[context])
             boost = law.company.between(context[row, column], safe[other[row]])
-            lowers = np.flatnonzero(boost < 0)
+            lowers = (boost < 0).nonzero()[0]
             np.multiply.at(keep, row[lowers], 1.0 + boost[lowers])
             fine[other] &= rng.random(len(other)) < keep
         if self.allowed is not None:
-            fine &= self.allowed(rows, safe)
+            limited = self.limited[safe].nonzero()[0]
+            fine[limited] &= self.allowed.check(rows[limited], safe[limited])
         return np.asarray(fine)
+
+    def _company_of(self, rows: Int) -> Float:
+        """Return what company multiplies the weights of all things of a few rows by."""
+        company = self.law.company
+        raised, lowered = np.ones((2, len(rows), self.law.n_things))
+        for column in range(self.context.shape[1]):
+            source = self.context[rows, column]
+            there = (source >= 0).nonzero()[0]
+            if not len(there):
+                continue
+            count = company.count[source[there]]
+            at = segments(company.start[source[there]], count)
+            # Each source names a thing once, so that cells of one column differ.
+            cell = np.repeat(there, count) * self.law.n_things + company.thing[at]
+            boost = company.boost[at]
+            raised.reshape(-1)[cell] += np.maximum(boost, 0.0)
+            lowered.reshape(-1)[cell] *= 1.0 + np.minimum(boost, 0.0)
+        return np.asarray(raised * lowered)
 
     def _exactly(self, rows: Int, place: int, weight: Float, rng: np.random.Generator) -> None:
         """Draw from the weights of all things of a few rows."""
         law = self.law
         table = law.odds[self.key[rows]]
-        raised, lowered = np.ones_like(table), np.ones_like(table)
-        for column in range(self.context.shape[1]):
-            source = self.context[rows, column]
-            there = np.flatnonzero(source >= 0)
-            count = law.company.count[source[there]]
-            at = _spread(law.company.start[source[there]], count)
-            cell = np.repeat(there, count), law.company.thing[at]
-            raised[cell] += np.maximum(law.company.boost[at], 0.0)
-            lowered[cell] *= 1.0 + np.minimum(law.company.boost[at], 0.0)
-        table = table * raised * lowered
+        if (self.context[rows] >= 0).any():
+            table *= self._company_of(rows)
         count = self.start[rows + 1] - self.start[rows]
-        at = _spread(self.start[rows], count)
+        at = segments(self.start[rows], count)
         table[np.repeat(np.arange(len(rows)), count), self.given.thing[at]] = weight[at]
         taken, slot = np.nonzero(self.chosen[rows] >= 0)
         table[taken, self.chosen[rows[taken], slot]] = 0.0
         if self.allowed is not None:
-            every = np.tile(np.arange(law.n_things), len(rows))
-            table *= self.allowed(np.repeat(rows, law.n_things), every).reshape(table.shape)
+            things = self.allowed.things
+            fine = self.allowed.check(np.repeat(rows, len(things)), np.tile(things, len(rows)))
+            table[:, things] *= fine.reshape(len(rows), -1)
         running = np.cumsum(table, axis=1)
         total = running[:, -1]
         u = rng.random(len(rows)) * total

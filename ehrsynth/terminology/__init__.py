@@ -18,7 +18,7 @@ from ehrsynth.terminology.coding import (
 )
 from ehrsynth.terminology.concept_map import ConceptMap
 from ehrsynth.terminology.icd import with_dot, without_dot
-from ehrsynth.terminology.lookup import category, chronic, display, displays, known, limits, sex_numbers
+from ehrsynth.terminology.lookup import category, chronic, display, displays, known, limits, sex_numbers, subset
 from ehrsynth.terminology.package import VocabularyPackage
 from ehrsynth.terminology.value_set import ValueSet
 
@@ -43,6 +43,7 @@ __all__ = [
     "known",
     "limits",
     "sex_numbers",
+    "subset",
     "with_dot",
     "without_dot",
 ]

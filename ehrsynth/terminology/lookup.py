@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 
 from ehrsynth.terminology import library
 from ehrsynth.terminology.code_system import as_texts
+from ehrsynth.terminology.value_set import ValueSet
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
     import pyarrow as pa
 
-__all__ = ["category", "chronic", "display", "displays", "known", "limits"]
+__all__ = ["category", "chronic", "display", "displays", "known", "limits", "sex_numbers", "subset"]
 
 Limits = tuple["npt.NDArray[np.int8]", "npt.NDArray[np.float64]", "npt.NDArray[np.float64]"]
 
@@ -123,6 +124,23 @@ def category(system: str, codes: Iterable[str | None]) -> list[str | None]:
     what it says is a code of the code system ``ccsr``. Drugs by their ATC class.
     """
     return _values(system, "category", codes)
+
+
+def subset(system: str, name: str) -> frozenset[str] | None:
+    """Return the codes of `system` that are in the value set or the category of a name, in any case; None if none is.
+
+    Categories are those of `category`: a CCSR category is a value set of ICD-10-CM codes.
+    """
+    for package in library.packages("value_set"):
+        if package.name.lower() == name.lower() and isinstance(package, ValueSet):
+            return frozenset(coding.code for coding in package if coding.system == system) or None
+    found = library.find_code_system(system)
+    if found is None or "category" not in found.codes.column_names:
+        return None
+    import pyarrow.compute as pc
+
+    rows = found.codes.filter(pc.equal(found.codes["category"], name.upper()))
+    return frozenset(rows["code"].to_pylist()) or None
 
 
 def _values(system: str, name: str, codes: Iterable[str | None]) -> list[pa.Scalar]:

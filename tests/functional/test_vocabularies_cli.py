@@ -48,6 +48,12 @@ def test_a_test_a_vaccine_and_a_diagnosis_are_shown_with_what_is_known() -> None
     assert diabetes["billable"] is True
 
 
+def test_ages_without_a_limit_are_said_in_words() -> None:
+    assert shown("icd10cm", "N40.0")["age"] == "from 15 years"
+    assert shown("icd10cm", "I10")["age"] == "any"
+    assert shown("icd10cm", "O80")["age"] == "9 to 65 years"
+
+
 def test_a_code_system_of_ones_own_is_listed_shown_searched_and_used(tmp_path: Path, small_records: Records) -> None:
     house = tmp_path / "mine" / "house"
     house.mkdir(parents=True)

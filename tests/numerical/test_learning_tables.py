@@ -112,6 +112,19 @@ def test_targets_lean_on_sex_and_age_and_hide_the_few() -> None:
     assert target[0, 2] == pytest.approx(target[2, 2], rel=0.05)
 
 
+def test_nobody_in_many_strata_is_not_a_few_in_each() -> None:
+    expected = np.full((20, 2), 10.0)
+    observed = np.zeros((20, 2))
+    observed[7] = 200.0, 180.0
+    people = observed.astype(int)
+    observed[8:14, 1] = people[8:14, 1] = 3
+    target = shrunk_targets(observed, expected, people, 2, 5)
+    others = np.delete(target, 7, axis=0).sum(axis=0)
+    # Half of five people in all, and not in each of nineteen strata; the eighteen that are told are kept.
+    assert others[0] < 8
+    assert 12 < others[1] < 30
+
+
 def test_kmeans_finds_clusters_that_are_apart() -> None:
     rng = np.random.default_rng(5)
     centres = np.array([[0.0, 0], [10, 0], [0, 10]])

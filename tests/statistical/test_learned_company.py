@@ -114,8 +114,10 @@ def test_what_follows_a_code_follows_it(learned: tuple[Records, PatientModel, Re
         return sum(b == "D" for _, b in pairs) / len(pairs)
 
     real, synthetic = sets(learned[0]), sets(learned[2])
-    # D is in 7 visits of 100: without the company of the visit before it would follow C no more often than that.
-    assert abs(after(real, "C") - after(synthetic, "C")) < 0.25
+    # D is in 7 visits of 100: without the company of the visit before it would follow C no more often than that. What
+    # is left (.49 of .61): a state that has D to itself also comes after visits without a code, and what has no code
+    # has no company that could lower D's odds; D is then as common as it should be, but not only after C.
+    assert abs(after(real, "C") - after(synthetic, "C")) < 0.15
     assert after(synthetic, "A") < 0.02
 
 
@@ -129,6 +131,8 @@ def test_the_body_mass_index_is_that_of_weight_and_height(learned: tuple[Records
     assert len(learned[1].measurements.derived) == 1
     values = learned[2]["observation"].to_pandas().pivot(index="encounter_id", columns="code", values="value_number")
     whole = values.dropna()
+    # An index below what lives (10) is brought to it: one of 12,000 here, of 38 kg at 198 cm.
+    whole = whole[whole["39156-5"] > 10.0]
     assert len(whole) > 1000
     error = whole["39156-5"] - whole["29463-7"] / (whole["8302-2"] / 100) ** 2
     assert np.abs(error).max() <= 0.0501

@@ -21,6 +21,7 @@ from ehrsynth.exporters.omop.block import ROW_BITS, facts
 from ehrsynth.exporters.omop.concepts import LOCAL, Code, ConceptIds, local_id
 from ehrsynth.exporters.omop.databases import database_schema
 from ehrsynth.exporters.omop.eras import eras, expand
+from ehrsynth.exporters.omop.people import _names
 from ehrsynth.provenance import Provenance
 from ehrsynth.records import Records
 from ehrsynth.schema import omop
@@ -377,3 +378,11 @@ def test_codes_of_a_source_s_own_come_back_whole(tmp_path: Path) -> None:
     api.export(made, tmp_path / "out", formats=["omop"])
     again = api.read(tmp_path / "out" / "omop", format="omop")["condition"]
     assert (again["code_system"][0].as_py(), again["code"][0].as_py()) == (system, code)
+
+
+@pytest.mark.parametrize("chunks", [[["Ann", None, "Bo", None]], [[None], [None]]])
+def test_providers_without_a_name_keep_their_rows(chunks: list[list[str | None]]) -> None:
+    given = pa.chunked_array(chunks, pa.string())
+    family = pa.chunked_array([[None if one != "Bo" else "Li" for one in chunk] for chunk in chunks], pa.string())
+    names = {"Ann": "Ann", "Bo": "Bo Li", None: None}
+    assert _names(given, family).to_pylist() == [names[one] for one in given.to_pylist()]

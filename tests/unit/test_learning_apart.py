@@ -98,7 +98,8 @@ def test_sums_do_not_come_from_the_people_who_are_gathered(learning_records: Mod
     for name in ("trajectory", "person", "calendar", "disclosure"):
         assert max(differences(getattr(here, name), getattr(there, name)).values(), default=0.0) < 1e-9
     for one, other in zip(here.families, there.families, strict=True):
-        for name in ("codings", "never", "previous", "earlier", "lift", "repeats", "position", "duration"):
+        # Not `never`: it is moved for as many people as seen, under the company that the gathered people show.
+        for name in ("codings", "previous", "earlier", "lift", "repeats", "position", "duration"):
             assert max(differences(getattr(one, name), getattr(other, name)).values(), default=0.0) < 1e-6
 
 

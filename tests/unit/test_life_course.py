@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import date
 from html import escape
 from pathlib import Path
@@ -24,6 +25,7 @@ from ehrsynth.model.package import load, model_hash, save
 from ehrsynth.model.picture import network_svg
 from ehrsynth.probability.bayesnet import posterior
 from ehrsynth.records import Records
+from ehrsynth.terminology import ICD10CM, SNOMED, library
 
 NAME = "us_ambulatory"
 
@@ -144,6 +146,27 @@ def test_a_condition_by_its_code_is_exact(model: LifeCourseModel) -> None:
     query = [network.index("band")]
     direct = posterior(network, query, {network.index("has:diabetes_type2"): 1})
     np.testing.assert_allclose(posterior(scenario.network, query), direct, atol=1e-9)
+
+
+def test_a_condition_by_its_category_or_a_value_set(
+    model: LifeCourseModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = model.listing("chronic").text["key"]
+    # CCSR's category of essential hypertension.
+    assert Scenario(model, {"condition": "CIR007"}).codes == {keys.index("hypertension"): ("I10",)}
+    folder = tmp_path / "breath"
+    folder.mkdir()
+    fields = [{"name": "system"}, {"name": "code"}, {"name": "display"}]
+    resource = {"name": "codes", "path": "codes.csv", "schema": {"fields": fields}}
+    descriptor = {"name": "breath", "version": "1", "ehrsynth": {"kind": "value_set"}, "resources": [resource]}
+    (folder / "datapackage.json").write_text(json.dumps(descriptor))
+    rows = [f"{ICD10CM},J44.9,COPD", f"{ICD10CM},J45.909,Asthma", f"{SNOMED},195967001,Asthma"]
+    (folder / "codes.csv").write_text("\n".join(["system,code,display", *rows, ""]))
+    extended = library.Library((folder,))
+    monkeypatch.setattr(library, "standard", lambda: extended)
+    has = _people(model, condition="breath").has
+    assert (has[:, keys.index("copd")] | has[:, keys.index("asthma")]).all()
+    assert not has[:, keys.index("copd")].all()
 
 
 def test_years_and_visits(model: LifeCourseModel) -> None:

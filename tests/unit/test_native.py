@@ -16,6 +16,7 @@ from ehrsynth import native
 from ehrsynth.exporters import make_exporters
 from ehrsynth.exporters.fhir.identity import _are_uuids, _turned
 from ehrsynth.exporters.fragments import Slot, constant, join, pool_of
+from ehrsynth.probability.sets import BEFORE, KINDS, Allowed, Company, Given, SetLaw
 from ehrsynth.randomness import identifier_bytes
 from ehrsynth.records import Records
 
@@ -49,6 +50,48 @@ def test_joined_rows_are_those_of_arrow(data: st.DataObject, n: int) -> None:
     found.validate(full=True)
     with only_numpy():
         assert found.equals(join(slots, n))
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_sets_are_drawn_as_numpy_draws_them(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    keys, things, rows = 7, 40, 300
+    table = rng.gamma(0.3, size=(keys, things)) * (rng.random((keys, things)) < 0.8)
+    moves = rng.choice(KINDS * things * things, 900 if seed % 3 else 0, replace=False)
+    boost = np.where(rng.random(len(moves)) < 0.3, rng.uniform(-1, 0, len(moves)), rng.gamma(1.0, 4.0, len(moves)))
+    kind, pair = np.divmod(moves, things * things)
+    company = Company(things, kind, pair // things, pair % things, boost)
+    law = SetLaw(table, company)
+    had = np.flatnonzero(rng.random(rows * things) < 0.05)
+    source = company.source[BEFORE * things + had % things]
+    given_ = Given(
+        row=had // things,
+        thing=had % things,
+        odds=rng.gamma(0.5, size=len(had)),
+        context_row=(had // things)[source >= 0],
+        context=source[source >= 0],
+    )
+    old = rng.random(rows) < 0.5
+    limits = Allowed(things=np.array([0, 3, 39]), check=lambda row, thing: old[row] | (thing == 3))
+    key, size = rng.integers(keys, size=rows), rng.integers(0, 9, rows)
+    one, other = np.random.Generator(np.random.Philox(seed)), np.random.Generator(np.random.Philox(seed))
+    found = law.draw(key, size, given_, one, limits if seed % 2 else None)
+    with only_numpy():
+        expected = law.draw(key, size, given_, other, limits if seed % 2 else None)
+    np.testing.assert_array_equal(found, expected)
+    assert len(found[0]) > rows
+    # Whatever is drawn next is the same as well.
+    assert one.random() == other.random()
+
+
+def test_sets_refuse_arrays_that_do_not_fit() -> None:
+    made = native.compiled()
+    assert made is not None
+    capsule = np.random.Generator(np.random.Philox(1)).bit_generator.capsule
+    with pytest.raises(ValueError, match="not the arrays"):
+        made.sets((), (1, 0, False, 1, 1), capsule)
+    with pytest.raises(ValueError, match="do not fit"):
+        made.sets((np.zeros(2, np.int64),) * 22, (1, 0, False, 1, 1), capsule)
 
 
 def test_what_is_not_there_is_refused() -> None:

@@ -23,7 +23,7 @@ def places(block: Block) -> dict[str, dict[str, object]]:
     sites, doctors = shared["organization"], shared["practitioner"]
     n = sites.num_rows
     keys = pa.array(np.arange(1, n + 1))
-    names = pc.binary_join_element_wise(doctors["given_name"], doctors["family_name"], " ", null_handling="skip")
+    names = _names(doctors["given_name"], doctors["family_name"])
     nucc = look_up_codes(block, doctors)
     return {
         "location": {"location_id": keys, **_address(sites), "location_source_value": _short(sites["name"])},
@@ -47,6 +47,13 @@ def places(block: Block) -> dict[str, dict[str, object]]:
             ),
         },
     }
+
+
+def _names(given: pa.ChunkedArray, family: pa.ChunkedArray) -> pa.Array:
+    """Return whole names; of one part where the other is null, null where both are."""
+    # Not with null_handling="skip": Arrow leaves rows out in which all is null.
+    first, last = flat(given.cast(pa.string())), flat(family.cast(pa.string()))
+    return pc.coalesce(pc.binary_join_element_wise(first, last, " "), first, last)
 
 
 def look_up_codes(block: Block, doctors: pa.Table) -> pa.Array:

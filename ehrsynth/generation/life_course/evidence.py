@@ -1,9 +1,9 @@
 """What is asked of every person: translated into evidence on the network, and answered by conditioning it.
 
 Keys: ``age`` (lowest, highest completed years, both included), ``sex``, ``race``, ``ethnicity``, ``state`` (a label,
-code or name, or a collection of these), ``condition`` (keys of chronic conditions, or ICD-10-CM codes or beginnings of
-them; all of them), ``deceased`` (bool), ``history_years`` (the record covers only the last years), ``min_visits`` (who
-would have fewer gets further visits in the years of the record).
+code or name, or a collection of these), ``condition`` (keys of chronic conditions, ICD-10-CM codes or beginnings of
+them, value sets or CCSR categories; all of them, and of each any), ``deceased`` (bool), ``history_years`` (the record
+covers only the last years), ``min_visits`` (who would have fewer gets further visits in the years of the record).
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ehrsynth.errors import UsageError
-from ehrsynth.model.life_course import AGES, LifeCourseModel
+from ehrsynth.model.life_course import AGES, LifeCourseModel, Listing
 from ehrsynth.probability.bayesnet import BayesianNetwork, Variable, condition
+from ehrsynth.terminology import ICD10CM, subset
 
 __all__ = ["Scenario"]
 
@@ -78,10 +79,10 @@ class Scenario:
         self.codes: dict[int, tuple[str, ...]] = {}
         asked = evidence.get("condition", ())
         for text in (asked,) if isinstance(asked, str) else tuple(asked):
-            keys, prefix = _condition(model, text)
+            keys, beginnings = _condition(model, text)
             names = [f"has:{model.listing('chronic').text['key'][key]}" for key in keys]
-            for key in keys if prefix else ():
-                self.codes[key] = (*self.codes.get(key, ()), prefix)
+            for key in keys if beginnings else ():
+                self.codes[key] = (*self.codes.get(key, ()), *beginnings)
             number = network.index(names[0])
             for name in names[1:]:
                 network, number = _either(network, number, network.index(name))
@@ -130,28 +131,38 @@ def _ages(value: Any) -> Float:
     return inside.astype(np.float64)
 
 
-def _condition(model: LifeCourseModel, text: str) -> tuple[list[int], str]:
+def _condition(model: LifeCourseModel, text: str) -> tuple[list[int], tuple[str, ...]]:
     """Return the chronic conditions that `text` asks for, any of them, and what their codes must begin with."""
     chronic, codes = model.listing("chronic"), model.listing("codes")
     keys = chronic.text["key"]
     if text in keys:
-        return [keys.index(text)], ""
-    prefix = text.upper()
-    owners = codes.integers("owner")
-    found = {
-        int(owner)
-        for owner, code in zip(owners, codes.text["code"], strict=True)
-        if code.startswith(prefix) or code.replace(".", "").startswith(prefix)
-    }
+        return [keys.index(text)], ()
+    prefixes: tuple[str, ...] = (text.upper(),)
+    found = _owners(codes, prefixes)
+    # Only then: all codes of the system are read for it.
+    if not found and (members := subset(ICD10CM, text)):
+        prefixes = tuple(sorted(members))
+        found = _owners(codes, prefixes)
     lasting = sorted(owner for owner in found if owner < len(keys))
     if not lasting:
         acute = [owner for owner in found if owner >= len(keys)]
-        why = "only as an acute illness, which everybody may get" if acute else "not at all"
         raise UsageError(
-            f"The model knows the condition {text!r} {why}.",
-            hint="Ask for a chronic condition by its key or the beginning of an ICD-10-CM code, as E11.",
+            f"The model has {text!r} only as an acute illness, which everybody may get."
+            if acute
+            else f"The model does not know the condition {text!r}.",
+            hint="Ask for a chronic condition by its key, the beginning of an ICD-10-CM code (E11), a CCSR category "
+            "(CIR007) or a value set of ICD-10-CM codes.",
         )
-    return lasting, prefix
+    return lasting, prefixes
+
+
+def _owners(codes: Listing, prefixes: tuple[str, ...]) -> set[int]:
+    """Return whose codes begin with one of `prefixes`, with or without the dot."""
+    return {
+        int(owner)
+        for owner, code in zip(codes.integers("owner"), codes.text["code"], strict=True)
+        if code.startswith(prefixes) or code.replace(".", "").startswith(prefixes)
+    }
 
 
 def _either(network: BayesianNetwork, one: int, other: int) -> tuple[BayesianNetwork, int]:
