@@ -19,11 +19,6 @@ PyObject *ehrsynth_following(PyObject *self, PyObject *args);
 PyObject *ehrsynth_years(PyObject *self, PyObject *args);
 PyObject *ehrsynth_labelled(PyObject *self, PyObject *args);
 
-PyObject *ehrsynth_coded(PyObject *self, PyObject *args); /* _parquet.c */
-PyObject *ehrsynth_lengthy(PyObject *self, PyObject *args);
-PyObject *ehrsynth_levels(PyObject *self, PyObject *args);
-PyObject *ehrsynth_numbered(PyObject *self, PyObject *args); /* _numbers.c */
-PyObject *ehrsynth_used(PyObject *self, PyObject *args);
 
 PyObject *ehrsynth_sets(PyObject *self, PyObject *args); /* _sets.c */
 
@@ -211,12 +206,7 @@ static PyMethodDef methods[] = {
     {"are_uuids", are_uuids, METH_VARARGS, "are_uuids(texts): whether every 36 bytes are a UUID in lower case."},
     {"turned", turned, METH_VARARGS, "turned(texts, by): UUIDs with their digits combined by exclusive or."},
     {"base64", base64, METH_VARARGS, "base64(data): the letters of whole threes of bytes."},
-    {"coded", ehrsynth_coded, METH_VARARGS, "coded(array, names, width): numbers as runs and packed bits."},
-    {"lengthy", ehrsynth_lengthy, METH_VARARGS, "lengthy(array): texts, each behind its length."},
-    {"levels", ehrsynth_levels, METH_VARARGS, "levels(validity, first, n): what is there, as runs and packed bits."},
-    {"numbered", ehrsynth_numbered, METH_VARARGS, "numbered(arrays, width, limit): values numbered as they come."},
     {"sets", ehrsynth_sets, METH_VARARGS, "sets(arrays, settings, generator): things drawn one after the other."},
-    {"used", ehrsynth_used, METH_VARARGS, "used(array, flags): which numbers come, marked in flags."},
     {"sampled", ehrsynth_sampled, METH_VARARGS, "sampled(thresholds, categories, rows, u, out): categories."},
     {"ancestral", ehrsynth_ancestral, METH_VARARGS, "ancestral(thresholds, begin, categories, offsets, parents, order, u, out): states."},
     {"ragged", ehrsynth_ragged, METH_VARARGS, "ragged(items, upper, offsets, keys, u, out): an item of each key."},

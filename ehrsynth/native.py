@@ -50,30 +50,6 @@ class Native(Protocol):
         """Return the Base64 of `data`, whole threes of bytes."""
         ...
 
-    def coded(self, array: Any, names: Any, width: int) -> bytearray:
-        """Return int32 numbers as runs and packed bits of Parquet, `width` bits of ``names[number]`` (int32) each.
-
-        An Arrow array is here and below (values, data, validity, first, n); of texts `values` are the offsets and
-        `data` the characters, otherwise it is None, as `validity` is where nothing is null.
-        """
-        ...
-
-    def lengthy(self, array: Any) -> bytearray:
-        """Return texts, each behind its length in four bytes; nothing where one is null."""
-        ...
-
-    def levels(self, validity: Any, first: int, n: int) -> bytearray:
-        """Return which of `n` values are there as runs and packed bits of Parquet."""
-        ...
-
-    def numbered(self, arrays: list[Any], width: int, limit: int, runs: bool) -> tuple[bytearray, bytearray] | None:
-        """Return the numbers (int32, -1 of nulls) of values as they come, and the rows (int64) where they came first.
-
-        Values have `width` bytes, 4 or 8, or are texts (0). With `runs` only neighbours are compared. None: there are
-        more than `limit`.
-        """
-        ...
-
     def sets(self, arrays: tuple[Any, ...], settings: tuple[int, int, bool, int, int], generator: Any) -> None:
         """Draw sets as `ehrsynth.probability.sets` does, which says what the arrays are; fills the last four.
 
@@ -81,9 +57,6 @@ class Native(Protocol):
         few; `generator` is the capsule of a numpy bit generator.
         """
         ...
-
-    def used(self, array: Any, flags: bytearray) -> None:
-        """Set those of `flags` to 1 whose int32 numbers come."""
 
     # The rest fill their last arrays (contiguous; int64, float64, int32 or bytes, as `_draw.c` and `_course.c` say) and
     # refuse numbers that lie outside of the others.

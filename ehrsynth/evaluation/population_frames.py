@@ -77,7 +77,9 @@ def frames_of(records: Records, measures: Collection[str]) -> dict[str, Any]:
         "condition", ["code", "category", "clinical_status", "onset_date", "recorded_date"], "recorded_date"
     )
     conditions["onset"] = days_of(pd.to_datetime(conditions["onset_date"]))
-    encounters = table("encounter", ["encounter_class", "type_display", "start_datetime"], "start_datetime")
+    encounters = table(
+        "encounter", ["encounter_class", "type_display", "reason_code", "start_datetime"], "start_datetime"
+    )
     return {
         "orders": orders,
         "values": values,

@@ -58,6 +58,7 @@ _CLASSES = (
 _FOR_GOOD = ("I10", "E10", "E11", "N18", "J44", "G30", "G20", "G35", "I25", "I50", "I48", "E03", "B20", "F20", "F84")
 _NOT_BEFORE = {"G30": 40, "F03": 40, "G20": 30, "I21": 20, "M81": 20, "N40": 35, "H25": 35, "C61": 35, "I71": 30}
 _MEASLES, _ROTA, _ZOSTER, _HPV = ("03", "94", "21"), ("116", "119"), ("187",), ("165", "62")
+_STATUSES = ("Z80", "Z81", "Z82", "Z83", "Z84", "Z85", "Z86", "Z87", "Z88", "Z96")
 _HARMFUL = r"pril\b|sartan\b|statin\b|isotretinoin|tretinoin|methotrexate|valpro|warfarin|doxycycline|ethinyl"
 
 
@@ -199,6 +200,36 @@ def _obese(f: Frames) -> Count:
     return int((after < 27).sum()), len(after)
 
 
+def _classes(f: Frames) -> Count:
+    """Count body mass indices of adults below the class of obesity that was written down before."""
+    conditions, rows = f["conditions"], f["values"].get("39156-5")
+    if rows is None:
+        return 0, 0
+    least = rows["patient_id"].map(lambda _: np.nan)
+    for codes, index in ((("E66.811", "E66.9"), 30.0), (("E66.812", "E66.01"), 35.0), (("E66.813",), 40.0)):
+        first = conditions[conditions["code"].isin(codes)].groupby("patient_id")["day"].min()
+        least = least.mask(rows["day"] >= rows["patient_id"].map(first), index)
+    known = least.notna() & (rows["age"] >= 22)
+    return int((rows["value_number"] < least - 0.25)[known].sum()), int(known.sum())
+
+
+def _heights(f: Frames) -> Count:
+    """Count heights of adults that differ by 5 mm or more from those of less than a year before."""
+    rows = _pairs(f, "8302-2")
+    if rows is None:
+        return 0, 0
+    rows = rows[(rows["age"] >= 22) & (rows["day"] - rows["day_before"] < 366)]
+    return int((abs(rows["value_number"] - rows["before"]) > 0.45).sum()), len(rows)
+
+
+def _told(f: Frames) -> Count:
+    """Count visits whose only diagnosis is a history or a status, which is no reason to come, at no check-up."""
+    rows = f["conditions"]
+    mere = rows["code"].str.startswith(_STATUSES).groupby(rows["encounter_id"]).all()
+    reasons = f["encounters"].set_index("encounter_id")["reason_code"].astype(str).reindex(mere.index)
+    return int((mere & reasons.str.startswith(_STATUSES)).sum()), len(mere)
+
+
 def _new_diabetes(f: Frames) -> Count:
     """Count people with type 2 diabetes whose first glycated hemoglobin after the diagnosis is normal."""
     conditions, rows = f["conditions"], f["values"].get("4548-4")
@@ -264,6 +295,7 @@ def _vaccines(f: Frames) -> Count:
     wrong |= rows["code"].isin(_HPV) & (months < 9 * 12 - 1)
     gap = rows.groupby(["patient_id", "code"])["day"].diff()
     wrong |= gap < 20
+    wrong |= rows["code"].eq("165") & (gap < 145)
     return int(wrong.sum()), len(rows)
 
 
@@ -319,6 +351,9 @@ RULES: dict[str, Callable[[Frames], Count]] = {
     "planned visit while closed": _closed,
     "underweight with type 2 diabetes": _thin_diabetics,
     "obesity without the weight": _obese,
+    "class of obesity that the weight denies": _classes,
+    "adult's height that changes": _heights,
+    "status as the reason of a visit": _told,
     "diabetes found at a normal HbA1c": _new_diabetes,
     "kidney stage that the rate denies": _stages,
     "lasting disease that ends": _resolved,

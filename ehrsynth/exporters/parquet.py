@@ -10,8 +10,7 @@ import orjson
 import pyarrow as pa
 
 from ehrsynth.errors import UsageError
-from ehrsynth.exporters.parquet_footer import MAGIC, RowGroup, footer, frame, row_group, unpack
-from ehrsynth.exporters.parquet_pages import column_chunk
+from ehrsynth.exporters.parquet_footer import MAGIC, footer, frame, row_group, unpack
 from ehrsynth.exporters.part import STAGED, ExportSummary, Part
 from ehrsynth.exporters.tables import package_document
 from ehrsynth.records import Records
@@ -21,8 +20,8 @@ __all__ = ["CODECS", "ParquetExporter", "finished", "table_parts"]
 
 CODECS = ("snappy", "zstd", "gzip")
 MEGABYTE = 1_000_000
-_MOST_ROWS = 1 << 19
-_SMALL = 1 << 17
+_MOST_ROWS = 1 << 18
+_LEVELS = {"zstd": 1, "gzip": 1}
 
 
 class ParquetExporter:
@@ -110,16 +109,14 @@ def table_parts(
     With `begin` comes first, staged, what the footer is to say of the columns.
     """
     if begin:
-        before, behind = _frame(rows.slice(0, 0))
+        before, behind = frame(_written(table, rows.slice(0, 0), codec, empty=True))
         yield Part(_staged(table), len(before).to_bytes(4, "little") + before + len(behind).to_bytes(4, "little"))
         yield Part(_staged(table), behind)
     for start in range(0, rows.num_rows, _MOST_ROWS):
         chunk = rows.slice(start, _MOST_ROWS)
-        pieces, group = _row_group(table, chunk, codec)
-        # What may begin another file is one piece; what may not, nobody has to copy together.
-        whole = [b"".join(pieces)] if split_at else list(_gathered(pieces))
-        yield from (Part(path, piece, 0, split_at) for piece in whole[:-1])
-        yield Part(path, whole[-1], chunk.num_rows, split_at)
+        file = _written(table, chunk, codec)
+        group = row_group(file)
+        yield Part(path, memoryview(file).cast("B")[: group.size], chunk.num_rows, split_at)
         yield Part(_staged(table), group.pack())
 
 
@@ -154,54 +151,32 @@ def _staged(table: TableSchema) -> str:
     return f"{STAGED}{table.name}.footer"
 
 
-def _gathered(pieces: list[Any]) -> Iterator[Any]:
-    """Yield small pieces together and large ones alone."""
-    small: list[Any] = []
-    for piece in pieces:
-        if len(piece) < _SMALL:
-            small.append(piece)
-            continue
-        if small:
-            yield b"".join(small)
-            small = []
-        yield piece
-    if small:
-        yield b"".join(small)
-
-
-def _frame(rows: pa.Table) -> tuple[bytes, bytes]:
+def _written(table: TableSchema, rows: pa.Table, codec: str, *, empty: bool = False) -> pa.Buffer:
     import pyarrow.parquet as pq
 
     sink = pa.BufferOutputStream()
-    with pq.ParquetWriter(sink, rows.schema, store_schema=False):
-        pass
-    return frame(sink.getvalue())
-
-
-def _row_group(table: TableSchema, rows: pa.Table, codec: str) -> tuple[list[Any], RowGroup]:
-    """Return the bytes of a row group, behind the magic word that begins a file, and what the footer says of it."""
     single = {table.primary_key, *(key.column for key in table.foreign_keys if key.reference_table in _MANY)}
-    together = {key.column for key in table.foreign_keys if key.reference_table in _TOGETHER}
-    pieces: list[Any] = [MAGIC]
-    described, at = [], len(MAGIC)
-    for column in table.columns:
-        # Identifiers that hardly come twice have nothing to gain from a quick codec.
-        packed = "none" if codec == "snappy" and column.name in single else codec
-        found, stated = column_chunk(
-            column.name,
-            rows[column.name],
-            packed,
-            at,
-            required=not rows.schema.field(column.name).nullable,
-            ranges=column.type != "string" or column.name in _SORTED_BY,
-            sorted_by=column.name in together,
-        )
-        pieces += found
-        described.append(stated)
-        at += stated.compressed
-    return pieces, row_group(described, at, rows.num_rows)
+    # Identifiers that hardly come twice have no use for a dictionary, and nothing to gain from a quick codec.
+    packed = {column.name: "NONE" if codec == "snappy" and column.name in single else codec for column in table.columns}
+    with pq.ParquetWriter(
+        sink,
+        rows.schema,
+        store_schema=False,
+        compression=packed,
+        compression_level=dict.fromkeys(packed, _LEVELS[codec]) if codec in _LEVELS else None,
+        use_dictionary=[column.name for column in table.columns if column.name not in single and _repeats(column.type)],
+        write_statistics=[
+            column.name for column in table.columns if column.type != "string" or column.name in _SORTED_BY
+        ],
+    ) as writer:
+        if not empty:
+            writer.write_table(rows, row_group_size=_MOST_ROWS)
+    return sink.getvalue()
 
 
 _MANY = ("encounter", "condition")
 _SORTED_BY = ("patient_id",)
-_TOGETHER = ("patient", "encounter")
+
+
+def _repeats(kind: str) -> bool:
+    return kind in ("string", "date", "boolean")

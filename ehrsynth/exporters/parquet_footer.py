@@ -1,10 +1,10 @@
-"""Row groups of many blocks put together in one Parquet file: their bytes appended, what is said of them made one.
+"""Row groups of many small Parquet files put together in one: their bytes appended, their footers made one.
 
 A Parquet file is row groups one after the other and a footer that says where each column of each begins. Whoever writes
-a block does not know where it will stand; so its bytes are appended as they are, and what the footer has to say of it
-is kept in pieces, cut at every offset. The footer of the whole is those pieces, each offset moved to where the block
-came to stand. What stands before and behind them is taken from an empty file of Arrow's. The footer is Thrift in its
-compact protocol (apache/parquet-format, ``parquet.thrift``; apache/thrift, ``doc/specs/thrift-compact-protocol.md``).
+a block does not know where it will stand; so a block is written as a file of its own, its bytes are appended as they
+are, and its footer is taken apart at every offset in it. The footer of the whole is those pieces, each offset moved to
+where the block came to stand. The footer is Thrift in its compact protocol (apache/parquet-format, ``parquet.thrift``;
+apache/thrift, ``doc/specs/thrift-compact-protocol.md``).
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ import pyarrow as pa
 
 from ehrsynth.errors import OutputError
 
-__all__ = ["MAGIC", "ColumnChunk", "RowGroup", "Struct", "footer", "frame", "row_group", "unpack", "varint"]
+__all__ = ["MAGIC", "RowGroup", "footer", "frame", "row_group", "unpack"]
 
 MAGIC = b"PAR1"
 
 _HEAD = struct.Struct("<IQQI")
 _CUT = struct.Struct("<IQ")
-_BOOLEANS, _I32, _I64, _BINARY, _LIST, _STRUCT = (1, 2), 5, 6, 8, 9, 12
+_BOOLEANS, _I64, _LIST, _STRUCT = (1, 2), 6, 9, 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,115 +73,63 @@ def unpack(data: bytes) -> Iterator[RowGroup]:
         at += length
 
 
-class Struct:
-    """A struct of Thrift's compact protocol, its fields in the order of their numbers."""
-
-    __slots__ = ("_last", "text")
-
-    def __init__(self) -> None:
-        self.text = bytearray()
-        self._last = 0
-
-    def _head(self, number: int, kind: int) -> None:
-        self.text.append(_after(self._last, number, kind))
-        self._last = number
-
-    def int32(self, number: int, value: int) -> Struct:
-        self._head(number, _I32)
-        self.text += _zigzag(value)
-        return self
-
-    def int64(self, number: int, value: int) -> Struct:
-        self._head(number, _I64)
-        self.text += _zigzag(value)
-        return self
-
-    def binary(self, number: int, value: bytes) -> Struct:
-        self._head(number, _BINARY)
-        self.text += varint(len(value)) + value
-        return self
-
-    def struct(self, number: int, value: bytes) -> Struct:
-        self._head(number, _STRUCT)
-        self.text += value
-        return self
-
-    def list_head(self, number: int, kind: int, size: int) -> Struct:
-        self._head(number, _LIST)
-        self.text += bytes([size << 4 | kind]) if size < 15 else bytes([0xF0 | kind]) + varint(size)
-        return self
-
-    def end(self) -> bytes:
-        return bytes(self.text) + b"\0"
+def row_group(file: pa.Buffer) -> RowGroup:
+    """Return what the footer of a Parquet file with one row group says of it."""
+    start, data = _footer(file)
+    scan = _Scan(data)
+    for number, kind in scan.fields():
+        if number != 4:
+            scan.skip(kind)
+            continue
+        count, _ = scan.list_header()
+        if count != 1:
+            raise OutputError(f"A Parquet file of {count} row groups cannot be appended.")
+        return _one_row_group(scan, start)
+    raise OutputError("A Parquet footer has no row groups.")
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ColumnChunk:
-    """What a footer says of one column of a row group (``ColumnMetaData``).
-
-    Attributes
-    ----------
-    name : str
-    kind : int
-        Physical type.
-    encodings : tuple of int
-    codec : int
-    values : int
-        Nulls are counted.
-    uncompressed, compressed : int
-        Bytes of all pages with their heads.
-    data_page, dictionary_page : int
-        Where they begin in the bytes of the row group; -1: no dictionary.
-    statistics : bytes
-        A struct.
-    """
-
-    name: str
-    kind: int
-    encodings: tuple[int, ...]
-    codec: int
-    values: int
-    uncompressed: int
-    compressed: int
-    data_page: int
-    dictionary_page: int
-    statistics: bytes
+def _one_row_group(scan: _Scan, size: int) -> RowGroup:
+    begin, rows = scan.at, 0
+    cuts: list[tuple[int, int, int]] = []
+    end = 0
+    for number, kind in scan.fields():
+        if number == 1:
+            count, _ = scan.list_header()
+            for _ in range(count):
+                _column_chunk(scan, cuts)
+        elif number == 3:
+            rows = scan.integer()
+        elif number == 5:
+            cuts.append(scan.cut())
+        elif number == 7:
+            # The place of the row group in its file: optional, and another one in the whole.
+            end = scan.field_start
+            scan.skip(kind)
+        else:
+            scan.skip(kind)
+    stop = end or scan.at - 1
+    pieces, last = [], begin
+    for before, after, value in cuts:
+        pieces.append((bytes(scan.data[last:before]), value))
+        last = after
+    return RowGroup(size, rows, tuple(pieces), bytes(scan.data[last:stop]) + b"\0")
 
 
-def row_group(columns: list[ColumnChunk], size: int, rows: int) -> RowGroup:
-    """Return what the footer says of a row group of `rows` rows and `size` bytes, the magic word before it included."""
-    pieces: list[tuple[bytes, int]] = []
-    struct = Struct().list_head(1, _STRUCT, len(columns))
-    text = struct.text
-    for column in columns:
-        inner = Struct().int32(1, column.kind).list_head(2, _I32, len(column.encodings))
-        inner.text += b"".join(_zigzag(encoding) for encoding in column.encodings)
-        name = column.name.encode()
-        inner.list_head(3, _BINARY, 1).text.extend(varint(len(name)) + name)
-        inner.int32(4, column.codec).int64(5, column.values)
-        inner.int64(6, column.uncompressed).int64(7, column.compressed)
-        # The offset of the column's own file is of no use, and has to be there.
-        text += Struct().int64(2, 0).struct(3, bytes(inner.text)).text
-        text.append(_after(7, 9, _I64))
-        pieces.append((bytes(text), column.data_page))
-        text.clear()
-        last = 9
-        if column.dictionary_page >= 0:
-            text.append(_after(9, 11, _I64))
-            pieces.append((bytes(text), column.dictionary_page))
-            text.clear()
-            last = 11
-        text.append(_after(last, 12, _STRUCT))
-        text += column.statistics + b"\0\0"
-    struct.int64(2, sum(column.uncompressed for column in columns)).int64(3, rows)
-    text.append(_after(3, 5, _I64))
-    pieces.append((bytes(text), len(MAGIC)))
-    end = bytes([_after(5, 6, _I64)]) + _zigzag(sum(column.compressed for column in columns)) + b"\0"
-    return RowGroup(size, rows, tuple(pieces), end)
-
-
-def _after(last: int, number: int, kind: int) -> int:
-    return number - last << 4 | kind
+def _column_chunk(scan: _Scan, cuts: list[tuple[int, int, int]]) -> None:
+    for number, kind in scan.fields():
+        if number == 2 and scan.peek() != 0:
+            cuts.append(scan.cut())
+        elif number == 3:
+            for inner, inner_kind in scan.fields():
+                # data_page_offset, index_page_offset, dictionary_page_offset, bloom_filter_offset
+                if inner in (9, 10, 11, 14):
+                    cuts.append(scan.cut())
+                else:
+                    scan.skip(inner_kind)
+        elif number in (4, 6):
+            cuts.append(scan.cut())
+        else:
+            scan.skip(kind)
 
 
 def frame(file: pa.Buffer) -> tuple[bytes, bytes]:
@@ -202,7 +150,7 @@ def footer(around: tuple[bytes, bytes], groups: list[bytes], rows: int) -> bytes
     """Return the footer of a file of `groups` (`RowGroup.at`) with `rows` rows, its length and the magic word."""
     before, behind = around
     size = len(groups)
-    many = bytes([size << 4 | _STRUCT]) if size < 15 else bytes([0xF0 | _STRUCT]) + varint(size)
+    many = bytes([size << 4 | _STRUCT]) if size < 15 else bytes([0xF0 | _STRUCT]) + _varint(size)
     text = b"".join(
         (before, bytes([1 << 4 | _I64]), _zigzag(rows), bytes([1 << 4 | _LIST]), many, *groups, behind),
     )
@@ -216,8 +164,7 @@ def _footer(file: pa.Buffer) -> tuple[int, memoryview]:
     return start, data[start : len(data) - 8]
 
 
-def varint(value: int) -> bytes:
-    """Return a number of no sign, seven bits a byte (LEB128)."""
+def _varint(value: int) -> bytes:
     text = bytearray()
     while value > 0x7F:
         text.append(value & 0x7F | 0x80)
@@ -227,7 +174,7 @@ def varint(value: int) -> bytes:
 
 
 def _zigzag(value: int) -> bytes:
-    return varint(value << 1)
+    return _varint(value << 1)
 
 
 class _Scan:
@@ -256,6 +203,18 @@ class _Scan:
     def integer(self) -> int:
         value = self.varint()
         return (value >> 1) ^ -(value & 1)
+
+    def peek(self) -> int:
+        at = self.at
+        value = self.integer()
+        self.at = at
+        return value
+
+    def cut(self) -> tuple[int, int, int]:
+        """Return where an integer begins and ends, and the integer."""
+        before = self.at
+        value = self.integer()
+        return before, self.at, value
 
     def list_header(self) -> tuple[int, int]:
         head = self.data[self.at]

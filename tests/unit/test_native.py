@@ -8,7 +8,6 @@ from contextlib import contextmanager
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,7 +16,6 @@ from ehrsynth import native
 from ehrsynth.exporters import make_exporters
 from ehrsynth.exporters.fhir.identity import _are_uuids, _turned
 from ehrsynth.exporters.fragments import Slot, constant, join, pool_of
-from ehrsynth.exporters.parquet_pages import column_chunk
 from ehrsynth.probability.sets import BEFORE, KINDS, Allowed, Company, Given, SetLaw
 from ehrsynth.randomness import identifier_bytes
 from ehrsynth.records import Records
@@ -52,32 +50,6 @@ def test_joined_rows_are_those_of_arrow(data: st.DataObject, n: int) -> None:
     found.validate(full=True)
     with only_numpy():
         assert found.equals(join(slots, n))
-
-
-@given(st.data(), st.integers(1, 9000), st.integers(1, 12), st.integers(0, 2**32 - 1))
-def test_pages_of_parquet_are_those_of_numpy(data: st.DataObject, n: int, bits: int, seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    # Runs of all lengths beside values that change with every row.
-    number = np.repeat(rng.integers(0, 1 << bits, n), rng.integers(1, 30, n) ** data.draw(st.integers(0, 1)))[:n]
-    kind = data.draw(st.sampled_from(["codes", "ids", "texts", "numbers", "days", "times"]))
-    absent = (rng.random(n) < data.draw(st.sampled_from([0, 0.02, 0.5, 1])))[:n]
-    plain = pa.array(number, mask=absent)
-    values: pa.Array = {
-        "codes": lambda: plain.cast(pa.string()).dictionary_encode(),
-        "ids": lambda: pc.binary_join_element_wise(plain.cast(pa.string()), "-" * 35, ""),
-        "texts": lambda: pc.binary_repeat(plain.cast(pa.string()), pa.array(number % 5)),
-        "numbers": lambda: plain.cast(pa.float64()),
-        "days": lambda: plain.cast(pa.int32()).cast(pa.date32()),
-        "times": lambda: plain.cast(pa.timestamp("s")),
-    }[kind]()
-    cut = data.draw(st.integers(0, n))
-    chunks = pa.chunked_array([values.slice(0, cut), values.slice(cut)], values.type)
-    settings = {"required": False, "ranges": True, "sorted_by": data.draw(st.booleans())}
-    found = column_chunk("c", chunks, "none", 4, **settings)
-    with only_numpy():
-        other = column_chunk("c", chunks, "none", 4, **settings)
-    assert found[1] == other[1]
-    assert b"".join(map(bytes, found[0])) == b"".join(map(bytes, other[0]))
 
 
 @pytest.mark.parametrize("seed", range(12))
@@ -120,26 +92,6 @@ def test_sets_refuse_arrays_that_do_not_fit() -> None:
         made.sets((), (1, 0, False, 1, 1), capsule)
     with pytest.raises(ValueError, match="do not fit"):
         made.sets((np.zeros(2, np.int64),) * 22, (1, 0, False, 1, 1), capsule)
-
-
-def test_pages_refuse_what_is_not_there() -> None:
-    made = native.compiled()
-    assert made is not None
-    index, flags = np.array([0, 2], dtype=np.int32), bytearray(2)
-    with pytest.raises(IndexError):
-        made.coded((index, None, None, 0, 2), np.arange(2, dtype=np.int32), 1)
-    with pytest.raises(IndexError):
-        made.coded((index, None, None, 0, 2), np.arange(3, dtype=np.int32), 1)
-    with pytest.raises(IndexError):
-        made.used((index, None, None, 0, 2), flags)
-    with pytest.raises(ValueError, match="too short"):
-        made.used((index, None, None, 1, 2), flags)
-    with pytest.raises(ValueError, match="too short"):
-        made.levels(b"\0", 1, 8)
-    with pytest.raises(ValueError, match="do not ascend"):
-        made.lengthy((np.array([0, 9], dtype=np.int32), b"abc", None, 0, 1))
-    with pytest.raises(ValueError, match="texts have data"):
-        made.numbered([(index, None, None, 0, 2)], 0, 5, False)
 
 
 def test_what_is_not_there_is_refused() -> None:

@@ -13,7 +13,7 @@ from ehrsynth.generation.life_course.segments import expand
 from ehrsynth.generation.life_course.working_days import nearest_working_day
 from ehrsynth.model.life_course import AGES, LifeCourseModel
 
-__all__ = ["KINDS", "SETTINGS", "DemandSampler", "Demands", "on_working_days"]
+__all__ = ["KINDS", "SETTINGS", "DemandSampler", "Demands", "on_working_days", "statuses"]
 
 Int = npt.NDArray[np.int64]
 Float = npt.NDArray[np.float64]
@@ -46,6 +46,7 @@ _CHILD = 18
 # ACOG Guidelines for Perinatal Care: weeks of gestation of prenatal visits.
 _PRENATAL_WEEKS = np.array([9, 13, 17, 21, 25, 28, 30, 32, 34, 36, 37, 38, 39])
 _LATE = 1.2
+_NEW_VISITS = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,6 +97,13 @@ class Demands:
         return Demands(**{name: getattr(self, name)[rows] for name in self.__dataclass_fields__})
 
 
+def statuses(model: LifeCourseModel) -> npt.NDArray[np.bool_]:
+    """Return which problems, chronic and acute, are mere statuses: told, but no reason to see somebody."""
+    chronic = model.listing("chronic")
+    found = chronic.number["status"] > 0 if "status" in chronic.number else np.zeros(len(chronic), dtype=bool)
+    return np.append(found, np.zeros(len(model.listing("acute")), dtype=bool))
+
+
 class DemandSampler:
     """What brings people to see somebody, made ready for drawing many blocks."""
 
@@ -103,6 +111,7 @@ class DemandSampler:
         chronic = model.listing("chronic")
         self._per_year = chronic.number["visits_per_year"]
         self._n_chronic = len(chronic)
+        self._status = statuses(model)
         self._base = model.array("visits")
         self._scale = model.array("follow_up_scale")
         self._acute_scale = model.array("acute_scale")
@@ -144,9 +153,10 @@ class DemandSampler:
         dies_of[deaths.episode[deaths.episode >= 0]] = True
         delay = rng.exponential(2.0, len(rows)).astype(np.int64)
         first = lives.first_day[episodes.patient]
-        # What began before the record does is taken down in its first months.
+        # What began before the record does is taken down in its first months, several at a visit.
         before = episodes.day < first
-        entry = first + (rng.random(len(rows)) * 150).astype(np.int64)
+        visit = rng.integers(_NEW_VISITS, size=len(rows)) + rng.random(len(lives))[episodes.patient]
+        entry = first + (visit / _NEW_VISITS * 150).astype(np.int64)
         day = np.where(before, entry, episodes.day + np.where(episodes.place >= 2, 0, delay))
         day = np.minimum(day, lives.last_day[episodes.patient] - lives.dead[episodes.patient])
         age = lives.age_at(episodes.patient, episodes.day)
@@ -154,7 +164,8 @@ class DemandSampler:
         kept = rng.random(len(rows)) < np.where(
             acute & (episodes.place < 2), self._acute_scale[lives.sex[episodes.patient], age], 1.0
         )
-        kept &= ~dies_of
+        # Nobody comes to say that they have a new hip.
+        kept &= ~dies_of & ~self._status[episodes.problem]
         return Demands.of(episodes.patient[kept], day[kept], PROBLEM, episodes.place[kept], rows[kept])
 
     def _follow_ups(self, lives: Lives, episodes: Episodes, rng: np.random.Generator) -> Demands:

@@ -20,6 +20,7 @@ from ehrsynth.generation.life_course.demands import (
     PRENATAL,
     WELL_CHILD,
     Demands,
+    statuses,
 )
 from ehrsynth.generation.life_course.people import NEVER, Lives
 from ehrsynth.generation.life_course.pregnancies import Findings, Pregnancies
@@ -245,14 +246,23 @@ def diagnose(
     asked = np.flatnonzero(demands.episode >= 0)
     seen[demands.episode[asked]] = schedule.of_demand[asked]
     seen[codes < 0] = -1
+    extra_visit, extra_code = _of_pregnancy(schedule, pregnancies, findings, rng)
+    extra_visit = np.concatenate([findings.visit, extra_visit])
+    status = statuses(model)[episodes.problem]
+    reasoned = np.isin(schedule.kind, [kind for kind in REASONS if kind not in (DELIVERY, BIRTH)])
+    reasoned[extra_visit] = reasoned[seen[seen >= 0]] = True
+    # What is no reason to come is told at the next visit that has one.
+    told = np.flatnonzero(status & (codes >= 0))
+    among = np.flatnonzero(reasoned)
+    seen[told] = first_after(schedule, lives, episodes.patient[told], episodes.day[told], among)
     new = np.flatnonzero(seen >= 0)
     visit, row = [seen[new]], [new]
     again = _follow_up(lives, episodes, schedule, seen, chronic, model, rng)
-    visit.append(again[0])
-    row.append(again[1])
+    reasoned[again[0][~status[again[1]]]] = True
+    worth = ~status[again[1]] | reasoned[again[0]]
+    visit.append(again[0][worth])
+    row.append(again[1][worth])
     at, of = np.concatenate(visit), np.concatenate(row)
-    extra_visit, extra_code = _of_pregnancy(schedule, pregnancies, findings, rng)
-    extra_visit = np.concatenate([findings.visit, extra_visit])
     all_visit = np.concatenate([at, extra_visit])
     changed = later[1][of] <= schedule.day[at]
     all_code = np.concatenate([np.where(changed, later[0][of], codes[of]), findings.code, n_codes + extra_code])
@@ -280,7 +290,8 @@ def diagnose(
     # New illnesses first: they are why the person came; then by how the row came about.
     # In a hospital what brought the person there.
     place = np.where(episode >= 0, episodes.place[np.maximum(episode, 0)], 0)
-    order = order_of(all_visit, np.where(first, -1 - place, 0))
+    last = np.where(episode >= 0, status[np.maximum(episode, 0)], False)
+    order = order_of(all_visit, np.where(last, 1, np.where(first, -1 - place, 0)))
     all_visit, all_code, first, episode = all_visit[order], all_code[order], first[order], episode[order]
     noted = noted[order]
     known = episode >= 0

@@ -273,6 +273,7 @@ class InterventionSampler:
         due, latest = rows.number["age_months_due"], rows.number["age_months_latest"]
         sex = rows.integers("sex_limit")
         series = rows.integers("series")
+        apart = rows.number["apart"] if "apart" in rows.number else np.full(len(rows), _APART)
         scores: dict[int, Float] = {}
         ranks: dict[int, Float] = {}
         last: dict[int, Int] = {}
@@ -302,9 +303,9 @@ class InterventionSampler:
                 takes &= begin <= lives.last_day
                 patient = np.flatnonzero(takes)
                 day, until = begin[patient], stop[patient]
-            # At least four weeks after the dose before.
+            # Not before the least interval after the dose before.
             before = last.setdefault(int(series[row]), np.full(n, -NEVER, dtype=np.int64))
-            wanted = np.maximum(np.maximum(day, lives.first_day[patient]), before[patient] + _APART)
+            wanted = np.maximum(np.maximum(day, lives.first_day[patient]), before[patient] + int(apart[row]))
             in_record = day >= lives.first_day[patient]
             patient, wanted, until = patient[in_record], wanted[in_record], until[in_record]
             visit = agenda.first_after(patient, wanted)

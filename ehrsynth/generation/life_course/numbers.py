@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from ehrsynth.generation.life_course.people import DAYS_PER_YEAR, Lives
 from ehrsynth.generation.life_course.quantiles import CoreQuantiles
+from ehrsynth.generation.life_course.requirements import STATES
 from ehrsynth.generation.life_course.schedule import Schedule
 from ehrsynth.model.life_course import LifeCourseModel
 from ehrsynth.native import compiled
@@ -26,6 +27,10 @@ __all__ = ["BodySampler", "CoreSampler", "Growth", "Scores", "mixed"]
 Int = npt.NDArray[np.int64]
 Float = npt.NDArray[np.float64]
 
+Bool = npt.NDArray[np.bool_]
+
+_CLASSES = ((STATES.index("bmi40"), 40.0), (STATES.index("bmi35"), 35.0), (STATES.index("bmi30"), 30.0))
+"""Class of obesity and its least body mass index (WHO 2000)."""
 _WAVES = 3
 _PERIODS = (7.0, 26.0)
 _INFANT, _CHARTED, _GROWN = 2, 18, 21
@@ -148,18 +153,25 @@ class BodySampler:
             (chronic.index(key), least)
             for key, least in (
                 ("overweight", 25.0),
-                ("obesity", 29.6),
-                ("obesity_severe", 34.6),
+                ("obesity", 30.0),
+                ("obesity_severe", 35.0),
                 ("diabetes_type2", 19.0),
             )
             if key in chronic
         ]
+        self._obese = [chronic.index(key) for key in ("obesity", "obesity_severe") if key in chronic]
 
-    def least(self, onset: Int, patient: Int, day: Int) -> Float:
-        """Return the body mass index that people have at least on a day, by what is written down of it."""
+    def least(self, onset: Int, stages: Bool, patient: Int, day: Int) -> Float:
+        """Return the body mass index that people have at least on a day, by what is written down of it.
+
+        `stages` [n, 8] holds the class of each person's index (see `requirements.STATES`).
+        """
         found = np.zeros(len(patient))
         for key, least in self._known:
             found = np.where(onset[patient, key] <= day, np.maximum(found, least), found)
+        for key in self._obese:
+            own = np.select([stages[patient, at] for at, _ in _CLASSES], [least for _, least in _CLASSES], 0.0)
+            found = np.where(onset[patient, key] <= day, np.maximum(found, own), found)
         return found
 
     def sizes(
@@ -174,7 +186,9 @@ class BodySampler:
         height, bmi, grown = np.empty_like(age), np.empty_like(age), np.flatnonzero(age >= _CHARTED)
         plain = np.zeros_like(sex[grown])
         height[grown] = self._core.value("height", plain, sex[grown], age[grown], tall[grown])
-        bmi[grown] = np.maximum(self._core.value("bmi", plain, sex[grown], age[grown], heavy[grown]), least[grown])
+        mass, floor = self._core.value("bmi", plain, sex[grown], age[grown], heavy[grown]), least[grown]
+        # Who is lighter than that is a little heavier than that: no value is more common than its neighbours.
+        bmi[grown] = np.where(mass < floor, floor + 0.02 + 0.3 * (floor - mass), mass)
         young = np.flatnonzero(age < _GROWN)
         by_chart = self._of_the_young(sex[young], age[young], tall[young], heavy[young])
         # Growing goes on a little after the charts end: from the chart at 18 to the adult's height at 21.

@@ -174,7 +174,7 @@ class ValueSampler:
         if not asked:
             return {}
         tall, heavy = (scores.values[:, self._core.names.index(key)] for key in ("height", "bmi"))
-        least = self._body.least(onset, here.patient, here.day)
+        least = self._body.least(onset, lives.stages, here.patient, here.day)
         sizes = self._body.sizes(asked, here.sex, here.age, tall, heavy, heads[here.patient], least)
         # Two carry more than one.
         sizes["weight"] = np.round(sizes["weight"] + pregnancies.weight(lives, here.patient, here.day), 1)

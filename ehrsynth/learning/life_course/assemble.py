@@ -69,6 +69,8 @@ _TERMINAL = {
 """The acute illness in which a chronic one ends."""
 _IN_HOSPITAL = {"copd": 1.04}
 _SUDDENLY = 2.4
+_STATUSES = ("Z80", "Z81", "Z82", "Z83", "Z84", "Z85", "Z86", "Z87", "Z88", "Z96")
+"""Histories and statuses that are told at a visit for something else (ICD-10-CM guidelines, I.C.21.c.3 and 4)."""
 _EXPOSED = (
     *(("aspirin", 12.0), ("ibuprofen", 4.0), ("naproxen", 12.0), ("codeine", 12.0), ("morphine", 8.0)),
     *(("hydrocodone", 12.0), ("oxycodone", 12.0), ("statin", 30.0), ("lisinopril", 25.0), ("iodine", 10.0)),
@@ -80,6 +82,8 @@ _SYSTOLIC_ONLY = 0.004
 _NO_PRESSURE = 0.003
 _SERIES = {"dtp": "dtap", "dtp ": "dtap"}
 _MISSING_ELSEWHERE = 0.015
+_APART = {"165": 150.0, "83": 180.0, "187": 60.0}
+"""Days between two doses of a vaccine, where more than four weeks (CDC, General Best Practice Guidelines)."""
 # Not all that is measured reaches the record as a value. Assumption; it also keeps a life's record to a readable size.
 _RECORDED = {"vital_signs": 0.22, "blood_pressure": 0.5, "growth": 0.4}
 _RECORDED_ELSEWHERE = 0.3
@@ -93,12 +97,23 @@ _UNRECORDED = ("32623-1", "1863-0", "33037-3", "785-6", "786-4", "788-0", "789-8
 """Mean platelet volume, anion gaps and red cell indices: in the laboratory's report, seldom in the record."""
 
 
+def _mark_statuses(found: dict[str, Listing]) -> None:
+    """Mark the chronic conditions that are no reason to see somebody: all of their codes are histories or statuses."""
+    chronic, codes = found["chronic"], found["codes"]
+    owner = codes.integers("owner")
+    mere = np.array([code.startswith(_STATUSES) for code in codes.text["code"]])
+    chronic.number["status"] = np.array(
+        [float((owner == at).any() and mere[owner == at].all()) for at in range(len(chronic))]
+    )
+
+
 def link(content: Content) -> dict[str, Listing]:
     """Return the listings with the references between them."""
     found = dict(content.listings)
     keys = [*found["chronic"].text["key"], *found["acute"].text["key"]]
     place = {key: at for at, key in enumerate(keys)}
     link_codes(found, place)
+    _mark_statuses(found)
     link_drugs(found, keys)
     allergies = found["allergies"]
     allergies.number["age_min"] = np.array(
@@ -139,6 +154,7 @@ def link(content: Content) -> dict[str, Listing]:
     procedures.number["complication"] = numbers(procedures.text["complication_key"], keys)
     vaccines = found["immunizations"]
     vaccines.number["code_number"] = numbers(vaccines.text["cvx"], list(dict.fromkeys(vaccines.text["cvx"])))
+    vaccines.number["apart"] = np.array([_APART.get(code, 28.0) for code in vaccines.text["cvx"]])
     # The doses of one vaccine, and vaccines that replace each other, are one series: DTP and DTaP, PCV 13 and 15.
     series = [_SERIES.get(name[:4].lower(), name[:4].lower()) for name in vaccines.text["display"]]
     vaccines.number["series"] = numbers(series, list(dict.fromkeys(series)))

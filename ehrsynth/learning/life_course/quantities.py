@@ -42,8 +42,8 @@ def core_listing() -> Listing:
     return Listing(
         text={"key": _MEASURES},
         number={
-            "own": np.array([own.get(name, {"bmi": 0.86, "height": 0.988}.get(name, 0.6)) for name in _MEASURES]),
-            "drift": np.array([drift.get(name, {"bmi": 0.132, "height": 0.006}.get(name, 0.2)) for name in _MEASURES]),
+            "own": np.array([own.get(name, {"bmi": 0.86, "height": 1.0}.get(name, 0.6)) for name in _MEASURES]),
+            "drift": np.array([drift.get(name, {"bmi": 0.132, "height": 0.0}.get(name, 0.2)) for name in _MEASURES]),
             "decimals": np.zeros(len(_MEASURES)),
         },
     )
