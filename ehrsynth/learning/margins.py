@@ -39,9 +39,9 @@ def with_margins(model: PatientModel, cohort: Cohort, seed: int) -> PatientModel
     Parameters
     ----------
     model : PatientModel
-        Whose first family is of conditions. Without it, of few people, or where every visit has one and their number
-        follows from their odds (of codes that compete for the visits none is moved without the others), it is returned
-        as it is.
+        Whose first family is of conditions. Without it, of few people, where every visit has one and their number
+        follows from their odds, or where their number is fixed first (of codes that compete for the visits none is
+        moved without the others), it is returned as it is.
     cohort : Cohort
         Of the source; patients count by their weight.
     seed : int
@@ -52,7 +52,7 @@ def with_margins(model: PatientModel, cohort: Cohort, seed: int) -> PatientModel
     family = model.families[0] if model.families else None
     if family is None or family.table != "condition" or cohort.n_patients < _FEWEST:
         return model
-    if family.zero_truncated and family.sizes is None and family.tilt is None and not _others_do(model):
+    if family.sizes is not None or (family.zero_truncated and family.tilt is None and not _others_do(model)):
         return model
     families = list(model.families)
     ever = [cohort.total(partial(_ever, table=one.table, n_codes=len(one.codings))) for one in families]
