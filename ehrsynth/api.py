@@ -10,8 +10,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ehrsynth import plugins, storage
-from ehrsynth.errors import SourceError, UsageError
+from ehrsynth import storage
+from ehrsynth.errors import UsageError
 from ehrsynth.records import Records
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ __all__ = [
     "generate_files",
     "inspect",
     "learn",
+    "learn_from",
     "load_model",
     "read",
     "read_with_report",
@@ -80,54 +81,13 @@ def read_with_report(
     mapping: str | Path | None = None,
 ) -> tuple[Records, ReadReport]:
     """Read records and the account of what was set aside and why; parameters as `read`."""
+    from ehrsynth.readers.choice import read_as
     from ehrsynth.readers.database import is_database
 
     if is_database(source):
-        return _read(source, format, strict, mapping)
+        return read_as(source, format, strict, mapping)
     with storage.fetched(source) as path:
-        return _read(path, format, strict, mapping)
-
-
-def _read(
-    source: str | Path,
-    format: str | None,  # noqa: A002
-    strict: bool,
-    mapping: str | Path | None,
-) -> tuple[Records, ReadReport]:
-    from ehrsynth.readers.database import is_database, recognise
-
-    database = is_database(source)
-    if mapping is not None:
-        if format not in (None, "mapping"):
-            raise UsageError(f"The format {format} takes no mapping.", hint="Leave one of the two out.")
-        reader = plugins.load("ehrsynth.readers", "mapping")(mapping)
-    elif format is not None:
-        if database and format not in ("omop", "tables", "mapping"):
-            raise UsageError(f"The format {format} is not read from a database.", hint="Leave --format out.")
-        reader = plugins.load("ehrsynth.readers", format)()
-    elif database:
-        known = recognise(str(source))
-        if known is None:
-            raise UsageError(
-                "The tables of the database are of no layout that ehrsynth knows.",
-                hint="Have a mapping proposed: ehrsynth inspect URL -o mapping.toml; then add --mapping mapping.toml.",
-            )
-        reader = plugins.load("ehrsynth.readers", known)()
-    else:
-        source = Path(source)
-        if not source.exists():
-            raise SourceError("There is no such folder.", file=source, hint="Name the folder that holds the records.")
-        readers = (plugins.load("ehrsynth.readers", name)() for name in plugins.names("ehrsynth.readers"))
-        reader = next((reader for reader in readers if reader.recognises(source)), None)
-        if reader is None:
-            raise SourceError(
-                "This is no format that ehrsynth recognises.",
-                file=source,
-                hint=f"Name it: one of {', '.join(plugins.names('ehrsynth.readers'))}; or have a mapping proposed: "
-                "ehrsynth inspect SOURCE -o mapping.toml.",
-            )
-    records, report = reader.read(source, strict=strict)
-    return records, report
+        return read_as(path, format, strict, mapping)
 
 
 def inspect(source: str | Path, *, progress: Callable[[int, int, str], None] | None = None) -> tuple[Inspection, str]:
@@ -154,23 +114,14 @@ def inspect(source: str | Path, *, progress: Callable[[int, int, str], None] | N
     """
     from ehrsynth.inspection import inspect as run
     from ehrsynth.inspection import propose
+    from ehrsynth.readers.choice import recognised
 
     found = run(source, progress=progress)
-    known = _recognised(source)
+    known = recognised(source)
     if known:
         note = f"ehrsynth knows this layout: --format {known} reads it without a mapping, and more of it."
         found = replace(found, notes=(*found.notes, note))
     return found, propose(found)
-
-
-def _recognised(source: str | Path) -> str:
-    """Return the name of the reader whose layout a source has, empty for none."""
-    from ehrsynth.readers.database import is_database, recognise
-
-    if is_database(source):
-        return recognise(str(source)) or ""
-    readers = (plugins.load("ehrsynth.readers", name)() for name in plugins.names("ehrsynth.readers"))
-    return next((reader.name for reader in readers if reader.name != "mapping" and reader.recognises(Path(source))), "")
 
 
 def learn(
@@ -193,6 +144,42 @@ def learn(
 
     spread = spread_of(engine, master)
     return learn_model(records, settings=settings or LearningSettings(), seed=seed, progress=progress, spread=spread)
+
+
+def learn_from(
+    source: str | Path,
+    *,
+    format: str | None = None,  # noqa: A002
+    strict: bool = True,
+    mapping: str | Path | None = None,
+    seed: int = 0,
+    settings: LearningSettings | None = None,
+    engine: str = "local",
+    master: str | None = None,
+    progress: Callable[[Any], None] | None = None,
+) -> tuple[PatientModel, ReadReport]:
+    """Read records and learn a model from them; parameters as `read` and `learn`.
+
+    With the engine ``spark``, a folder of Parquet tables (canonical or OMOP) is read by the tasks, each its own
+    patients, and the driver sees sums: SPARK.md says what it gathers besides. Other sources are read by the driver.
+
+    Returns
+    -------
+    PatientModel
+    ReadReport
+        What was set aside and why.
+    """
+    from ehrsynth.engines.places import part_reader
+
+    reader = part_reader(source, format, mapping, engine)
+    if reader is None:
+        records, report = read_with_report(source, format=format, strict=strict, mapping=mapping)
+        return learn(records, seed=seed, settings=settings, engine=engine, master=master, progress=progress), report
+    from ehrsynth.engines.spark_learning import learn_on_spark
+
+    return learn_on_spark(
+        source, format=reader, strict=strict, settings=settings, seed=seed, master=master, progress=progress
+    )
 
 
 def load_model(name_or_path: str | Path | None = None) -> PatientModel | LifeCourseModel:

@@ -72,10 +72,12 @@ def learn(
         title=title,
         licence=licence,
     )
-    records, report = api.read_with_report(source, format=format, strict=not lenient, mapping=mapping)
     with progress_bar("Learning") as progress:
-        model = api.learn(
-            records,
+        model, report = api.learn_from(
+            source,
+            format=format,
+            strict=not lenient,
+            mapping=mapping,
             seed=seed,
             settings=settings,
             engine=engine,

@@ -10,7 +10,15 @@ import numpy.typing as npt
 
 from ehrsynth.encoding.timeline import Levels
 
-__all__ = ["age_bins", "distinct_patients", "levels", "stratum_ages"]
+__all__ = [
+    "age_bins",
+    "age_bins_of",
+    "band_sets",
+    "distinct_patients",
+    "levels",
+    "stratum_ages",
+    "stratum_ages_of",
+]
 
 Ints = npt.NDArray[np.integer[Any]]
 
@@ -93,7 +101,11 @@ def age_bins(ages: npt.NDArray[np.floating[Any]], min_per_bin: int) -> npt.NDArr
     float64[bins + 1]
         Ascending; bin i is [edges[i], edges[i + 1]).
     """
-    counts = np.bincount(np.floor(ages).astype(np.int64))
+    return age_bins_of(np.bincount(np.floor(ages).astype(np.int64)), min_per_bin)
+
+
+def age_bins_of(counts: npt.NDArray[np.int64], min_per_bin: int) -> npt.NDArray[np.float64]:
+    """Return the edges of `age_bins` from the number of patients of each completed year from 0."""
     first = int(np.flatnonzero(counts)[0])
     counts = counts[first:]
     # A year that holds more than its four neighbours on either side together stands for a band.
@@ -131,16 +143,26 @@ def stratum_ages(
     patients : int[n], optional
         Whose age each is; default: one for each patient.
     """
-    patients = np.arange(len(ages)) if patients is None else patients
+    return stratum_ages_of(band_sets(ages, np.arange(len(ages)) if patients is None else patients), min_per_band)
+
+
+def band_sets(ages: npt.NDArray[np.floating[Any]], patients: Ints) -> npt.NDArray[np.int64]:
+    """Return how many patients are seen in each set of the usual bands, int64[2**bands]; bit b is the band b."""
+    band = np.maximum(np.searchsorted(_BANDS, ages, side="right") - 1, 0)
+    there = np.zeros((int(patients.max(initial=-1)) + 1, len(_BANDS)), dtype=np.int64)
+    there[patients, band] = 1
+    return np.bincount(there @ (1 << np.arange(len(_BANDS))), minlength=1 << len(_BANDS))
+
+
+def stratum_ages_of(sets: npt.NDArray[np.int64], min_per_band: int) -> tuple[float, ...]:
+    """Return the edges of `stratum_ages` from the counts of `band_sets`."""
     edges: list[float] = [0.0]
-    band = np.searchsorted(_BANDS, ages, side="right") - 1
-    there = np.zeros((int(patients.max(initial=-1)) + 1, len(_BANDS)), dtype=bool)
-    there[patients, np.maximum(band, 0)] = True
-    mine = np.zeros(len(there), dtype=bool)
+    number = np.arange(len(sets))
+    mine = np.zeros(len(sets), dtype=bool)
     running = 0
-    for column, upper in zip(there.T, [*_BANDS[1:], np.inf], strict=True):
-        mine |= column
-        running = int(mine.sum())
+    for bit, upper in enumerate([*_BANDS[1:], np.inf]):
+        mine |= (number >> bit & 1) > 0
+        running = int(sets[mine].sum())
         if running >= min_per_band and upper < np.inf:
             edges.append(upper)
             mine[:] = False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
@@ -19,7 +20,7 @@ from ehrsynth.errors import LearningError
 from ehrsynth.model import Coding
 from ehrsynth.records import Records
 
-__all__ = ["encode"]
+__all__ = ["aside_notes", "coarsest_precision", "encode"]
 
 DAYS_PER_YEAR = 365.2425
 MAX_AGE_YEARS = 125.0
@@ -77,7 +78,7 @@ def encode(
     basis = records.provenance.time_basis
     birth, precision = _births(records)
     visits, cut = _visits(records, basis, max_visits, notes)
-    visits, people, age = _people(records, visits, birth, min_patients, notes)
+    visits, people, age, aside = _people(records, visits, birth, min_patients, notes)
     cut = cut[people]
     n = len(people)
     offsets = np.concatenate(([0], np.cumsum(np.bincount(visits.patient, minlength=n))))
@@ -132,6 +133,7 @@ def encode(
         death_days=death_days,
         tail_days=tail_days,
         last_day=last_day,
+        row=visits.rows,
         age_years=age.astype(np.float32),
         number=(np.arange(len(visits.rows)) - np.repeat(first, np.diff(offsets)) + 1).astype(np.int32),
         gap_days=gap,
@@ -148,7 +150,23 @@ def encode(
         birth_date_precision=precision,
         left_out={name: count for name, count in {**person_left_out, **left_out}.items() if count},
         notes=tuple(notes),
+        aside=aside,
     )
+
+
+def aside_notes(aside: Mapping[str, int], n_patients: int) -> list[str]:
+    """Return what is said of the patients that were set aside, of `n_patients` in all."""
+    notes = []
+    for why, count in aside.items():
+        if count:
+            share = 100 * count / n_patients
+            notes.append(f"Patients {why} were set aside ({'under 1' if share < 1 else f'about {share:.0f}'} %).")
+    return notes
+
+
+def coarsest_precision(counts: Mapping[str, int], n_patients: int) -> str:
+    """Return the coarsest precision of birth dates that one patient in twenty has."""
+    return next((name for name in ("year", "month") if counts.get(name, 0) / n_patients >= 0.05), "day")
 
 
 def _births(records: Records) -> tuple[npt.NDArray[np.int64], str]:
@@ -158,8 +176,8 @@ def _births(records: Records) -> tuple[npt.NDArray[np.int64], str]:
         raise LearningError("There are no patients.", table="patient")
     index, labels = categories(table["birth_date_precision"])
     middle = np.array([_MIDDLE_DAYS.get(label, 0) for label in labels] + [0])
-    share = {label: float((index == i).mean()) for i, label in enumerate(labels)}
-    coarsest = next((name for name in ("year", "month") if share.get(name, 0.0) >= 0.05), "day")
+    counts = {label: int((index == i).sum()) for i, label in enumerate(labels)}
+    coarsest = coarsest_precision(counts, len(index))
     birth = days(table["birth_date"])
     return np.where(birth == NO_TIME, NO_TIME, birth + middle[index]), coarsest
 
@@ -196,8 +214,9 @@ def _visits(records: Records, basis: str, max_visits: int, notes: list[str]) -> 
 
 def _people(
     records: Records, visits: _Visits, birth: npt.NDArray[np.int64], min_patients: int, notes: list[str]
-) -> tuple[_Visits, npt.NDArray[np.int64], npt.NDArray[np.float64]]:
-    """Return (visits renumbered to the kept patients, rows of these in the patient table, age at each visit)."""
+) -> tuple[_Visits, npt.NDArray[np.int64], npt.NDArray[np.float64], dict[str, int]]:
+    """Return (visits renumbered to the kept patients, rows of these in the patient table, age at each visit, why
+    others were set aside and how many)."""
     n_all = records.n_patients
     first_start = np.full(n_all, NO_TIME, dtype=np.int64)
     np.maximum.at(first_start, visits.patient, np.where(visits.start == NO_TIME, NO_TIME, -visits.start))
@@ -215,14 +234,12 @@ def _people(
     # The correction for coarse birth dates may make a newborn a little younger than its birth.
     strange[visits.patient[(age < -slack) | (age > MAX_AGE_YEARS)]] = True
     strange &= ~ageless
-    for wrong, why in (
-        (~has_visit, "without an encounter"),
-        (ageless, "whose age is unknown"),
-        (strange & ~ageless, "of negative or impossible age"),
-    ):
-        if wrong.any():
-            share = 100 * wrong.mean()
-            notes.append(f"Patients {why} were set aside ({'under 1' if share < 1 else f'about {share:.0f}'} %).")
+    aside = {
+        "without an encounter": int((~has_visit).sum()),
+        "whose age is unknown": int(ageless.sum()),
+        "of negative or impossible age": int(strange.sum()),
+    }
+    notes += aside_notes(aside, n_all)
     keep = has_visit & ~ageless & ~strange
     people = np.flatnonzero(keep)
     if len(people) < min_patients:
@@ -239,7 +256,7 @@ def _people(
         start=visits.start[mask],
         end=visits.end[mask],
     )
-    return kept, people, np.maximum(age[mask], 0.0)
+    return kept, people, np.maximum(age[mask], 0.0), aside
 
 
 def _stated_day(records: Records) -> int:

@@ -16,7 +16,7 @@ from ehrsynth.encoding.timeline import FamilyTimeline
 from ehrsynth.model import Coding
 from ehrsynth.records import Records
 
-__all__ = ["FAMILIES", "Source", "VisitIndex", "encode_family", "kept_codings"]
+__all__ = ["FAMILIES", "Source", "VisitIndex", "encode_family", "incidence", "kept_codings"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -189,7 +189,7 @@ def encode_family(
     order = np.lexsort((rows, index, visit))
     rows, visit, index = rows[order], visit[order], index[order]
     minutes, lasting = _row_times(table, source, visits, visit, rows)
-    offsets, codes, counts = _incidence(visit, index, visits.n_visits)
+    offsets, codes, counts = incidence(visit, index, visits.n_visits)
     return FamilyTimeline(
         table=name,
         codings=named,
@@ -231,7 +231,7 @@ def _row_times(
     return minutes, lasting
 
 
-def _incidence(
+def incidence(
     visit: npt.NDArray[np.int64], code: npt.NDArray[np.int64], n_visits: int
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32], npt.NDArray[np.int32]]:
     """Return (offsets, distinct codes, rows of each) from (visit, code) pairs sorted by visit, then code."""

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from ehrsynth.model import Coding
 
-__all__ = ["FamilyTimeline", "Levels", "Timelines"]
+__all__ = ["Cohort", "FamilyTimeline", "Levels", "Timelines", "chunk_bounds"]
+
+T = TypeVar("T")
 
 Ints = npt.NDArray[np.integer[Any]]
 Floats = npt.NDArray[np.floating[Any]]
@@ -136,7 +139,7 @@ class FamilyTimeline:
 
 
 _OF_PATIENTS = ("weight", "age_at_start", "cut", "died", "death_days", "tail_days", "last_day")
-_OF_VISITS = ("age_years", "number", "gap_days", "stay_minutes", "start_minute")
+_OF_VISITS = ("row", "age_years", "number", "gap_days", "stay_minutes", "start_minute")
 _LEVELS_OF_VISITS = ("encounter_class", "disposition", "admit_source", "encounter_type")
 
 
@@ -164,6 +167,8 @@ class Timelines:
         Days from the end of the last visit to the end of the record; -1 if unknown.
     last_day : int64[n]
         Day of the end of the last visit since 1970-01-01 in sources of true dates; -1 in others.
+    row : int64[V]
+        Number of the visit's row in the table of the encounters.
     age_years : float32[V]
         Age at the visit.
     number : int32[V]
@@ -188,6 +193,10 @@ class Timelines:
         Levels merged or codes left out, by variable or table.
     notes : tuple of str
         What was set aside and why.
+    aside : mapping of str to int
+        Patients that were set aside, by the reason.
+    first_patient, first_visit : int
+        How many there are in the parts before this one.
     """
 
     offsets: npt.NDArray[np.int64]
@@ -199,6 +208,7 @@ class Timelines:
     death_days: npt.NDArray[np.int64]
     tail_days: npt.NDArray[np.int64]
     last_day: npt.NDArray[np.int64]
+    row: npt.NDArray[np.int64]
     age_years: npt.NDArray[np.float32]
     number: npt.NDArray[np.int32]
     gap_days: npt.NDArray[np.int64]
@@ -215,6 +225,9 @@ class Timelines:
     birth_date_precision: str
     left_out: Mapping[str, int]
     notes: tuple[str, ...] = ()
+    aside: Mapping[str, int] = field(default_factory=dict)
+    first_patient: int = 0
+    first_visit: int = 0
 
     @property
     def n_patients(self) -> int:
@@ -225,6 +238,15 @@ class Timelines:
     def n_visits(self) -> int:
         """Visits, V."""
         return int(self.offsets[-1])
+
+    @property
+    def vocabulary(self) -> Timelines:
+        """These timelines, for their labels and codings; see `Cohort`."""
+        return self
+
+    def total(self, function: Callable[[Timelines], T]) -> T:
+        """Return the function of these timelines: of all parts there are, the sum; see `Cohort`."""
+        return function(self)
 
     @property
     def patient_of_visit(self) -> npt.NDArray[np.int64]:
@@ -273,15 +295,42 @@ class Timelines:
 
     def chunks(self, max_visits: int = 50_000) -> Iterator[Timelines]:
         """Yield the patients in order in chunks of about `max_visits` visits; at least one patient in each."""
-        start = 0
-        while start < self.n_patients:
-            stop = int(np.searchsorted(self.offsets, self.offsets[start] + max_visits, side="right")) - 1
-            stop = max(stop, start + 1)
+        for start, stop in pairwise(chunk_bounds(self.offsets, max_visits)):
             yield self.slice_patients(start, stop)
-            start = stop
 
     def select_patients(self, patients: Ints) -> Timelines:
         """Return the timelines of some patients (ascending numbers, copies)."""
         from ehrsynth.encoding.selection import select_patients  # `selection` builds on this module.
 
         return select_patients(self, np.asarray(patients, dtype=np.int64))
+
+
+def chunk_bounds(offsets: npt.NDArray[np.int64], max_visits: int) -> list[int]:
+    """Return the first patient of each chunk of about `max_visits` visits, and last the number of patients."""
+    bounds = [0]
+    while bounds[-1] < len(offsets) - 1:
+        stop = int(np.searchsorted(offsets, offsets[bounds[-1]] + max_visits, side="right")) - 1
+        bounds.append(max(stop, bounds[-1] + 1))
+    return bounds
+
+
+class Cohort(Protocol):
+    """Patients that only sums are taken of: `Timelines`, or parts of them on many machines.
+
+    Labels and codings are as in `Timelines`; arrays are to be asked for by `total` only.
+    """
+
+    @property
+    def n_patients(self) -> int:
+        """Patients."""
+
+    @property
+    def n_visits(self) -> int:
+        """Visits."""
+
+    @property
+    def vocabulary(self) -> Timelines:
+        """Timelines with the labels and codings; those of nobody where the patients are elsewhere."""
+
+    def total(self, function: Callable[[Timelines], T]) -> T:
+        """Return the sum of `function` over the parts, in their order."""

@@ -16,7 +16,7 @@ from ehrsynth.engines.shards import generate_shards
 from ehrsynth.errors import UsageError
 from ehrsynth.records import Records
 
-__all__ = ["ENGINES", "export_to", "generate_to", "spread_of"]
+__all__ = ["ENGINES", "export_to", "generate_to", "part_reader", "spread_of"]
 
 ENGINES = ("local", "spark")
 
@@ -73,6 +73,20 @@ def spread_of(engine: str, master: str | None) -> Any:
     # At once, not after the records have been read and encoded.
     spark.session(master)
     return partial(spark.spread, master=master)
+
+
+def part_reader(
+    source: str | Path,
+    format: str | None,  # noqa: A002
+    mapping: str | Path | None,
+    engine: str,
+) -> str | None:
+    """Return the name of the reader of a source that a cluster reads in parts, None if this process reads it whole."""
+    if engine != "spark" or mapping is not None or format not in (None, "tables", "omop"):
+        return None
+    from ehrsynth.readers.partition import is_partitionable, layout_of
+
+    return (format or layout_of(source)) if is_partitionable(source) else None
 
 
 def _check(engine: str, master: str | None) -> None:

@@ -27,7 +27,7 @@ from ehrsynth.engines.local import RunSummary
 from ehrsynth.engines.shards import make_shard
 from ehrsynth.errors import EhrsynthError, MissingExtraError, OutputError
 
-__all__ = ["Hadoop", "run_on_spark", "session", "spread", "store_of"]
+__all__ = ["Hadoop", "clear_errors", "run_on_spark", "session", "spread", "store_of"]
 
 T = TypeVar("T")
 C = TypeVar("C")
@@ -71,7 +71,7 @@ def session(master: str | None = None) -> Any:
     if (master or "").startswith("local"):
         os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
         builder = builder.config("spark.ui.enabled", "false").config("spark.driver.host", "localhost")
-    with _clear_errors():
+    with clear_errors():
         spark = builder.getOrCreate()
         spark.sparkContext.setLogLevel("ERROR")
     return spark
@@ -98,7 +98,7 @@ def run_on_spark(job: Job, shards: Sequence[Shard], place: str, *, master: str |
     shared_job = context.broadcast(job)
     url = storage.as_url(place)
     tasks = context.parallelize(list(shards), len(shards))
-    with _clear_errors():
+    with clear_errors():
         if url is None or _is_known(url):
             results = tasks.map(partial(_made, job=shared_job, place=place)).collect()
             yield from map(_or_raise, results)
@@ -168,7 +168,7 @@ class Hadoop:
 
     def must_be_empty(self, url: str) -> None:
         """Raise OutputError if something is at `url`."""
-        with _clear_errors():
+        with clear_errors():
             system, path = self._open(url)
             if system.exists(path) and len(system.listStatus(path)):
                 raise OutputError(
@@ -177,7 +177,7 @@ class Hadoop:
 
     def send(self, local: Path, url: str) -> None:
         """Send a file to `url`."""
-        with _clear_errors():
+        with clear_errors():
             self._write(url, [local.read_bytes()])
 
     def receive(self, chunks: Iterable[Chunk], place: str) -> Iterator[RunSummary]:
@@ -211,7 +211,7 @@ def store_of(place: str | Path, master: str | None = None) -> Hadoop | None:
 
 
 @contextmanager
-def _clear_errors() -> Iterator[None]:
+def clear_errors() -> Iterator[None]:
     """Turn what Spark and its Java raise into one sentence of ours."""
     from py4j.protocol import Py4JError
     from pyspark.errors import PySparkException
@@ -245,7 +245,7 @@ def spread(parts: Sequence[C], master: str | None = None) -> Iterator[Callable[[
     kept = context.parallelize(list(parts), max(len(parts), 1)).cache()
 
     def total(function: Callable[[C], T]) -> T:
-        with _clear_errors():
+        with clear_errors():
             results: Iterator[T] = kept.map(function).toLocalIterator(prefetchPartitions=True)
             return reduce(add, results)
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 
-from ehrsynth.encoding import FamilyTimeline, Timelines
+from ehrsynth.encoding import Cohort, FamilyTimeline, Timelines
 from ehrsynth.learning.attributes import learn_attributes
 from ehrsynth.learning.company import LearnedCompany
 from ehrsynth.learning.parameters import CodeTables
-from ehrsynth.learning.times import even_days, learn_histogram
+from ehrsynth.learning.rows import RowCohort
+from ehrsynth.learning.tallies import KnownValues
+from ehrsynth.learning.times import even_days, histogram_of
 from ehrsynth.learning.tree import condition_parents
 from ehrsynth.model import EVERY_TABLE, CodeFamily
 from ehrsynth.probability.histogram import Histogram
@@ -29,8 +32,7 @@ condition of a visit is not always why something is done."""
 
 
 def learn_family(
-    table: pa.Table,
-    timelines: Timelines,
+    rows: RowCohort,
     name: str,
     *,
     tables: CodeTables,
@@ -46,9 +48,7 @@ def learn_family(
 
     Parameters
     ----------
-    table : pyarrow.Table
-        The table of the records.
-    timelines : Timelines
+    rows : RowCohort
     name : str
         A family of the timelines.
     tables : CodeTables
@@ -65,12 +65,13 @@ def learn_family(
     blank
         See `learn_attributes`.
     """
-    family = timelines.families[name]
+    cohort = rows.cohort
+    family = cohort.vocabulary.families[name]
     sex_limit, age_min, age_max = _limits(family)
-    repeats = _repeats(family)
+    repeats = _repeats(cohort.total(partial(_further, name=name)))
     if company is not None:
         count_lift = company.count_lift
-    duration, duration_days, duration_known = _durations(timelines, family, min_patients)
+    duration, duration_days, duration_known = _durations(cohort, name, min_patients)
     return CodeFamily(
         table=name,
         codings=family.codings,
@@ -93,22 +94,22 @@ def learn_family(
         boost=None if company is None else company.boost.astype(np.float32),
         count_lift=None if count_lift is None else count_lift.astype(np.float32),
         repeats=repeats.astype(np.float32),
-        position=_positions(timelines, family, min_patients),
+        position=_positions(cohort.total(partial(_cells, name=name)), min_patients),
         duration=duration,
         duration_days=duration_days,
         duration_known=duration_known.astype(np.float32),
-        attributes=learn_attributes(table, family, timelines, min_patients=min_patients, blank=blank),
-        reason=_reasons(timelines, family),
+        attributes=learn_attributes(rows, name, min_patients=min_patients, blank=blank),
+        reason=_reasons(cohort, family),
         unlinked=round(family.unlinked, 3),
     )
 
 
-def _reasons(timelines: Timelines, family: FamilyTimeline) -> npt.NDArray[np.int32]:
+def _reasons(cohort: Cohort, family: FamilyTimeline) -> npt.NDArray[np.int32]:
     """Return the condition each code is for, -1 for none: the most telling one, if it makes the code much likelier."""
-    conditions = timelines.families.get("condition")
+    conditions = cohort.vocabulary.families.get("condition")
     if conditions is None or family.table == "condition":
         return np.full(family.n_codes, -1, dtype=np.int32)
-    return condition_parents(timelines, family, conditions, least_odds_ratio=_INDICATION)
+    return condition_parents(cohort, family, conditions, least_odds_ratio=_INDICATION)
 
 
 def _limits(family: FamilyTimeline) -> tuple[npt.NDArray[np.int8], Doubles, Doubles]:
@@ -124,45 +125,68 @@ def _limits(family: FamilyTimeline) -> tuple[npt.NDArray[np.int8], Doubles, Doub
     return sex, first, last
 
 
-def _repeats(family: FamilyTimeline) -> Doubles:
-    """Return the mean number of further rows of each code in a visit that has it, shrunk toward the family's."""
+def _further(timelines: Timelines, name: str) -> Doubles:
+    """Return the further rows of each code in visits that have it, and these visits, float64[2, C]."""
+    family = timelines.families[name]
     further = np.bincount(family.codes, weights=family.counts - 1, minlength=family.n_codes)
-    visits = np.bincount(family.codes, minlength=family.n_codes)
+    return np.stack([further, np.bincount(family.codes, minlength=family.n_codes)]).astype(np.float64)
+
+
+def _repeats(counts: Doubles) -> Doubles:
+    """Return the mean number of further rows of each code in a visit that has it, shrunk toward the family's."""
+    further, visits = counts
     mean = float(further.sum()) / max(float(visits.sum()), 1.0)
     result: Doubles = (further + _REPEAT_STRENGTH * mean) / (visits + _REPEAT_STRENGTH)
-    return result if mean > 0 else np.zeros(family.n_codes)
+    return result if mean > 0 else np.zeros(len(visits))
 
 
-def _positions(timelines: Timelines, family: FamilyTimeline, min_patients: int) -> Doubles:
-    """Return P(cell of the stay) float64[P]: all in the first cell where nothing is known."""
+def _cells(timelines: Timelines, name: str) -> npt.NDArray[np.int64]:
+    """Return the rows in each cell of the stay, and last how many patients have such rows, int64[P + 1]."""
+    family = timelines.families[name]
     stay = timelines.stay_minutes[family.row_visit]
     known = (family.row_minutes >= 0) & (stay > 0)
-    first_cell = np.zeros(_POSITIONS)
-    first_cell[0] = 1.0
-    if len(np.unique(timelines.patient_of_visit[family.row_visit[known]])) < min_patients:
-        return first_cell
+    people = len(np.unique(timelines.patient_of_visit[family.row_visit[known]]))
     share = np.minimum(family.row_minutes[known] / stay[known], 1.0)
     cell = np.minimum((share * _POSITIONS).astype(np.int64), _POSITIONS - 1)
-    counts = np.bincount(cell, minlength=_POSITIONS) + 1.0 / _POSITIONS
+    return np.append(np.bincount(cell, minlength=_POSITIONS), people)
+
+
+def _positions(cells: npt.NDArray[np.int64], min_patients: int) -> Doubles:
+    """Return P(cell of the stay) float64[P]: all in the first cell where nothing is known."""
+    first_cell = np.zeros(_POSITIONS)
+    first_cell[0] = 1.0
+    if cells[-1] < min_patients:
+        return first_cell
+    counts = cells[:-1] + 1.0 / _POSITIONS
     result: Doubles = counts / counts.sum()
     return result
 
 
-def _durations(timelines: Timelines, family: FamilyTimeline, min_patients: int) -> tuple[Doubles, Histogram, Doubles]:
+def _lasting(timelines: Timelines, name: str) -> KnownValues:
+    family = timelines.families[name]
+    return KnownValues.of(family.row_days, timelines.patient_of_visit[family.row_visit])
+
+
+def _lasting_by_code(timelines: Timelines, name: str, days: Histogram) -> npt.NDArray[np.int64]:
+    """Return the rows of each code by bin of their days, and last those of unknown end, int64[C, B + 1]."""
+    family = timelines.families[name]
+    bins = np.where(family.row_days >= 0, days.coarse_of(family.row_days), days.n_coarse)
+    width = days.n_coarse + 1
+    cell = family.row_code.astype(np.int64) * width + bins
+    return np.bincount(cell, minlength=family.n_codes * width).reshape(family.n_codes, width)
+
+
+def _durations(cohort: Cohort, name: str, min_patients: int) -> tuple[Doubles, Histogram, Doubles]:
     """Return (P(bin | code), days of the bins, P(an end is recorded | code))."""
-    patients = timelines.patient_of_visit[family.row_visit]
-    days = learn_histogram(family.row_days, patients, min_patients=min_patients, n_coarse=8, n_fine=256)
+    lasting = cohort.total(partial(_lasting, name=name))
+    days = histogram_of(lasting, min_patients=min_patients, n_coarse=8, n_fine=256)
     if days is None:
-        return np.zeros((1, 0)), even_days(0, 0), np.zeros(family.n_codes)
-    known = family.row_days >= 0
-    bins = days.coarse_of(family.row_days[known])
-    code = family.row_code.astype(np.int64)
-    table = np.bincount(code[known] * days.n_coarse + bins, minlength=family.n_codes * days.n_coarse)
-    counts = table.reshape(family.n_codes, days.n_coarse).astype(np.float64)
+        return np.zeros((1, 0)), even_days(0, 0), np.zeros(cohort.vocabulary.families[name].n_codes)
+    table = cohort.total(partial(_lasting_by_code, name=name, days=days))
+    counts = table[:, :-1].astype(np.float64)
     margin = counts.sum(axis=0) / counts.sum()
     duration = counts + _DURATION_STRENGTH * margin
     duration /= duration.sum(axis=1, keepdims=True)
-    rows = np.bincount(code, minlength=family.n_codes)
-    ended = np.bincount(code[known], minlength=family.n_codes)
-    share = float(known.mean())
+    rows, ended = table.sum(axis=1), table[:, :-1].sum(axis=1)
+    share = float(ended.sum()) / float(rows.sum())
     return duration, days, (ended + _REPEAT_STRENGTH * share) / (rows + _REPEAT_STRENGTH)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from ehrsynth.encoding import Timelines
+import numpy as np
+import numpy.typing as npt
+
+from ehrsynth.encoding import Cohort, Timelines
+from ehrsynth.encoding.union import UNION
 from ehrsynth.learning.settings import LearningSettings
 from ehrsynth.model import Disclosure
-from ehrsynth.records import Records
 
 __all__ = ["learn_disclosure", "rounded"]
 
@@ -15,16 +18,16 @@ def rounded(count: float, multiple: int) -> int:
     return max(multiple * round(count / multiple), multiple if count > 0 else 0)
 
 
-def learn_disclosure(
-    records: Records, timelines: Timelines, settings: LearningSettings, notes: list[str]
-) -> Disclosure:
+def learn_disclosure(cohort: Cohort, settings: LearningSettings, notes: list[str]) -> Disclosure:
     """Return what was learned from, in rounded counts, and what was not learned."""
-    counts = {"patient": timelines.n_patients, "encounter": timelines.n_visits}
-    counts |= {name: len(family.row_index) for name, family in timelines.families.items()}
+    timelines = cohort.vocabulary
+    counts = {"patient": cohort.n_patients, "encounter": cohort.n_visits}
+    rows = cohort.total(_rows)
+    counts |= dict(zip((name for name in timelines.families if name != UNION), rows.tolist(), strict=True))
     too_few = [
         name
         for name, family in timelines.families.items()
-        if name == "condition" and family.n_codes and timelines.n_patients < 300
+        if name == "condition" and family.n_codes and cohort.n_patients < 300
     ]
     texts = list(dict.fromkeys(notes))
     if too_few:
@@ -37,4 +40,10 @@ def learn_disclosure(
         rounding=settings.rounding,
         left_out=dict(timelines.left_out),
         notes=tuple(texts),
+    )
+
+
+def _rows(timelines: Timelines) -> npt.NDArray[np.int64]:
+    return np.array(
+        [len(family.row_index) for name, family in timelines.families.items() if name != UNION], dtype=np.int64
     )

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from ehrsynth.encoding import Timelines
+from ehrsynth.encoding import Cohort, Timelines
 from ehrsynth.learning.evidence import SparseRows, sum_by
-from ehrsynth.learning.families import StatePosterior
+from ehrsynth.learning.families import FarPosteriors, StatePosterior, summed
 from ehrsynth.learning.parameters import TrajectoryTables
-from ehrsynth.learning.times import gap_days_or_assumed, learn_histogram, split_by_class, stay_minutes_or_none
+from ehrsynth.learning.tallies import KnownValues
+from ehrsynth.learning.times import gap_days_or_assumed, histogram_of, stay_minutes_or_none, times_by_class
 from ehrsynth.learning.trajectory import Problem
 from ehrsynth.model import Trajectory
 from ehrsynth.probability.histogram import Histogram
@@ -107,37 +109,26 @@ def _death(ends: Doubles, deaths: Doubles) -> Doubles:
 
 
 def learn_trajectory(
-    timelines: Timelines,
+    cohort: Cohort,
     problem: Problem,
     tables: TrajectoryTables,
-    posteriors: Iterable[StatePosterior],
+    posteriors: Iterable[StatePosterior] | FarPosteriors,
     *,
     min_patients: int,
     notes: list[str],
 ) -> Trajectory:
     """Return the trajectory part of the model: what EM learned, and the rest given its states."""
-    bins = problem.bins
+    bins, timelines = problem.bins, cohort.vocabulary
     n_classes, n_strata = len(bins.encounter_classes), len(bins.strata)
     n_states = problem.n_classes * problem.n_states
-    patients = timelines.patient_of_visit
-    start_minutes = learn_histogram(timelines.start_minute, patients, min_patients=min_patients, n_coarse=8, n_fine=288)
-    if start_minutes is not None:
-        known_start = timelines.start_minute >= 0
-        start_minutes = split_by_class(
-            start_minutes,
-            timelines.start_minute[known_start],
-            timelines.encounter_class.index[known_start].astype(np.int64),
-            16,
-        )
-    counts: _EncounterCounts | None = None
-    for chunk in posteriors:
-        part = _count(chunk, n_classes, n_strata, start_minutes)
-        counts = part if counts is None else counts + part
-    assert counts is not None
+    start_minutes = times_by_class(
+        cohort, "start_minute", min_patients=min_patients, n_coarse=8, n_split=16, n_fine=288
+    )
+    counts = summed(posteriors, partial(_count, n_classes=n_classes, n_strata=n_strata, start_minutes=start_minutes))
     shares = {name: _by_class(table, n_classes) for name, table in counts.columns.items()}
     known = counts.columns["stay_known"].sum(axis=1).reshape(n_classes, 2)
     stay_known = known[:, 1] / np.maximum(known.sum(axis=1), 1e-12)
-    death_given_end, death_days = _death_tables(timelines, counts, min_patients, notes)
+    death_given_end, death_days = _death_tables(cohort, counts, min_patients, notes)
     block = tables.initial.reshape(n_strata, problem.n_classes, problem.n_states)
     initial = block / block.sum(axis=-1, keepdims=True)
     start_minute = shares.get("start_minute", np.zeros((n_classes, 1, 0)))
@@ -179,13 +170,22 @@ def whole_day() -> Histogram:
     return Histogram(edges=np.array([0, 1440]), coarse=np.array([0]), weight=np.array([1.0]))
 
 
+def _died(timelines: Timelines) -> int:
+    return int(timelines.died.sum())
+
+
+def _death_days(timelines: Timelines) -> KnownValues:
+    return KnownValues.of(timelines.death_days, np.arange(timelines.n_patients))
+
+
 def _death_tables(
-    timelines: Timelines, counts: _EncounterCounts, min_patients: int, notes: list[str]
+    cohort: Cohort, counts: _EncounterCounts, min_patients: int, notes: list[str]
 ) -> tuple[Doubles, Histogram]:
     same_day = Histogram(edges=np.array([0, 1]), coarse=np.array([0]), weight=np.array([1.0]))
-    if timelines.died.sum() < min_patients:
-        if timelines.died.any():
+    died = cohort.total(_died)
+    if died < min_patients:
+        if died:
             notes.append("Too few patients died to learn from: nobody dies in generated records.")
         return np.zeros_like(counts.deaths), same_day
-    days = learn_histogram(timelines.death_days, np.arange(timelines.n_patients), min_patients=min_patients, n_coarse=1)
+    days = histogram_of(cohort.total(_death_days), min_patients=min_patients, n_coarse=1)
     return _death(counts.ends, counts.deaths), days if days is not None else same_day

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from functools import reduce
+from functools import partial, reduce
 from operator import add
+from typing import Any, Protocol, TypeVar, cast, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +21,18 @@ from ehrsynth.learning.lift import expected_visits, odds_lift, shrunk_targets
 from ehrsynth.learning.maximisation import CodeCounts, code_counts
 from ehrsynth.learning.parameters import CodeTables
 
-__all__ = ["FamilyCounts", "StatePosterior", "code_lift", "count_codes", "slot_sizes"]
+__all__ = [
+    "FamilyCounts",
+    "FarPosteriors",
+    "StatePosterior",
+    "code_lift",
+    "count_codes",
+    "each",
+    "slot_sizes",
+    "summed",
+]
+
+T = TypeVar("T")
 
 Doubles = npt.NDArray[np.float64]
 
@@ -84,6 +96,34 @@ class FamilyCounts:
     def of_stratum(self, r: int, layout: RowLayout, parent: npt.NDArray[np.int32]) -> CodeCounts:
         """Return presences and trials in one stratum."""
         return code_counts(self.rows[r], self.visits[r], layout, parent, self.unseen[r])
+
+
+def _sizes(chunk: StatePosterior, n_slots: int) -> Doubles:
+    size = np.minimum(chunk.timelines.families["condition"].visit_codes, n_slots)
+    return sum_by(size, chunk.gamma, n_slots + 1)
+
+
+@runtime_checkable
+class FarPosteriors(Protocol):
+    """Chunks with their posteriors that lie elsewhere: functions go there, and what they return comes back."""
+
+    def map(self, function: Callable[[StatePosterior], T]) -> Iterator[T]:
+        """Yield the function of each chunk, in order."""
+
+    def total(self, function: Callable[[StatePosterior], T]) -> T:
+        """Return the sum of the function over the chunks."""
+
+
+def each(posteriors: Iterable[StatePosterior] | FarPosteriors, function: Callable[[StatePosterior], T]) -> Iterator[T]:
+    """Yield `function` of each chunk, in order, here or where the chunks are."""
+    return posteriors.map(function) if isinstance(posteriors, FarPosteriors) else map(function, posteriors)
+
+
+def summed(posteriors: Iterable[StatePosterior] | FarPosteriors, function: Callable[[StatePosterior], T]) -> T:
+    """Return the sum of `function` over the chunks."""
+    if isinstance(posteriors, FarPosteriors):
+        return posteriors.total(function)
+    return reduce(cast(Any, add), map(function, posteriors))
 
 
 def code_layout(codes: tuple[int, int], n_parents: int, n_truncated: int = 0) -> RowLayout:
@@ -180,17 +220,12 @@ def count_codes(
     )
 
 
-def slot_sizes(posteriors: Iterable[StatePosterior], n_slots: int) -> Doubles:
+def slot_sizes(posteriors: Iterable[StatePosterior] | FarPosteriors, n_slots: int) -> Doubles:
     """Return P(number of conditions in a visit | state) float64[Q, N + 1], drawn to that of all visits; none has 0.
 
     Codes too rare to be learned count: others will take their slots.
     """
-    total: Doubles | None = None
-    for chunk in posteriors:
-        size = np.minimum(chunk.timelines.families["condition"].visit_codes, n_slots)
-        part = sum_by(size, chunk.gamma, n_slots + 1)
-        total = part if total is None else total + part
-    assert total is not None
+    total = summed(posteriors, partial(_sizes, n_slots=n_slots))
     total[0] = 0.0
     margin = total.sum(axis=1) / total.sum()
     counts = total.T + _SIZE_STRENGTH * margin
@@ -199,7 +234,7 @@ def slot_sizes(posteriors: Iterable[StatePosterior], n_slots: int) -> Doubles:
 
 
 def code_lift(
-    posteriors: Iterable[StatePosterior],
+    posteriors: Iterable[StatePosterior] | FarPosteriors,
     tables: CodeTables,
     *,
     n_strata: int,
@@ -220,13 +255,8 @@ def code_lift(
     n_states, n_codes = tables.never.shape
     lifts = []
     for codes in code_blocks(n_codes, n_strata, n_states):
-        counts = reduce(
-            add,
-            (
-                count_codes(chunk, codes, tables.parent, n_strata=n_strata, n_truncated=n_truncated)
-                for chunk in posteriors
-            ),
-        )
+        count = partial(count_codes, codes=codes, parent=tables.parent, n_strata=n_strata, n_truncated=n_truncated)
+        counts = summed(posteriors, count)
         layout = code_layout(codes, n_codes, n_truncated)
         lifts.append(family_lift(counts, tables.of(*codes), layout, n_sexes=n_sexes, min_patients=min_patients))
     return np.concatenate(lifts, axis=1) if lifts else np.ones((n_strata, 0))

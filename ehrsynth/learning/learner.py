@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from ehrsynth.encoding import Timelines, encode
 from ehrsynth.encoding.union import UNION, unite
+from ehrsynth.learning.apart import PartCohort
 from ehrsynth.learning.binned import BinnedVisits
 from ehrsynth.learning.company import LearnedCompany, learn_company
 from ehrsynth.learning.details import learn_family
 from ehrsynth.learning.disclosure import learn_disclosure
 from ehrsynth.learning.encounters import learn_trajectory
 from ehrsynth.learning.expectation import expectation
-from ehrsynth.learning.families import code_lift, slot_sizes
+from ehrsynth.learning.families import FarPosteriors, StatePosterior, code_lift, slot_sizes
 from ehrsynth.learning.margins import with_margins
 from ehrsynth.learning.measurements import learn_measurements
 from ehrsynth.learning.person import learn_person
 from ehrsynth.learning.posterior import Posteriors
 from ehrsynth.learning.recurrence import learn_count_lift
+from ehrsynth.learning.rows import RowCohort
 from ehrsynth.learning.settings import LearningProgress, LearningSettings
 from ehrsynth.learning.sizes import Sizes, choose_sizes
 from ehrsynth.learning.statistics import TrajectoryStatistics
@@ -30,20 +33,24 @@ from ehrsynth.learning.times import learn_bins, learn_calendar
 from ehrsynth.learning.trajectory import Fitted, Problem, Spread, em, held_out, start_statistics, summed_here
 from ehrsynth.learning.tree import within_visit_forest
 from ehrsynth.model import PatientModel
+from ehrsynth.probability.bayesnet import BayesianNetwork
 from ehrsynth.probability.extra import learn_library
-from ehrsynth.provenance import versions
+from ehrsynth.provenance import Provenance, versions
 from ehrsynth.randomness import stream
 from ehrsynth.records import Records
 
-__all__ = ["learn"]
+__all__ = ["LAST_ON_ALL", "Near", "choose_problem", "describe", "first_on", "learn", "provenance_of"]
 
 Progress = Callable[[LearningProgress], None]
 
 _STRATUM_PATIENTS, _STRATUM_VISITS = 5_000, 30_000
 """Below so many patients and visits transitions do not depend on sex and age: their tables would be noise."""
 
-_FIRST_ON_FEW, _EVERY, _LAST_ON_ALL = 10_000, 3, 9
+_FIRST_ON_FEW, _EVERY, LAST_ON_ALL = 10_000, 3, 9
 """Of so many patients, every third is climbed with first; the last iterations are of all."""
+
+_FIRST_ON_MOST = 100_000
+"""And of very many patients fewer: about so many."""
 
 
 def _silent(progress: LearningProgress) -> None:
@@ -95,35 +102,91 @@ def learn(
     encoded = encode(records, min_patients=settings.min_patients, max_visits=settings.max_visits, weights=weights)
     notes = list(encoded.notes)
     timelines = unite(encoded)
-    problem, sizes = _choose_problem(timelines, settings, seed, tell, notes, spread)
+    problem, sizes = choose_problem(timelines, settings, seed, tell, notes, spread)
     fitted = _fit(problem, timelines, settings, stream(seed, "learning/start"), tell, spread)
     posteriors = Posteriors(problem, fitted.tables, timelines, settings.chunk_visits)
+
+    def person() -> BayesianNetwork:
+        return learn_person(
+            timelines,
+            posteriors.classes,
+            min_patients=settings.min_patients,
+            max_parents=settings.max_parents,
+            with_pomegranate=settings.estimator == "pomegranate",
+        )
+
+    return describe(
+        RowCohort.here(timelines, records.tables),
+        posteriors,
+        Near(timelines=timelines, posteriors=posteriors, observations=records["observation"]),
+        problem,
+        fitted,
+        settings,
+        seed,
+        tell,
+        notes,
+        person,
+        provenance_of(records.provenance, settings, seed, sizes, fitted),
+    )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Near:
+    """Patients in this process: all of them, or a sample of patients that are elsewhere.
+
+    Attributes
+    ----------
+    timelines : Timelines
+    posteriors : iterable of StatePosterior
+    observations : pyarrow.Table or None
+        The table of the observations.
+    """
+
+    timelines: Timelines
+    posteriors: Iterable[StatePosterior]
+    observations: pa.Table | None
+
+
+def describe(
+    rows: RowCohort,
+    posteriors: Iterable[StatePosterior] | FarPosteriors,
+    near: Near,
+    problem: Problem,
+    fitted: Fitted,
+    settings: LearningSettings,
+    seed: int,
+    tell: Progress,
+    notes: list[str],
+    person: Callable[[], BayesianNetwork],
+    provenance: dict[str, object],
+) -> PatientModel:
+    """Return the model, given what EM reached.
+
+    What needs people side by side (numbers of observations, what codes of a visit say of each other) is learned from
+    `near`; all else is sums over `rows` and `posteriors`.
+    """
+    cohort = rows.cohort
+    told = cohort.vocabulary
     trajectory = learn_trajectory(
-        timelines, problem, fitted.tables, posteriors, min_patients=settings.min_patients, notes=notes
+        cohort, problem, fitted.tables, posteriors, min_patients=settings.min_patients, notes=notes
     )
     tell(LearningProgress(stage="person", message="network of the person"))
-    person = learn_person(
-        timelines,
-        posteriors.classes,
-        min_patients=settings.min_patients,
-        max_parents=settings.max_parents,
-        with_pomegranate=settings.estimator == "pomegranate",
-    )
+    network = person()
     measurements = None
     blank = None
-    if "observation" in timelines.families:
+    if "observation" in told.families and near.observations is not None:
         tell(LearningProgress(stage="measurements", message="numbers of the observations"))
         measurements = learn_measurements(
-            records["observation"],
-            timelines,
-            posteriors,
+            near.observations,
+            near.timelines,
+            near.posteriors,
             strata=problem.bins.strata,
             min_patients=settings.min_patients,
             generator=stream(seed, "learning/measurements"),
         )
     if measurements is not None:
         # Whether a number is high follows from the number; drawn apart it would contradict it.
-        numeric = np.zeros(timelines.families["observation"].n_codes, dtype=bool)
+        numeric = np.zeros(told.families["observation"].n_codes, dtype=bool)
         numeric[measurements.code] = True
         blank = {"interpretation_code": numeric}
     tell(LearningProgress(stage="details", message="sex and age"))
@@ -136,29 +199,29 @@ def learn(
         min_patients=settings.min_patients,
     )
     slots = slot_sizes(posteriors, problem.bins.n_slots) if problem.bins.n_slots else None
-    company = _company(problem, fitted, posteriors, timelines, lift, slots, settings, seed)
+    company = _company(problem, fitted, near, lift, slots, settings, seed)
     count_lift = (
         learn_count_lift(
             posteriors,
             fitted.tables.codes,
             lift,
-            first=0 if company is None else timelines.families["condition"].n_codes,
-            n_visits=timelines.n_visits,
+            first=0 if company is None else told.families["condition"].n_codes,
+            n_visits=cohort.n_visits,
             n_ghosts=0 if problem.bins.n_slots else problem.bins.n_truncated,
             min_patients=settings.min_patients,
         )
-        if timelines.families
+        if told.families
         else None
     )
     families = []
     start = 0
-    for step, (name, family) in enumerate(encoded.families.items(), start=1):
-        tell(LearningProgress(stage="details", step=step, steps=len(encoded.families), message=name))
+    tables = {name: family for name, family in told.families.items() if name != UNION}
+    for step, (name, family) in enumerate(tables.items(), start=1):
+        tell(LearningProgress(stage="details", step=step, steps=len(tables), message=name))
         stop = start + family.n_codes
         families.append(
             learn_family(
-                records[name],
-                encoded,
+                rows,
                 name,
                 tables=fitted.tables.codes.of(start, stop),
                 lift=lift[:, start:stop],
@@ -172,7 +235,7 @@ def learn(
         )
         start = stop
     calendar = learn_calendar(
-        timelines,
+        cohort,
         problem.bins,
         reference_date=settings.reference_date,
         min_patients=settings.min_patients,
@@ -183,16 +246,16 @@ def learn(
         title=settings.title,
         description=settings.description,
         licence=settings.licence,
-        provenance=_provenance(records, settings, seed, sizes, fitted),
-        person=person,
+        provenance=provenance,
+        person=network,
         calendar=calendar,
         trajectory=trajectory,
         families=tuple(families),
         measurements=measurements,
-        disclosure=learn_disclosure(records, encoded, settings, notes),
+        disclosure=learn_disclosure(cohort, settings, notes),
     )
     tell(LearningProgress(stage="details", message="people who ever have each condition"))
-    model = with_margins(model, timelines, seed)
+    model = with_margins(model, cohort, seed)
     tell(LearningProgress(stage="done", log_likelihood=fitted.log_likelihood[-1]))
     return model
 
@@ -200,8 +263,7 @@ def learn(
 def _company(
     problem: Problem,
     fitted: Fitted,
-    posteriors: Posteriors,
-    timelines: Timelines,
+    near: Near,
     lift: npt.NDArray[np.float64],
     sizes: npt.NDArray[np.float64] | None,
     settings: LearningSettings,
@@ -211,12 +273,12 @@ def _company(
     bins = problem.bins
     if not (bins.n_slots or bins.n_open):
         return None
-    n_conditions = timelines.families["condition"].n_codes
+    n_conditions = near.timelines.families["condition"].n_codes
     return learn_company(
-        posteriors,
+        near.posteriors,
         fitted.tables.codes.of(0, n_conditions),
         lift[:, :n_conditions],
-        n_visits=timelines.n_visits,
+        n_visits=near.timelines.n_visits,
         n_slots=bins.n_slots or bins.n_open,
         sizes=sizes,
         min_patients=settings.min_patients,
@@ -224,25 +286,26 @@ def _company(
     )
 
 
-def _choose_problem(
-    timelines: Timelines,
+def choose_problem(
+    cohort: Timelines | PartCohort,
     settings: LearningSettings,
     seed: int,
     tell: Progress,
     notes: list[str],
     spread: Spread | None,
 ) -> tuple[Problem, Sizes]:
-    bins = learn_bins(timelines, settings.min_patients, notes)
-    union, conditions = timelines.families.get(UNION), timelines.families.get("condition")
+    """Return what is fixed during EM, and the sizes that were chosen for it."""
+    bins, told = learn_bins(cohort, settings.min_patients, notes), cohort.vocabulary
+    union, conditions = told.families.get(UNION), told.families.get("condition")
     n_codes = 0 if union is None else union.n_codes
     n_conditions = 0 if conditions is None else conditions.n_codes
     parent = (
         np.zeros(0, dtype=np.int32)
         if union is None
-        else within_visit_forest(timelines, union, n_conditions, slots=bins.n_slots + bins.n_open > 0)
+        else within_visit_forest(cohort, union, n_conditions, slots=bins.n_slots + bins.n_open > 0)
     )
     n_strata = len(bins.strata)
-    by_stratum = timelines.n_patients >= _STRATUM_PATIENTS or timelines.n_visits >= _STRATUM_VISITS
+    by_stratum = cohort.n_patients >= _STRATUM_PATIENTS or cohort.n_visits >= _STRATUM_VISITS
     problem = Problem(
         bins=bins,
         layout=bins.layout(n_codes),
@@ -266,7 +329,7 @@ def _choose_problem(
     def report(step: int, steps: int, message: str, value: float | None) -> None:
         tell(LearningProgress(stage="sizes", step=step, steps=steps, message=message, log_likelihood=value))
 
-    sizes = choose_sizes(timelines, settings, stream(seed, "learning/fold"), score, report)
+    sizes = choose_sizes(cohort, settings, stream(seed, "learning/fold"), score, report)
     return replace(problem, n_classes=sizes.classes, n_states=sizes.states), sizes
 
 
@@ -296,10 +359,8 @@ def _fit(
             spread=spread if some is timelines else None,
         )
 
-    few = timelines
-    if timelines.n_patients >= _FIRST_ON_FEW and settings.iterations > _LAST_ON_ALL:
-        few = timelines.select_patients(np.arange(0, timelines.n_patients, _EVERY))
-    most = settings.iterations if few is timelines else settings.iterations - _LAST_ON_ALL
+    every, most = first_on(timelines.n_patients, settings)
+    few = timelines if every == 1 else timelines.select_patients(np.arange(0, timelines.n_patients, every))
     fitted = climb(few, lambda chunks: start_statistics(problem, few, chunks, generator), most)
     if few is timelines:
         return fitted
@@ -307,13 +368,19 @@ def _fit(
     weights = problem.weights(fitted.tables)
     with summed_here(problem.chunks(timelines, settings.chunk_visits)) as total:
         counts = total(partial(expectation, weights=weights))
-    return climb(timelines, lambda chunks: counts, _LAST_ON_ALL)
+    return climb(timelines, lambda chunks: counts, LAST_ON_ALL)
 
 
-def _provenance(
-    records: Records, settings: LearningSettings, seed: int, sizes: Sizes, fitted: Fitted
+def first_on(n_patients: int, settings: LearningSettings) -> tuple[int, int]:
+    """Return (every which patient is climbed with first, with how many iterations at most)."""
+    if n_patients < _FIRST_ON_FEW or settings.iterations <= LAST_ON_ALL:
+        return 1, settings.iterations
+    return max(_EVERY, -(-n_patients // _FIRST_ON_MOST)), settings.iterations - LAST_ON_ALL
+
+
+def provenance_of(
+    origin: Provenance, settings: LearningSettings, seed: int, sizes: Sizes, fitted: Fitted
 ) -> dict[str, object]:
-    origin = records.provenance
     return {
         "source": origin.source,
         "source_format": origin.source_format,

@@ -9,11 +9,12 @@ rounds with ever smaller steps (Robbins and Monro 1951, "A stochastic approximat
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 
-from ehrsynth.encoding import Timelines
+from ehrsynth.encoding import Cohort, Timelines
 from ehrsynth.learning.pair_margins import PairMargins
 from ehrsynth.model import CodeFamily, PatientModel
 from ehrsynth.randomness import BLOCK_SIZE
@@ -32,7 +33,7 @@ _LARGEST = 1.0
 _MOST = 1.0 - 1e-6
 
 
-def with_margins(model: PatientModel, timelines: Timelines, seed: int) -> PatientModel:
+def with_margins(model: PatientModel, cohort: Cohort, seed: int) -> PatientModel:
     """Return the model with onsets of codes for as many people, and pairs of conditions as often, as the source has.
 
     Parameters
@@ -41,7 +42,7 @@ def with_margins(model: PatientModel, timelines: Timelines, seed: int) -> Patien
         Whose first family is of conditions. Without it, of few people, where every visit has one and their number
         follows from their odds, or where their number is fixed first (of codes that compete for the visits none is
         moved without the others), it is returned as it is.
-    timelines : Timelines
+    cohort : Cohort
         Of the source; patients count by their weight.
     seed : int
         Of the people that are drawn.
@@ -49,23 +50,24 @@ def with_margins(model: PatientModel, timelines: Timelines, seed: int) -> Patien
     from ehrsynth.generation.rows import followers
 
     family = model.families[0] if model.families else None
-    if family is None or family.table != "condition" or timelines.n_patients < _FEWEST:
+    if family is None or family.table != "condition" or cohort.n_patients < _FEWEST:
         return model
     if family.sizes is not None or (family.zero_truncated and family.tilt is None and not _others_do(model)):
         return model
     families = list(model.families)
-    seen = [_ever(timelines, family) for family in families]
-    n_blocks = -(-min(2 * timelines.n_patients, _MOST_DRAWN) // BLOCK_SIZE)
+    ever = [cohort.total(partial(_ever, table=one.table, n_codes=len(one.codings))) for one in families]
+    seen = [weight[:-1] / weight[-1] for weight in ever]
+    n_blocks = -(-min(2 * cohort.n_patients, _MOST_DRAWN) // BLOCK_SIZE)
     drawn = n_blocks * BLOCK_SIZE
     moved = [np.zeros(len(share)) for share in seen]
     # Observations that follow another of their panel are not drawn by themselves.
     led = [np.concatenate([[], *followers(one, model.measurements).values()]).astype(np.int64) for one in families]
-    pairs = PairMargins(family, timelines) if family.company is not None and len(family.company) else None
+    pairs = PairMargins(family, cohort) if family.company is not None and len(family.company) else None
     for round_, step in enumerate(_STEPS):
         made, paired = _drawn(model, seed, round_ * n_blocks, n_blocks, families, pairs)
         for k, share in enumerate(seen):
             error = np.log((share * drawn + 1.0) / (made[k] + 1.0))
-            noise = 1.0 / (share * timelines.n_patients + 1.0) + 1.0 / (made[k] + 1.0)
+            noise = 1.0 / (share * cohort.n_patients + 1.0) + 1.0 / (made[k] + 1.0)
             # Only what is more than chance (the positive part of James and Stein's estimate).
             error *= np.maximum(1.0 - noise / np.maximum(error**2, 1e-12), 0.0)
             error[led[k]] = 0.0
@@ -83,13 +85,12 @@ def _others_do(model: PatientModel) -> bool:
     return len(model.families) > 1 and all(family.zero_truncated for family in model.families)
 
 
-def _ever(timelines: Timelines, family: CodeFamily) -> Doubles:
-    """Return the share of the people who ever have each code of a family."""
-    codes, n_codes = timelines.families[family.table], len(family.codings)
+def _ever(timelines: Timelines, table: str, n_codes: int) -> Doubles:
+    """Return the weight of the people who ever have each code of a family, and last that of all people."""
+    codes = timelines.families[table]
     owner = timelines.patient_of_visit[codes.visits].astype(np.int64)
     person, code = np.divmod(np.unique(owner * n_codes + codes.codes), n_codes)
-    share: Doubles = np.bincount(code, timelines.weight[person], n_codes) / timelines.weight.sum()
-    return share
+    return np.append(np.bincount(code, timelines.weight[person], n_codes), timelines.weight.sum())
 
 
 def _drawn(

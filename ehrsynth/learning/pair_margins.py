@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 
-from ehrsynth.encoding import Timelines
+from ehrsynth.encoding import Cohort, Timelines
 from ehrsynth.encoding.selection import ranges
 from ehrsynth.learning.company_counts import Pairs, history_of
 from ehrsynth.model import CodeFamily
@@ -32,11 +33,11 @@ class PairMargins:
     ----------
     family : CodeFamily
         With `company`.
-    timelines : Timelines
+    cohort : Cohort
         Of the source.
     """
 
-    def __init__(self, family: CodeFamily, timelines: Timelines) -> None:
+    def __init__(self, family: CodeFamily, cohort: Cohort) -> None:
         self._pairs = Pairs(len(family.codings))
         company = np.asarray(family.company, dtype=np.int64)
         kind, given, code = company.T
@@ -46,11 +47,8 @@ class PairMargins:
         self._cell = kind, np.where(same, low, given) * self._pairs.n + np.where(same, high, code)
         self._first = np.log1p(np.maximum(np.asarray(family.boost, dtype=np.float64), np.expm1(_LOWEST)))
         self._moved = np.zeros(len(self._first))
-        codes = timelines.families[family.table]
-        self._seen = self.count(
-            codes.visits.astype(np.int64), codes.codes.astype(np.int64), timelines.offsets, timelines.patient_of_visit
-        )
-        self._people = timelines.n_patients
+        self._seen = cohort.total(partial(_seen, table=family.table, pairs=self._pairs, cell=self._cell))
+        self._people = cohort.n_patients
 
     def count(self, visit: Ints, code: Ints, offsets: Ints, patient: Ints) -> Doubles:
         """Return how often each pair of the company comes in records, float64[m].
@@ -63,18 +61,7 @@ class PairMargins:
             Of patients.
         patient : int64[V]
         """
-        n = self._pairs.n
-        total = np.zeros((KINDS, n**2))
-        total[SAME] = np.bincount(self._pairs.same(visit, code)[1], minlength=n**2)
-        row, lead, just, _ = history_of(visit, code, offsets, patient, max(n, int(code.max(initial=0)) + 1))
-        for kind in range(BEFORE, KINDS):
-            mine = (just if kind == BEFORE else ~just) & (lead < n)
-            start = np.searchsorted(visit, row[mine])
-            length = np.searchsorted(visit, row[mine], side="right") - start
-            other, given = code[ranges(start, length)], np.repeat(lead[mine], length)
-            kept = (other != given) & (other < n)
-            total[kind] = np.bincount(given[kept] * n + other[kept], minlength=n**2)
-        return np.asarray(total[self._cell])
+        return _count(visit, code, offsets, patient, self._pairs, self._cell)
 
     def moved(self, family: CodeFamily, made: Doubles, drawn: int, step: float) -> CodeFamily:
         """Return the family with boosts under which pairs come about as often as seen; `made` of so many `drawn`."""
@@ -85,3 +72,32 @@ class PairMargins:
         self._moved = np.clip(self._moved + step * error, -_LARGEST, _LARGEST)
         boost = np.expm1(np.clip(self._first + self._moved, _LOWEST, _HIGHEST))
         return replace(family, boost=boost.astype(np.float32))
+
+
+def _seen(timelines: Timelines, table: str, pairs: Pairs, cell: tuple[Ints, Ints]) -> Doubles:
+    """Return how often each pair comes in the records of some patients."""
+    codes = timelines.families[table]
+    return _count(
+        codes.visits.astype(np.int64),
+        codes.codes.astype(np.int64),
+        timelines.offsets,
+        timelines.patient_of_visit,
+        pairs,
+        cell,
+    )
+
+
+def _count(visit: Ints, code: Ints, offsets: Ints, patient: Ints, pairs: Pairs, cell: tuple[Ints, Ints]) -> Doubles:
+    """Return how often each pair comes, float64[m], see `PairMargins.count`; `cell` has the kind and number of each."""
+    n = pairs.n
+    total = np.zeros((KINDS, n**2))
+    total[SAME] = np.bincount(pairs.same(visit, code)[1], minlength=n**2)
+    row, lead, just, _ = history_of(visit, code, offsets, patient, max(n, int(code.max(initial=0)) + 1))
+    for kind in range(BEFORE, KINDS):
+        mine = (just if kind == BEFORE else ~just) & (lead < n)
+        start = np.searchsorted(visit, row[mine])
+        length = np.searchsorted(visit, row[mine], side="right") - start
+        other, given = code[ranges(start, length)], np.repeat(lead[mine], length)
+        kept = (other != given) & (other < n)
+        total[kind] = np.bincount(given[kept] * n + other[kept], minlength=n**2)
+    return np.asarray(total[cell])

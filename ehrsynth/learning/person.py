@@ -7,8 +7,9 @@ import itertools
 import numpy as np
 import numpy.typing as npt
 
-from ehrsynth.encoding import Timelines
-from ehrsynth.encoding.discretise import age_bins
+from ehrsynth.encoding import Cohort, Timelines
+from ehrsynth.encoding.discretise import age_bins_of
+from ehrsynth.learning.tallies import PaddedCounts
 from ehrsynth.probability.bayesnet import (
     MISSING,
     BayesianNetwork,
@@ -18,7 +19,7 @@ from ehrsynth.probability.bayesnet import (
     hill_climb,
 )
 
-__all__ = ["learn_person", "person_counts"]
+__all__ = ["age_edges", "learn_person", "network_of", "person_counts"]
 
 TIERS = {
     "sex": 0,
@@ -37,16 +38,27 @@ _STRENGTH = 5.0
 _FLOAT32_WHOLE = 1 << 24
 
 
+def _ages(timelines: Timelines) -> PaddedCounts:
+    return PaddedCounts(np.bincount(np.floor(timelines.age_at_start).astype(np.int64)))
+
+
+def age_edges(cohort: Cohort, min_patients: int) -> npt.NDArray[np.float64]:
+    """Return the edges of the bins of the age at the first visit.
+
+    Bins hold about the square root of the patients: fine where there are many, and never few.
+    """
+    counts = cohort.total(_ages).counts
+    return age_bins_of(counts, max(min_patients, int(np.sqrt(cohort.n_patients) + 0.5)))
+
+
 def _variables(
-    timelines: Timelines, n_classes: int, min_patients: int
+    timelines: Timelines, n_classes: int, edges: npt.NDArray[np.float64]
 ) -> tuple[list[Variable], list[npt.NDArray[np.int64]]]:
     """Return the variables but for the class, with the state of each patient."""
     variables, data = [], []
     for name in TIERS:
         if name == "age_at_start":
             ages = timelines.age_at_start
-            # Bins hold about the square root of the patients: fine where there are many, and never few.
-            edges = age_bins(ages, max(min_patients, int(np.sqrt(len(ages)) + 0.5)))
             labels = tuple(f"{low:g}-{high:g}" for low, high in itertools.pairwise(edges))
             variables.append(Variable(name=name, states=labels, edges=tuple(edges.tolist())))
             data.append(np.clip(np.searchsorted(edges, ages, side="right") - 1, 0, len(labels) - 1).astype(np.int64))
@@ -60,7 +72,7 @@ def _variables(
 
 
 def person_counts(
-    timelines: Timelines, classes: npt.NDArray[np.float64], min_patients: int
+    timelines: Timelines, classes: npt.NDArray[np.float64], edges: npt.NDArray[np.float64]
 ) -> tuple[list[Variable], FamilyCounts]:
     """Return the variables and their joint counts; a patient counts once for each class, with its posterior.
 
@@ -69,10 +81,11 @@ def person_counts(
     timelines : Timelines
     classes : float64[n, G]
         P(trajectory class | record).
-    min_patients : int
+    edges : float64[bins + 1]
+        Of ages.
     """
     n, n_classes = classes.shape
-    variables, data = _variables(timelines, n_classes, min_patients)
+    variables, data = _variables(timelines, n_classes, edges)
     known = np.column_stack(data)
     rows = np.column_stack([np.repeat(known, n_classes, axis=0), np.tile(np.arange(n_classes), n)])
     weights = (np.clip(classes, 0.0, 1.0) * timelines.weight[:, None]).reshape(-1)
@@ -100,6 +113,7 @@ def learn_person(
         P(trajectory class | record).
     min_patients : int
     max_parents : int
+        See `network_of`.
     with_pomegranate : bool
         Sum up the tables by pomegranate's distributions instead of numpy.
 
@@ -108,12 +122,30 @@ def learn_person(
     MissingExtraError
         pomegranate is asked for and not installed.
     """
-    variables, counts = person_counts(timelines, classes, min_patients)
+    variables, counts = person_counts(timelines, classes, age_edges(timelines, min_patients))
+    return network_of(
+        variables,
+        counts,
+        n_patients=timelines.n_patients,
+        max_parents=max_parents,
+        with_pomegranate=with_pomegranate,
+    )
+
+
+def network_of(
+    variables: list[Variable],
+    counts: FamilyCounts,
+    *,
+    n_patients: int,
+    max_parents: int,
+    with_pomegranate: bool = False,
+) -> BayesianNetwork:
+    """Return the network from the joint counts of `person_counts`; for the rest see `learn_person`."""
     dag = hill_climb(
         counts,
         tiers=[TIERS[variable.name] for variable in variables],
         max_parents=max_parents,
-        max_cells=_most_cells(timelines.n_patients),
+        max_cells=_most_cells(n_patients),
     )
     # pomegranate sums in single precision: more observations than it can count go to numpy.
     if with_pomegranate and counts.total < _FLOAT32_WHOLE:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -10,7 +11,7 @@ import numpy.typing as npt
 from ehrsynth.encoding.discretise import distinct_patients
 from ehrsynth.encoding.union import UNION
 from ehrsynth.learning.company_counts import COUNT_BANDS, history_of
-from ehrsynth.learning.families import StatePosterior
+from ehrsynth.learning.families import FarPosteriors, StatePosterior, each
 from ehrsynth.learning.parameters import CodeTables
 
 __all__ = ["learn_count_lift"]
@@ -26,7 +27,7 @@ _MOST = 1.0 - 1e-6
 
 
 def learn_count_lift(
-    posteriors: Iterable[StatePosterior],
+    posteriors: Iterable[StatePosterior] | FarPosteriors,
     tables: CodeTables,
     lift: Doubles,
     *,
@@ -61,12 +62,11 @@ def learn_count_lift(
     cells, expected = [np.zeros(0, dtype=np.int64)], [np.zeros(0)]
     seen, people = np.zeros(c * COUNT_BANDS), np.zeros(c * COUNT_BANDS, dtype=np.int64)
     rows = visits = 0
-    for chunk in posteriors:
-        visits += len(chunk.stratum)
+    for found in each(posteriors, partial(_chunk, odds=odds, lift=lift, first=first, n_ghosts=n_ghosts)):
+        visits += found[4]
         # In step with the visits that went by.
         if rows > _MOST_ROWS * visits / n_visits:
             continue
-        found = _chunk(chunk, odds, lift, first, n_ghosts)
         rows += len(found[0])
         cells.append(found[0])
         expected.append(found[1])
@@ -82,8 +82,8 @@ def learn_count_lift(
 
 def _chunk(
     chunk: StatePosterior, odds: Doubles, lift: Doubles, first: int, n_ghosts: int
-) -> tuple[Ints, Doubles, Doubles, Ints]:
-    """Return (cell and P(code) of each visit and code with history; presences and people of each cell)."""
+) -> tuple[Ints, Doubles, Doubles, Ints, int]:
+    """Return (cell and P(code) of each visit and code with history; presences and people of each cell; visits)."""
     timelines = chunk.timelines
     family, c = timelines.families[UNION], lift.shape[1]
     mine = family.codes >= first
@@ -107,7 +107,7 @@ def _chunk(
         chance[some] = (chunk.predicted[v] * p).sum(axis=1) / weight[v]
     n = c * COUNT_BANDS
     seen = np.bincount(cell[present], minlength=n).astype(np.float64)
-    return cell, np.clip(chance, 0.0, _MOST), seen, distinct_patients(cell, patient[at], n)
+    return cell, np.clip(chance, 0.0, _MOST), seen, distinct_patients(cell, patient[at], n), len(chunk.stratum)
 
 
 def _solved(cell: Ints, chance: Doubles, seen: Doubles) -> Doubles:

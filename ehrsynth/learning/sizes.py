@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
+import numpy.typing as npt
 
 from ehrsynth.encoding import Timelines
 from ehrsynth.encoding.selection import split_patients
@@ -33,6 +35,21 @@ class Sizes:
     tried: dict[str, float]
 
 
+class Patients(Protocol):
+    """Patients of whom some can be asked for: `Timelines`, here or in parts elsewhere."""
+
+    @property
+    def n_patients(self) -> int:
+        """Patients."""
+
+    @property
+    def n_visits(self) -> int:
+        """Visits."""
+
+    def select_patients(self, patients: npt.NDArray[np.int64]) -> Timelines:
+        """Return the timelines of some patients, by number, ascending."""
+
+
 def candidates(n_patients: int, n_visits: int, settings: LearningSettings) -> list[tuple[int, int]]:
     """Return the pairs (classes, states) to try, the smallest first; a given size is not varied."""
     if n_patients < 300:
@@ -53,7 +70,7 @@ def candidates(n_patients: int, n_visits: int, settings: LearningSettings) -> li
 
 
 def choose_sizes(
-    timelines: Timelines,
+    timelines: Patients,
     settings: LearningSettings,
     generator: np.random.Generator,
     score: Callable[[Timelines, Timelines, int, int], float],
@@ -63,7 +80,7 @@ def choose_sizes(
 
     Parameters
     ----------
-    timelines : Timelines
+    timelines : Patients
     settings : LearningSettings
     generator : numpy Generator
         Draws the validation fold.
@@ -75,7 +92,7 @@ def choose_sizes(
         return Sizes(classes=pairs[0][0], states=pairs[0][1], tried={})
     n = timelines.n_patients
     most = min(_MOST_PATIENTS, max(_FEW_VISITS // 10, round(n * _MOST_VISITS / timelines.n_visits)))
-    pool = timelines
+    pool: Patients = timelines
     if n > most:
         pool = timelines.select_patients(np.sort(generator.choice(n, most, replace=False)))
     folds = 3 if pool.n_patients < _FEW_PATIENTS and pool.n_visits < _FEW_VISITS else 1

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from ehrsynth.encoding import FamilyTimeline
 from ehrsynth.learning.evidence import SparseRows
 from ehrsynth.learning.parameters import CodeTables
 
@@ -30,20 +29,30 @@ _LEAST = 1e-9
 _MOST = 1.0 - 1e-6
 
 
-def fixed_slots(family: FamilyTimeline) -> int:
+def fixed_slots(sizes: npt.NDArray[np.int64]) -> int:
     """Return the number of codes that visits have room for; 0 if they have room for any number.
 
     A source has slots if no visit has more codes and at least half of the visits fill them all.
+
+    Parameters
+    ----------
+    sizes : int64[n]
+        Visits of 0, 1, ... codes.
     """
-    sizes = family.visit_codes
-    most = int(sizes.max(initial=0))
-    return most if 2 <= most <= MOST_SLOTS and float((sizes == most).mean()) >= _FILLED else 0
+    most = int(np.flatnonzero(sizes).max(initial=0))
+    return most if 2 <= most <= MOST_SLOTS and sizes[most] / sizes.sum() >= _FILLED else 0
 
 
-def open_slots(family: FamilyTimeline) -> int:
-    """Return the greatest number of codes of a visit where it is small and seldom reached; 0 otherwise."""
-    most = int(family.visit_codes.max(initial=0))
-    return most if 2 <= most <= MOST_SLOTS and not fixed_slots(family) else 0
+def open_slots(sizes: npt.NDArray[np.int64]) -> int:
+    """Return the greatest number of codes of a visit where it is small and seldom reached; 0 otherwise.
+
+    Parameters
+    ----------
+    sizes : int64[n]
+        Visits of 0, 1, ... codes.
+    """
+    most = int(np.flatnonzero(sizes).max(initial=0))
+    return most if 2 <= most <= MOST_SLOTS and not fixed_slots(sizes) else 0
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

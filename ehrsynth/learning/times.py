@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 from datetime import date, timedelta
-from typing import Any
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 
-from ehrsynth.encoding import Timelines
-from ehrsynth.encoding.discretise import stratum_ages
+from ehrsynth.encoding import Cohort, Timelines
+from ehrsynth.encoding.discretise import stratum_ages_of
 from ehrsynth.encoding.union import UNION
 from ehrsynth.learning.binned import Bins
 from ehrsynth.learning.slots import fixed_slots, open_slots
+from ehrsynth.learning.tallies import KnownValues, Tally, VisitShape, known_of_visits
 from ehrsynth.model import Calendar, Strata
 from ehrsynth.probability.histogram import Histogram
 
-__all__ = ["even_days", "learn_bins", "learn_calendar", "learn_histogram", "visit_bands"]
-
-Ints = npt.NDArray[np.integer[Any]]
+__all__ = ["even_days", "histogram_of", "learn_bins", "learn_calendar", "times_by_class", "visit_bands"]
 
 DEFAULT_REFERENCE = "2025-01-01"
 """Where generated records end when the source's dates say nothing about the calendar."""
@@ -41,17 +40,36 @@ def even_days(first: int, last: int) -> Histogram:
     return Histogram(edges=np.array([first, last + 1]), coarse=np.array([0]), weight=np.array([1.0]))
 
 
-def learn_histogram(
-    values: Ints, patients: Ints, *, min_patients: int, n_coarse: int, n_fine: int = 256
-) -> Histogram | None:
-    """Return the histogram of the values that are not negative, or None if too few patients have one."""
-    known = values >= 0
-    if len(np.unique(patients[known])) < min_patients:
+def histogram_of(known: KnownValues, *, min_patients: int, n_coarse: int, n_fine: int = 256) -> Histogram | None:
+    """Return the histogram of values, or None if too few patients have one."""
+    if known.sketch is None or known.patients < min_patients:
         return None
-    return Histogram.learn(values[known], patients[known], min_patients=min_patients, n_coarse=n_coarse, n_fine=n_fine)
+    return Histogram.of_sketch(known.sketch, min_patients=min_patients, n_coarse=n_coarse, n_fine=n_fine)
 
 
-def split_by_class(histogram: Histogram, values: Ints, classes: Ints, n_coarse: int) -> Histogram:
+def _cells(timelines: Timelines, name: str, histogram: Histogram) -> npt.NDArray[np.int64]:
+    """Return how many visits have a value in each cell of a histogram, by class of encounter, int64[F, E]."""
+    values = getattr(timelines, name)
+    known = values >= 0
+    n_classes = len(timelines.encounter_class.labels)
+    cell = np.searchsorted(histogram.edges, values[known], side="right") - 1
+    cell = np.clip(cell, 0, len(histogram.weight) - 1)
+    key = cell * n_classes + timelines.encounter_class.index[known]
+    return np.bincount(key, minlength=len(histogram.weight) * n_classes).reshape(-1, n_classes)
+
+
+def times_by_class(
+    cohort: Cohort, name: str, *, min_patients: int, n_coarse: int, n_split: int, n_fine: int
+) -> Histogram | None:
+    """Return the histogram of a column of times of visits, split by the class of encounter (`split_by_class`)."""
+    known = cohort.total(partial(known_of_visits, name=name))
+    histogram = histogram_of(known, min_patients=min_patients, n_coarse=n_coarse, n_fine=n_fine)
+    if histogram is None:
+        return None
+    return split_by_class(histogram, cohort.total(partial(_cells, name=name, histogram=histogram)), n_split)
+
+
+def split_by_class(histogram: Histogram, cells: npt.NDArray[np.int64], n_coarse: int) -> Histogram:
     """Return the histogram with coarse bins inside which the classes are distributed alike.
 
     A coarse bin is drawn given the class of encounter, the cell within it is not; bins of equal weight would lend the
@@ -61,18 +79,17 @@ def split_by_class(histogram: Histogram, values: Ints, classes: Ints, n_coarse: 
     Parameters
     ----------
     histogram : Histogram
-    values, classes : int[n]
-        Known values, and the class of each from 0.
+    cells : int64[F, E]
+        Values in each cell, by class.
     n_coarse : int
         Bins to end with, at most.
     """
-    n_classes = int(classes.max()) + 1
-    cell = np.clip(np.searchsorted(histogram.edges, values, side="right") - 1, 0, len(histogram.weight) - 1)
     # Empty ranges between cells belong to the cell before.
     full = np.flatnonzero(histogram.weight > 0)
     owner = np.maximum(np.searchsorted(full, np.arange(len(histogram.weight)), side="right") - 1, 0)
-    counts = np.bincount(owner[cell] * n_classes + classes, minlength=len(full) * n_classes)
-    bins = [row.astype(np.float64) for row in counts.reshape(len(full), n_classes)]
+    counts = np.zeros((len(full), cells.shape[1]), dtype=np.int64)
+    np.add.at(counts, owner, cells)
+    bins = [row.astype(np.float64) for row in counts]
     members = [[i] for i in range(len(full))]
     total = float(counts.sum())
 
@@ -101,45 +118,57 @@ def _entropy(counts: npt.NDArray[np.float64]) -> float:
     return float((known * np.log(counts.sum() / known)).sum())
 
 
-def visit_bands(timelines: Timelines, min_patients: int) -> npt.NDArray[np.int64]:
-    """Return the first visit number of each band: those of enough patients to see both an end and a going on."""
-    visits = np.diff(timelines.offsets)
+def visit_bands(visits: npt.NDArray[np.int64], min_patients: int) -> npt.NDArray[np.int64]:
+    """Return the first visit number of each band: those of enough patients to see both an end and a going on.
+
+    Parameters
+    ----------
+    visits : int64[m]
+        Patients of 0, 1, ... visits.
+    min_patients : int
+    """
     edges = [1]
     for edge in _BANDS[1:]:
-        if (visits >= edge).sum() >= max(4 * min_patients, 30):
+        if visits[edge:].sum() >= max(4 * min_patients, 30):
             edges.append(edge)
     return np.array(edges, dtype=np.int64)
 
 
-def elapsed_bands(timelines: Timelines, min_patients: int) -> npt.NDArray[np.int64]:
+def elapsed_bands(ends: Tally, min_patients: int) -> npt.NDArray[np.int64]:
     """Return the first day since the first visit of each band of time: an even share of the ends in each.
 
     Where people are followed for some time, records end with the time and not with the number of visits.
+
+    Parameters
+    ----------
+    ends : Tally
+        Days from the first to the last visit of each patient.
+    min_patients : int
     """
-    if not (timelines.gap_days >= 0).any():
-        return np.zeros(1, dtype=np.int64)
-    ends = np.sort(timelines.elapsed_days[timelines.offsets[1:] - 1])
-    ends = ends[ends > 0]
-    n_bands = min(len(ends) // max(4 * min_patients, _ENDS_A_BAND), _ELAPSED_BANDS)
-    cuts = ends[(np.arange(1, n_bands) * len(ends)) // max(n_bands, 1)] if n_bands > 1 else ends[:0]
+    ends = ends.above(0)
+    n = ends.total
+    n_bands = min(n // max(4 * min_patients, _ENDS_A_BAND), _ELAPSED_BANDS)
+    cuts = np.zeros(0, dtype=np.int64)
     if n_bands > 1:
         # The shortest and the longest records have bands of their own: a hazard that is even from the first day to
         # where a twenty-fourth has ended, or for ever after, would make some too short and some without end.
         few = 2 * min_patients
-        cuts = np.concatenate((cuts, ends[[few, len(ends) // (4 * n_bands), -len(ends) // (4 * n_bands), -few]]))
+        even = np.arange(1, n_bands) * n // n_bands
+        cuts = ends.at(np.concatenate((even, [few, n // (4 * n_bands), n + -n // (4 * n_bands), n - few])))
     return np.unique(np.concatenate(([0], cuts))).astype(np.int64)
 
 
-def learn_bins(timelines: Timelines, min_patients: int, notes: list[str]) -> Bins:
+def learn_bins(cohort: Cohort, min_patients: int, notes: list[str]) -> Bins:
     """Return the discretisation of the visits, from all timelines."""
-    n = timelines.n_patients
-    patients = timelines.patient_of_visit
+    n, told = cohort.n_patients, cohort.vocabulary
+    shape = cohort.total(VisitShape.of)
     # A stratum must hold enough people for a lift of its own; with few patients there are few bands.
-    ages = stratum_ages(timelines.age_years.astype(np.float64), max(4 * min_patients, min(n // 12, 200)), patients)
-    strata = Strata(sexes=timelines.person["sex"].labels, age_edges=ages)
-    n_bins = int(np.clip(timelines.n_visits // 200, 4, 16))
-    gap = learn_histogram(timelines.gap_days, patients, min_patients=min_patients, n_coarse=n_bins, n_fine=512)
-    if gap is None and timelines.basis == "order":
+    ages = stratum_ages_of(shape.bands, max(4 * min_patients, min(n // 12, 200)))
+    strata = Strata(sexes=told.person["sex"].labels, age_edges=ages)
+    n_bins = int(np.clip(cohort.n_visits // 200, 4, 16))
+    gaps = cohort.total(partial(known_of_visits, name="gap_days"))
+    gap = histogram_of(gaps, min_patients=min_patients, n_coarse=n_bins, n_fine=512)
+    if gap is None and told.basis == "order":
         notes.append(
             "The source says nothing of the days between visits: only their order was learned. Where dates are needed, "
             f"gaps are drawn evenly from 1 to {_ORDER_GAP_DAYS} days, which describes nobody."
@@ -149,40 +178,42 @@ def learn_bins(timelines: Timelines, min_patients: int, notes: list[str]) -> Bin
             "Too few patients have a second visit: days between visits were not learned and are drawn evenly from "
             f"1 to {_ORDER_GAP_DAYS}."
         )
-    stay = learn_histogram(
-        timelines.stay_minutes, patients, min_patients=min_patients, n_coarse=min(n_bins, 12), n_fine=512
+    stay = times_by_class(
+        cohort,
+        "stay_minutes",
+        min_patients=min_patients,
+        n_coarse=min(n_bins, 12),
+        n_split=2 * n_bins,
+        n_fine=512,
     )
-    if stay is not None:
-        known = timelines.stay_minutes >= 0
-        stay = split_by_class(
-            stay, timelines.stay_minutes[known], timelines.encounter_class.index[known].astype(np.int64), 2 * n_bins
-        )
-    else:
+    if stay is None:
         notes.append("The source says nothing of how long visits last.")
-    conditions = timelines.families.get("condition")
-    slots = 0
-    if conditions is not None and _truncated(timelines) == conditions.n_codes:
-        slots = fixed_slots(conditions)
-    few = open_slots(conditions) if conditions is not None and not slots else 0
-    visits, elapsed = visit_bands(timelines, min_patients), elapsed_bands(timelines, min_patients)
+    truncated = _truncated(told, shape)
+    conditions, sizes = told.families.get("condition"), shape.sizes.get("condition")
+    slots = few = 0
+    if conditions is not None and sizes is not None:
+        slots = fixed_slots(sizes) if truncated == conditions.n_codes else 0
+        few = 0 if slots else open_slots(sizes)
+    visits = visit_bands(shape.visits, min_patients)
+    elapsed = elapsed_bands(shape.ends, min_patients) if gaps.patients else np.zeros(1, dtype=np.int64)
     return Bins(
         strata=strata,
         visit_edges=visits if len(elapsed) == 1 else visits[np.isin(visits, _BANDS_WITH_TIME)],
         elapsed_edges=elapsed,
         gap_days=gap,
         stay_minutes=stay,
-        encounter_classes=timelines.encounter_class.labels,
-        n_truncated=_truncated(timelines),
+        encounter_classes=told.encounter_class.labels,
+        n_truncated=truncated,
         n_slots=slots,
         n_open=few,
     )
 
 
-def _truncated(timelines: Timelines) -> int:
+def _truncated(told: Timelines, shape: VisitShape) -> int:
     """Return how many first codes make a visit a visit: all conditions, all codes, or none of them."""
     for name in ("condition", UNION):
-        family = timelines.families.get(name)
-        if family is not None and float((family.visit_codes > 0).mean()) > _ALL_FULL:
+        family, sizes = told.families.get(name), shape.sizes.get(name)
+        if family is not None and sizes is not None and 1.0 - sizes[0] / sizes.sum() > _ALL_FULL:
             return family.n_codes
     return 0
 
@@ -202,50 +233,69 @@ def stay_minutes_or_none(bins: Bins) -> Histogram:
 
 
 def learn_calendar(
-    timelines: Timelines, bins: Bins, *, reference_date: str | None, min_patients: int, notes: list[str]
+    cohort: Cohort, bins: Bins, *, reference_date: str | None, min_patients: int, notes: list[str]
 ) -> Calendar:
     """Return where time comes from, see `Calendar`.
 
     The reference date of a calendar source is the first of the month after the last day that at least `min_patients`
     records reach; dates of shifted, relative and merely ordered sources carry none, so a constant is used.
     """
-    reference = reference_date or _reference(timelines, min_patients)
-    since = timelines.tail_days
-    if timelines.basis == "calendar" and (timelines.last_day >= 0).any():
+    basis, n = cohort.vocabulary.basis, cohort.n_patients
+    days = cohort.total(_last_days)
+    reference = reference_date or _reference(basis, days, min_patients)
+    end = None
+    if basis == "calendar" and days.above(-1).total:
         # Not to the end of each person's own cover: generated records all end together, at the reference date, and
         # must lie in the same years as the source's.
-        end = np.sort(timelines.last_day)[::-1][min(min_patients, timelines.n_patients) - 1]
-        since = np.maximum(end - timelines.last_day, 0)
-    patients = np.arange(timelines.n_patients)
-    n_coarse = int(np.clip(timelines.n_patients // 100, 1, 16)) if len(bins.elapsed_edges) > 1 else 1
-    tail = learn_histogram(since, patients, min_patients=min_patients, n_coarse=n_coarse)
+        end = int(days.at(np.array([n - min(min_patients, n)]))[0])
+    n_coarse = int(np.clip(n // 100, 1, 16)) if len(bins.elapsed_edges) > 1 else 1
+    tail = histogram_of(cohort.total(partial(_tails, end=end)), min_patients=min_patients, n_coarse=n_coarse)
     by_time = np.ones((1, 1))
     if tail is not None and tail.n_coarse > 1:
-        known = since >= 0
-        last = timelines.elapsed_days[timelines.offsets[1:] - 1]
-        band = np.searchsorted(bins.elapsed_edges, last, side="right") - 1
-        cells = band[known] * tail.n_coarse + tail.coarse_of(since[known])
-        counts = np.bincount(cells, minlength=len(bins.elapsed_edges) * tail.n_coarse).reshape(-1, tail.n_coarse)
+        counts = cohort.total(partial(_tails_by_time, end=end, tail=tail, edges=bins.elapsed_edges))
         by_time = counts + _TAIL_STRENGTH * counts.sum(axis=0) / counts.sum()
         by_time /= by_time.sum(axis=1, keepdims=True)
-    if timelines.basis != "calendar":
-        notes.append(f"Dates of the source are no calendar dates ({timelines.basis}): records end by {reference}.")
+    if basis != "calendar":
+        notes.append(f"Dates of the source are no calendar dates ({basis}): records end by {reference}.")
     return Calendar(
-        basis=timelines.basis,
+        basis=basis,
         reference_date=reference,
         tail_days=tail if tail is not None else even_days(0, 365),
         tail=by_time,
-        spread_days=0 if timelines.basis == "calendar" else _SPREAD_DAYS,
-        birth_date_precision=timelines.birth_date_precision,
+        spread_days=0 if basis == "calendar" else _SPREAD_DAYS,
+        birth_date_precision=cohort.vocabulary.birth_date_precision,
     )
 
 
-def _reference(timelines: Timelines, min_patients: int) -> str:
-    if timelines.basis != "calendar":
+def _last_days(timelines: Timelines) -> Tally:
+    return Tally.of(timelines.last_day)
+
+
+def _since(timelines: Timelines, end: int | None) -> npt.NDArray[np.int64]:
+    """Return the days from the last visit to the end of all records, or of the patient's own."""
+    return timelines.tail_days if end is None else np.maximum(end - timelines.last_day, 0)
+
+
+def _tails(timelines: Timelines, end: int | None) -> KnownValues:
+    return KnownValues.of(_since(timelines, end), np.arange(timelines.n_patients))
+
+
+def _tails_by_time(
+    timelines: Timelines, end: int | None, tail: Histogram, edges: npt.NDArray[np.int64]
+) -> npt.NDArray[np.int64]:
+    since = _since(timelines, end)
+    known = since >= 0
+    band = np.searchsorted(edges, timelines.elapsed_days[timelines.offsets[1:] - 1], side="right") - 1
+    cells = band[known] * tail.n_coarse + tail.coarse_of(since[known])
+    return np.bincount(cells, minlength=len(edges) * tail.n_coarse).reshape(-1, tail.n_coarse)
+
+
+def _reference(basis: str, days: Tally, min_patients: int) -> str:
+    if basis != "calendar":
         return DEFAULT_REFERENCE
-    known = np.sort(timelines.last_day[timelines.last_day >= 0])
-    if len(known) < min_patients:
+    known = days.above(-1)
+    if known.total < min_patients:
         return DEFAULT_REFERENCE
-    last = date(1970, 1, 1) + timedelta(days=int(known[-min_patients]))
+    last = date(1970, 1, 1) + timedelta(days=int(known.at(np.array([known.total - min_patients]))[0]))
     month = last.year * 12 + last.month  # months since year 0, of the following month
     return date(month // 12, month % 12 + 1, 1).isoformat()

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from ehrsynth.encoding import FamilyTimeline, Timelines
+from ehrsynth.encoding import Cohort, FamilyTimeline, Timelines
 from ehrsynth.encoding.selection import ranges
 from ehrsynth.probability.association import binary_mutual_information, chow_liu_forest
 
@@ -68,8 +70,68 @@ def _keep(offsets: Ints, kept: Bools) -> npt.NDArray[np.int64]:
     return np.concatenate(([0], np.cumsum(kept)))[offsets].astype(np.int64)
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class PairCounts:
+    """Visits that have a code of one kind and one of another; additive.
+
+    Attributes
+    ----------
+    n_visits : int
+    left, right : float64[C], float64[D]
+        Visits with each code.
+    keys : int64[m]
+        left * D + right of the pairs that come together, ascending.
+    both : int64[m]
+    """
+
+    n_visits: int
+    left: npt.NDArray[np.float64]
+    right: npt.NDArray[np.float64]
+    keys: npt.NDArray[np.int64]
+    both: npt.NDArray[np.int64]
+
+    def __add__(self, other: PairCounts) -> PairCounts:
+        keys, inverse = np.unique(np.concatenate([self.keys, other.keys]), return_inverse=True)
+        both = np.zeros(len(keys), dtype=np.int64)
+        np.add.at(both, inverse, np.concatenate([self.both, other.both]))
+        return PairCounts(
+            n_visits=self.n_visits + other.n_visits,
+            left=self.left + other.left,
+            right=self.right + other.right,
+            keys=keys,
+            both=both,
+        )
+
+
+def _new(timelines: Timelines, name: str) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]:
+    family = timelines.families[name]
+    new = first_occurrences(timelines, family)
+    return family.codes[new], _keep(family.offsets, new)
+
+
+def _squares(timelines: Timelines, name: str) -> float:
+    """Return the sum of squares of the numbers of new codes of the visits."""
+    return float((np.diff(_new(timelines, name)[1]).astype(np.float64) ** 2).sum())
+
+
+def _new_pairs(timelines: Timelines, name: str, every: int) -> PairCounts:
+    """Count new codes of one visit, of every so manieth visit of all parts."""
+    n_codes = timelines.families[name].n_codes
+    codes, offsets = _new(timelines, name)
+    n_visits = timelines.n_visits
+    if every > 1:
+        counted = (timelines.first_visit + np.arange(n_visits)) % every == 0
+        entries = np.repeat(counted, np.diff(offsets))
+        codes, offsets = codes[entries], np.concatenate(([0], np.cumsum(np.diff(offsets)[counted]))).astype(np.int64)
+        n_visits = int(counted.sum())
+    nothing = np.zeros(0, dtype=np.int64)
+    keys, counts = _count_pairs(nothing, _cross(offsets, codes, offsets, codes, max(n_codes, 1)))
+    single = np.bincount(codes, minlength=n_codes).astype(np.float64)
+    return PairCounts(n_visits=n_visits, left=single, right=single, keys=keys, both=counts)
+
+
 def within_visit_forest(
-    timelines: Timelines, family: FamilyTimeline, n_first: int, *, slots: bool = False
+    timelines: Cohort, family: FamilyTimeline, n_first: int, *, slots: bool = False
 ) -> npt.NDArray[np.int32]:
     """Return the parent of each code, -1 for none: the Chow-Liu forest over codes that are new in a visit.
 
@@ -79,22 +141,13 @@ def within_visit_forest(
     `slots` for conditions, these have no parents: one takes another's place, and their number rules their company.
     """
     n_codes = family.n_codes
-    new = first_occurrences(timelines, family)
-    codes, offsets = family.codes[new], _keep(family.offsets, new)
-    n_visits = timelines.n_visits
-    every = max(1, int((np.diff(offsets).astype(np.float64) ** 2).sum() // _MOST_ALL_PAIRS))
-    if every > 1:
-        # Visits full of codes have more pairs than can be counted: every k-th visit tells as much.
-        counted = np.arange(n_visits) % every == 0
-        entries = np.repeat(counted, np.diff(offsets))
-        codes, offsets = codes[entries], np.concatenate(([0], np.cumsum(np.diff(offsets)[counted]))).astype(np.int64)
-        n_visits = int(counted.sum())
-    nothing = np.zeros(0, dtype=np.int64)
-    keys, counts = _count_pairs(nothing, _cross(offsets, codes, offsets, codes, max(n_codes, 1)))
-    left, right = keys // max(n_codes, 1), keys % max(n_codes, 1)
+    # Visits full of codes have more pairs than can be counted: every k-th visit tells as much.
+    every = max(1, int(timelines.total(partial(_squares, name=family.table)) // _MOST_ALL_PAIRS))
+    pairs = timelines.total(partial(_new_pairs, name=family.table, every=every))
+    left, right = pairs.keys // max(n_codes, 1), pairs.keys % max(n_codes, 1)
     once = left < right
-    left, right, both = left[once], right[once], counts[once].astype(np.float64)
-    single = np.bincount(codes, minlength=n_codes).astype(np.float64)
+    left, right, both = left[once], right[once], pairs.both[once].astype(np.float64)
+    n_visits, single = pairs.n_visits, pairs.left
     first = right < n_first
     given = chow_liu_forest(float(n_visits), single[:n_first], (left[first], right[first], both[first]))
     if slots:
@@ -105,7 +158,7 @@ def within_visit_forest(
 
 
 def condition_parents(
-    timelines: Timelines, family: FamilyTimeline, conditions: FamilyTimeline, *, least_odds_ratio: float = 1.0
+    timelines: Cohort, family: FamilyTimeline, conditions: FamilyTimeline, *, least_odds_ratio: float = 1.0
 ) -> npt.NDArray[np.int32]:
     """Return the condition of the same visit that tells most about each new code of `family`, -1 for none.
 
@@ -116,13 +169,9 @@ def condition_parents(
     parent = np.full(n_codes, -1, dtype=np.int32)
     if not n_codes or not n_conditions:
         return parent
-    new = first_occurrences(timelines, family)
-    codes, offsets = family.codes[new], _keep(family.offsets, new)
-    nothing = np.zeros(0, dtype=np.int64)
-    keys, both = _count_pairs(nothing, _cross(offsets, codes, conditions.offsets, conditions.codes, n_conditions))
-    code, condition = keys // n_conditions, keys % n_conditions
-    of_code = np.bincount(codes, minlength=n_codes).astype(np.float64)
-    of_condition = np.bincount(conditions.codes, minlength=n_conditions).astype(np.float64)
+    pairs = timelines.total(partial(_with_conditions, name=family.table))
+    both, of_code, of_condition = pairs.both, pairs.left, pairs.right
+    code, condition = pairs.keys // n_conditions, pairs.keys % n_conditions
     information = binary_mutual_information(n, of_code[code], of_condition[condition], both.astype(np.float64))
     useful = (both * n > of_code[code] * of_condition[condition]) & (n * information > np.log(max(n, 2.0)) / 2)
     only_code, only_condition = of_code[code] - both, of_condition[condition] - both
@@ -133,3 +182,18 @@ def condition_parents(
     order = np.lexsort((-condition, np.round(information, 14)))
     parent[code[order]] = condition[order]
     return parent
+
+
+def _with_conditions(timelines: Timelines, name: str) -> PairCounts:
+    """Count new codes of a family beside conditions of the same visit."""
+    family, conditions = timelines.families[name], timelines.families["condition"]
+    codes, offsets = _new(timelines, name)
+    nothing = np.zeros(0, dtype=np.int64)
+    keys, both = _count_pairs(nothing, _cross(offsets, codes, conditions.offsets, conditions.codes, conditions.n_codes))
+    return PairCounts(
+        n_visits=timelines.n_visits,
+        left=np.bincount(codes, minlength=family.n_codes).astype(np.float64),
+        right=np.bincount(conditions.codes, minlength=conditions.n_codes).astype(np.float64),
+        keys=keys,
+        both=both,
+    )

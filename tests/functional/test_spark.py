@@ -8,12 +8,14 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
 import pytest
 
 from ehrsynth import api
 from ehrsynth.engines import spark as engine
 from ehrsynth.engines.shards import cut, generate_shards
-from ehrsynth.errors import EhrsynthError, MissingExtraError, OutputError
+from ehrsynth.errors import EhrsynthError, MissingExtraError, OutputError, SourceError
 from ehrsynth.learning import LearningSettings
 from ehrsynth.model import PatientModel
 from ehrsynth.model.package import model_hash
@@ -94,6 +96,53 @@ def test_the_same_model(spark: Any, learning_records: ModuleType) -> None:
     here = api.learn(records, seed=1, settings=settings)
     there = api.learn(records, seed=1, settings=settings, engine="spark")
     assert model_hash(here) == model_hash(there)
+
+
+@pytest.mark.learn
+@pytest.mark.parametrize("layout", ["tables", "omop"])
+def test_the_same_model_of_parts_that_tasks_read(
+    spark: Any, learning_records: ModuleType, tmp_path: Path, layout: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import pyarrow.csv
+    import pyarrow.parquet as pq
+
+    source = tmp_path / "source"
+    source.mkdir()
+    api.export(learning_records.cohort(300, visits=6), tmp_path / "out", formats=["parquet", "omop"])
+    if layout == "tables":
+        source = tmp_path / "out" / "parquet"
+    else:
+        for path in (tmp_path / "out" / "omop").glob("*.csv"):
+            pq.write_table(pyarrow.csv.read_csv(path), source / f"{path.stem}.parquet")
+    settings = LearningSettings(states=2, classes=2, iterations=4, chunk_visits=500, estimator="numpy")
+    here, _ = api.learn_from(source, seed=1, settings=settings)
+    # The driver reads no records.
+    monkeypatch.setattr(api, "read_with_report", None)
+    there, report = api.learn_from(source, seed=1, settings=settings, engine="spark")
+    assert report.rows_taken["person" if layout == "omop" else "patient"] == 300
+    assert here.disclosure == there.disclosure
+    for name in ("initial", "transition", "end_hazard", "gap"):
+        assert np.allclose(getattr(here.trajectory, name), getattr(there.trajectory, name), rtol=0, atol=1e-6)
+    for one, other in zip(here.families, there.families, strict=True):
+        assert one.codings == other.codings
+        for name in ("never", "previous", "earlier", "lift"):
+            assert np.allclose(getattr(one, name), getattr(other, name), rtol=1e-6, atol=1e-6)
+    for ours, theirs in zip(here.person.tables, there.person.tables, strict=True):
+        assert np.allclose(ours, theirs, rtol=0, atol=1e-6)
+
+
+def test_what_a_reading_task_meets(spark: Any, learning_records: ModuleType, tmp_path: Path) -> None:
+    import pyarrow.parquet as pq
+
+    api.export(learning_records.cohort(20), tmp_path / "out", formats=["parquet"])
+    path = tmp_path / "out" / "parquet" / "condition.parquet"
+    table = pq.read_table(path)
+    strangers = pa.array(["stranger"] * table.num_rows)
+    pq.write_table(table.set_column(table.column_names.index("patient_id"), "patient_id", strangers), path)
+    with pytest.raises(SourceError, match="stranger") as caught:
+        api.learn_from(tmp_path / "out" / "parquet", engine="spark")
+    assert str(tmp_path) in str(caught.value.file)
+    assert "within part" in str(caught.value.hint)
 
 
 def test_no_java(monkeypatch: pytest.MonkeyPatch, model: PatientModel, tmp_path: Path) -> None:

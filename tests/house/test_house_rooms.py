@@ -57,6 +57,7 @@ def test_the_public_face_is_exact() -> None:
         "generate_files",
         "inspect",
         "learn",
+        "learn_from",
         "load_model",
         "read",
         "save_model",

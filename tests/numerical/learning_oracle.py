@@ -122,6 +122,7 @@ class Cohort:
             death_days=nothing,
             tail_days=nothing,
             last_day=nothing,
+            row=np.arange(int(offsets[-1])),
             age_years=np.repeat(self.age, np.diff(offsets)).astype(np.float32),
             number=np.concatenate([np.arange(1, len(life) + 1) for life in self.lives]).astype(np.int32),
             gap_days=np.array([visit["gap"] for visit in flat]),

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import reduce
+from itertools import pairwise
+from operator import add
+from typing import Any
 
 import numpy as np
 
-from ehrsynth.encoding import encode
+from ehrsynth.encoding import Timelines, encode
 from ehrsynth.encoding.union import unite
 from ehrsynth.learning import LearningSettings, learn
+from ehrsynth.learning.margins import with_margins
 from ehrsynth.learning.pair_margins import PairMargins
 from ehrsynth.probability.sets import BEFORE, EARLIER, SAME
 
@@ -47,3 +53,39 @@ def test_boosts_move_to_what_was_seen_and_no_further_than_chance() -> None:
     # A fifth of the weight, but for what chance could do; where it fits already nothing moves.
     np.testing.assert_allclose(np.asarray(moved.boost)[:2], 3.0 / 5 - 1, atol=0.1)
     np.testing.assert_allclose(np.asarray(moved.boost)[2], 2.0, atol=1e-6)
+
+
+@dataclass(frozen=True)
+class Thirds:
+    """A cohort of which only sums over three parts can be had."""
+
+    vocabulary: Timelines
+
+    @property
+    def n_patients(self) -> int:
+        return self.vocabulary.n_patients
+
+    @property
+    def n_visits(self) -> int:
+        return self.vocabulary.n_visits
+
+    def total(self, function: Callable[[Timelines], Any]) -> Any:
+        bounds = [i * self.n_patients // 3 for i in range(4)]
+        return reduce(add, [function(self.vocabulary.slice_patients(*part)) for part in pairwise(bounds)])
+
+
+def test_sums_over_parts_move_codes_and_pairs_as_all_records_do() -> None:
+    records = cohort(300, visits=4, per_visit=2, codes=6)
+    keep = np.random.default_rng(1).random(records["condition"].num_rows) < 0.5
+    records = records.replace(condition=records["condition"].filter(keep))
+    timelines = unite(encode(records))
+    model = learn(records, settings=SETTINGS, seed=1)
+    family = model.families[0]
+    company = np.array([(SAME, 0, 1), (SAME, 1, 0), (BEFORE, 0, 1), (EARLIER, 1, 2)], dtype=np.int32)
+    family = replace(family, company=company, boost=np.full(4, 2.0, dtype=np.float32))
+    model = replace(model, families=(family, *model.families[1:]))
+    whole, apart = with_margins(model, timelines, seed=2), with_margins(model, Thirds(timelines), seed=2)
+    for name in ("never", "never_with_parent", "boost"):
+        before, once, summed = (np.asarray(getattr(one.families[0], name)) for one in (model, whole, apart))
+        np.testing.assert_array_equal(once, summed)
+        assert not np.array_equal(before, once), name
