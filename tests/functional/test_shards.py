@@ -152,9 +152,8 @@ def test_a_failure_leaves_nothing(model: PatientModel, tmp_path: Path, monkeypat
 
 
 def test_a_worker_that_dies(model: PatientModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from concurrent import futures
     from concurrent.futures.process import BrokenProcessPool
-
-    from ehrsynth.engines import shards
 
     class Pool:
         def __init__(self, *_: object, **__: object) -> None: ...
@@ -164,7 +163,7 @@ def test_a_worker_that_dies(model: PatientModel, tmp_path: Path, monkeypatch: py
 
         def shutdown(self, **_: object) -> None: ...
 
-    monkeypatch.setattr(shards, "ProcessPoolExecutor", Pool)
+    monkeypatch.setattr(futures, "ProcessPoolExecutor", Pool)
     with pytest.raises(EhrsynthError, match="worker process died"):
         api.generate_files(model, tmp_path / "out", formats=["csv"], population=3000, shards=2, workers=2)
     assert not list(tmp_path.iterdir())
