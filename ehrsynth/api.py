@@ -6,7 +6,6 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import date
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -311,8 +310,17 @@ def generate_files(
         options=options,
         scenario=scenario,
     )
-    run = partial(generate_to, output, job, workers=workers, resume=resume, fork=fork, progress=progress)
-    return run(shards=shards, engine=engine, master=master)
+    return generate_to(
+        output,
+        job,
+        workers=workers,
+        resume=resume,
+        shards=shards,
+        engine=engine,
+        master=master,
+        fork=fork,
+        progress=progress,
+    )
 
 
 def export(

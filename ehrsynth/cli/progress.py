@@ -6,9 +6,9 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Protocol
+from typing import Protocol, TextIO
 
-__all__ = ["ProgressBar", "progress_bar"]
+__all__ = ["ProgressBar", "is_watched", "progress_bar"]
 
 
 class ProgressBar(Protocol):
@@ -19,6 +19,11 @@ class ProgressBar(Protocol):
         ...
 
 
+def is_watched(stream: TextIO) -> bool:
+    """Whether somebody looks at a stream, or says so by rich's environment; what is not watched does not need rich."""
+    return stream.isatty() or "FORCE_COLOR" in os.environ or "TTY_COMPATIBLE" in os.environ
+
+
 @contextmanager
 def progress_bar(title: str, *, at_once: bool = True) -> Iterator[ProgressBar]:
     """Show a bar on the terminal's error stream; silent when that is piped.
@@ -26,7 +31,7 @@ def progress_bar(title: str, *, at_once: bool = True) -> Iterator[ProgressBar]:
     Without `at_once` it appears when there is something to show: it is drawn by a thread, and a process with threads
     cannot be forked.
     """
-    if not (sys.stderr.isatty() or "FORCE_COLOR" in os.environ or "TTY_COMPATIBLE" in os.environ):
+    if not is_watched(sys.stderr):
         # Before rich is imported: the first patient does not wait for a bar that nobody sees.
         yield lambda done, total, note="": None
         return

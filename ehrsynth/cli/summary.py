@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
+
+from ehrsynth.cli.progress import is_watched
 
 if TYPE_CHECKING:
     from ehrsynth.engines import RunSummary
@@ -71,7 +72,7 @@ def print_run(summary: RunSummary, *, json: bool, report: ReadReport | None = No
     # Real records that were exported must not be called made up.
     kind = "synthetic patients" if summary.synthetic else "patients"
     said = f"{summary.patients:,} {kind} in {summary.seconds:.1f} s, in "
-    if not (sys.stdout.isatty() or "FORCE_COLOR" in os.environ or "TTY_COMPATIBLE" in os.environ):
+    if not is_watched(sys.stdout):
         # Without rich, which takes longer to import than a small run to write: a pipe has no colours.
         lines = [*_plain("Rows", ("table", "rows"), counts, (1,))]
         lines += [*_plain("Files", ("format", "files", "size"), rows, (1, 2)), *notes, f"{said}{summary.output}"]

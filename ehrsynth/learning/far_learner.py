@@ -17,7 +17,7 @@ from ehrsynth.learning.apart import (
     spread_over,
 )
 from ehrsynth.learning.binned import BinnedVisits
-from ehrsynth.learning.learner import LAST_ON_ALL, Near, choose_problem, describe, first_on, provenance_of
+from ehrsynth.learning.learner import LAST_ON_ALL, Near, begun, choose_problem, describe, first_on, provenance_of
 from ehrsynth.learning.person import age_edges, network_of, person_counts
 from ehrsynth.learning.posterior import Posteriors
 from ehrsynth.learning.rows import Parts, RowCohort
@@ -25,17 +25,12 @@ from ehrsynth.learning.settings import LearningProgress, LearningSettings
 from ehrsynth.learning.trajectory import Fitted, Problem, em, start_statistics
 from ehrsynth.model import PatientModel
 from ehrsynth.probability.bayesnet import BayesianNetwork
-from ehrsynth.probability.extra import learn_library
 from ehrsynth.randomness import stream
 
 __all__ = ["MOST_NEAR", "learn_parts"]
 
 MOST_NEAR = 150_000
 """Visits that are gathered, at most, to learn what codes say of each other and how numbers go together."""
-
-
-def _silent(progress: LearningProgress) -> None:
-    """Tell nobody."""
 
 
 def learn_parts(
@@ -65,11 +60,7 @@ def learn_parts(
     MissingExtraError
         The settings ask for pomegranate and it is not installed.
     """
-    settings = settings or LearningSettings()
-    tell = progress or _silent
-    if settings.estimator == "pomegranate":
-        learn_library("pomegranate")
-    tell(LearningProgress(stage="encoding", message="reading visits"))
+    settings, tell = begun(settings, progress)
     cohort, census, provenance = cohort_of(raw, settings.min_patients, settings.chunk_visits)
     notes = list(census.all_notes())
     problem, sizes = choose_problem(cohort, settings, seed, tell, notes, None)

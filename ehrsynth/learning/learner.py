@@ -39,7 +39,7 @@ from ehrsynth.provenance import Provenance, versions
 from ehrsynth.randomness import stream
 from ehrsynth.records import Records
 
-__all__ = ["LAST_ON_ALL", "Near", "choose_problem", "describe", "first_on", "learn", "provenance_of"]
+__all__ = ["LAST_ON_ALL", "Near", "begun", "choose_problem", "describe", "first_on", "learn", "provenance_of"]
 
 Progress = Callable[[LearningProgress], None]
 
@@ -51,6 +51,23 @@ _FIRST_ON_FEW, _EVERY, LAST_ON_ALL = 10_000, 3, 9
 
 _FIRST_ON_MOST = 100_000
 """And of very many patients fewer: about so many."""
+
+
+def begun(settings: LearningSettings | None, progress: Progress | None) -> tuple[LearningSettings, Progress]:
+    """Return the settings and whom to tell, told that visits are being read.
+
+    Raises
+    ------
+    MissingExtraError
+        The settings ask for pomegranate and it is not installed.
+    """
+    settings = settings or LearningSettings()
+    if settings.estimator == "pomegranate":
+        # Asked for at once, not after minutes of work.
+        learn_library("pomegranate")
+    tell = progress or _silent
+    tell(LearningProgress(stage="encoding", message="reading visits"))
+    return settings, tell
 
 
 def _silent(progress: LearningProgress) -> None:
@@ -93,12 +110,7 @@ def learn(
     MissingExtraError
         The settings ask for pomegranate and it is not installed.
     """
-    settings = settings or LearningSettings()
-    tell = progress or _silent
-    if settings.estimator == "pomegranate":
-        # Asked for at once, not after minutes of work.
-        learn_library("pomegranate")
-    tell(LearningProgress(stage="encoding", message="reading visits"))
+    settings, tell = begun(settings, progress)
     encoded = encode(records, min_patients=settings.min_patients, max_visits=settings.max_visits, weights=weights)
     notes = list(encoded.notes)
     timelines = unite(encoded)

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 
 from ehrsynth import storage
 from ehrsynth.errors import SourceError
+from ehrsynth.readers.database import is_database
 from ehrsynth.readers.source import plain_column
 
 __all__ = ["count_patients", "is_partitionable", "layout_of", "take_part"]
@@ -24,12 +25,10 @@ __all__ = ["count_patients", "is_partitionable", "layout_of", "take_part"]
 _KEYS = {"patient": "patient_id", "person": "person_id"}
 """The table of the patients, and the column by which all tables name them."""
 
-_DATABASES = ("sqlite:", "duckdb:", "postgres")
-
 
 def is_partitionable(source: str | Path) -> bool:
     """Whether the source is a folder, also at a URL, whose tables of patients are Parquet."""
-    if "://" in str(source) and storage.as_url(source) is not None and str(source).startswith(_DATABASES):
+    if is_database(source):
         return False
     names = {Path(name).name.lower() for name in _Folder(source).names()}
     return sum(f"{table}.parquet" in names for table in _KEYS) == 1 and not any(

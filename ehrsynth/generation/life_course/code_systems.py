@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from functools import cache
 
-__all__ = ["CVX", "ICD10CM", "LOINC", "RXNORM", "SNOMED", "system"]
+from ehrsynth.terminology import CVX, ICD10CM, LOINC, RXNORM, SNOMED
 
-ICD10CM = "http://hl7.org/fhir/sid/icd-10-cm"
-RXNORM = "http://www.nlm.nih.gov/research/umls/rxnorm"
-LOINC = "http://loinc.org"
-SNOMED = "http://snomed.info/sct"
-CVX = "http://hl7.org/fhir/sid/cvx"
+__all__ = ["system"]
+
 _SYSTEMS = {
     "SNOMED": SNOMED,
     "ICD10PCS": "http://www.cms.gov/Medicare/Coding/ICD10",

@@ -16,7 +16,6 @@ from ehrsynth.generation.block_maker import BlockMaker
 from ehrsynth.generation.columns import id_column, labels
 from ehrsynth.generation.details import BlockContext
 from ehrsynth.generation.life_course.background import BackgroundSampler
-from ehrsynth.generation.life_course.code_systems import ICD10CM, SNOMED
 from ehrsynth.generation.life_course.courses import Births, CourseSampler, Episodes, deliveries, person_years
 from ehrsynth.generation.life_course.coverage import coverages
 from ehrsynth.generation.life_course.demands import FOLLOW_UP, PROBLEM, Demands, DemandSampler
@@ -37,6 +36,7 @@ from ehrsynth.model import Coding
 from ehrsynth.model.life_course import AGES, LifeCourseModel
 from ehrsynth.randomness import BLOCK_SIZE, identifier_bytes, stream
 from ehrsynth.records import Records
+from ehrsynth.terminology import ICD10CM, SNOMED
 
 __all__ = ["LifeCourseGenerator"]
 

@@ -19,7 +19,7 @@ from ehrsynth.generation.columns import (
     number_column,
 )
 from ehrsynth.generation.details import BlockContext
-from ehrsynth.generation.life_course.code_systems import CVX, ICD10CM, LOINC, RXNORM, SNOMED, system
+from ehrsynth.generation.life_course.code_systems import system
 from ehrsynth.generation.life_course.diagnoses import EXTRA_CODES, Diagnoses
 from ehrsynth.generation.life_course.measured import Measured
 from ehrsynth.generation.life_course.observed import ObservedColumns
@@ -29,6 +29,7 @@ from ehrsynth.generation.life_course.readings import FAILED
 from ehrsynth.generation.life_course.segments import number_within, order_of
 from ehrsynth.model.life_course import LifeCourseModel, Listing
 from ehrsynth.randomness import identifier_bytes
+from ehrsynth.terminology import CVX, ICD10CM, LOINC, RXNORM, SNOMED
 
 __all__ = ["Writer"]
 
