@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 
 import numpy as np
@@ -17,11 +16,11 @@ from ehrsynth.learning.apart import (
     spread_over,
 )
 from ehrsynth.learning.binned import BinnedVisits
-from ehrsynth.learning.learner import LAST_ON_ALL, Near, begun, choose_problem, describe, first_on, provenance_of
+from ehrsynth.learning.learner import LAST_ON_ALL, Near, choose_problem, describe, first_on, provenance_of
 from ehrsynth.learning.person import age_edges, network_of, person_counts
 from ehrsynth.learning.posterior import Posteriors
 from ehrsynth.learning.rows import Parts, RowCohort
-from ehrsynth.learning.settings import LearningProgress, LearningSettings
+from ehrsynth.learning.settings import LearningProgress, LearningSettings, Progress, begun
 from ehrsynth.learning.trajectory import Fitted, Problem, em, start_statistics
 from ehrsynth.model import PatientModel
 from ehrsynth.probability.bayesnet import BayesianNetwork
@@ -38,7 +37,7 @@ def learn_parts(
     *,
     settings: LearningSettings | None = None,
     seed: int = 0,
-    progress: Callable[[LearningProgress], None] | None = None,
+    progress: Progress | None = None,
     most_near: int = MOST_NEAR,
 ) -> PatientModel:
     """Learn a patient model from parts; see `ehrsynth.learning.learn`.
@@ -107,7 +106,7 @@ def _fit(
     cohort: PartCohort,
     settings: LearningSettings,
     seed: int,
-    tell: Callable[[LearningProgress], None],
+    tell: Progress,
 ) -> Fitted:
     """Climb as `ehrsynth.learning.learner` does: the start from patients that are gathered, the rest where they are."""
     every, most = first_on(cohort.n_patients, settings)

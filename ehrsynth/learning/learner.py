@@ -26,7 +26,7 @@ from ehrsynth.learning.person import learn_person
 from ehrsynth.learning.posterior import Posteriors
 from ehrsynth.learning.recurrence import learn_count_lift
 from ehrsynth.learning.rows import RowCohort
-from ehrsynth.learning.settings import LearningProgress, LearningSettings
+from ehrsynth.learning.settings import LearningProgress, LearningSettings, Progress, begun, silent
 from ehrsynth.learning.sizes import Sizes, choose_sizes
 from ehrsynth.learning.statistics import TrajectoryStatistics
 from ehrsynth.learning.times import learn_bins, learn_calendar
@@ -34,14 +34,11 @@ from ehrsynth.learning.trajectory import Fitted, Problem, Spread, em, held_out, 
 from ehrsynth.learning.tree import within_visit_forest
 from ehrsynth.model import PatientModel
 from ehrsynth.probability.bayesnet import BayesianNetwork
-from ehrsynth.probability.extra import learn_library
 from ehrsynth.provenance import Provenance, versions
 from ehrsynth.randomness import stream
 from ehrsynth.records import Records
 
-__all__ = ["LAST_ON_ALL", "Near", "begun", "choose_problem", "describe", "first_on", "learn", "provenance_of"]
-
-Progress = Callable[[LearningProgress], None]
+__all__ = ["LAST_ON_ALL", "Near", "choose_problem", "describe", "first_on", "learn", "provenance_of"]
 
 _STRATUM_PATIENTS, _STRATUM_VISITS = 5_000, 30_000
 """Below so many patients and visits transitions do not depend on sex and age: their tables would be noise."""
@@ -51,27 +48,6 @@ _FIRST_ON_FEW, _EVERY, LAST_ON_ALL = 10_000, 3, 9
 
 _FIRST_ON_MOST = 100_000
 """And of very many patients fewer: about so many."""
-
-
-def begun(settings: LearningSettings | None, progress: Progress | None) -> tuple[LearningSettings, Progress]:
-    """Return the settings and whom to tell, told that visits are being read.
-
-    Raises
-    ------
-    MissingExtraError
-        The settings ask for pomegranate and it is not installed.
-    """
-    settings = settings or LearningSettings()
-    if settings.estimator == "pomegranate":
-        # Asked for at once, not after minutes of work.
-        learn_library("pomegranate")
-    tell = progress or _silent
-    tell(LearningProgress(stage="encoding", message="reading visits"))
-    return settings, tell
-
-
-def _silent(progress: LearningProgress) -> None:
-    """Tell nobody."""
 
 
 def learn(
@@ -335,7 +311,7 @@ def choose_problem(
             transition_stratum=np.zeros(n_strata, dtype=np.int64),
         )
         quiet = replace(settings, iterations=min(settings.iterations, 12))
-        fitted = _fit(sized, rest, quiet, stream(seed, "learning/sizes"), _silent, spread)
+        fitted = _fit(sized, rest, quiet, stream(seed, "learning/sizes"), silent, spread)
         return held_out(sized, sized.chunks(held, settings.chunk_visits), fitted.tables)
 
     def report(step: int, steps: int, message: str, value: float | None) -> None:

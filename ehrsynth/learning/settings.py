@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import date
 from typing import Any, Literal
 
 from ehrsynth.errors import UsageError
+from ehrsynth.probability.extra import learn_library
 
-__all__ = ["LearningProgress", "LearningSettings"]
+__all__ = ["LearningProgress", "LearningSettings", "Progress", "begun", "silent"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,3 +122,27 @@ class LearningProgress:
     steps: int = 1
     log_likelihood: float | None = None
     message: str = ""
+
+
+Progress = Callable[[LearningProgress], None]
+
+
+def begun(settings: LearningSettings | None, progress: Progress | None) -> tuple[LearningSettings, Progress]:
+    """Return the settings and whom to tell, told that visits are being read.
+
+    Raises
+    ------
+    MissingExtraError
+        The settings ask for pomegranate and it is not installed.
+    """
+    settings = settings or LearningSettings()
+    if settings.estimator == "pomegranate":
+        # Asked for at once, not after minutes of work.
+        learn_library("pomegranate")
+    tell = progress or silent
+    tell(LearningProgress(stage="encoding", message="reading visits"))
+    return settings, tell
+
+
+def silent(progress: LearningProgress) -> None:
+    """Tell nobody."""
