@@ -8,18 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ehrsynth.encoding.timeline import OF_ROWS, FamilyTimeline, Timelines
+from ehrsynth.probability.ragged import ranges
 
-__all__ = ["ranges", "select_patients", "split_patients"]
-
-
-def ranges(starts: npt.NDArray[np.int64], lengths: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Return the concatenation of the integer ranges starts[i] .. starts[i] + lengths[i] - 1."""
-    total = int(lengths.sum())
-    if total == 0:
-        return np.zeros(0, dtype=np.int64)
-    before: npt.NDArray[np.int64] = np.cumsum(lengths) - lengths
-    found: npt.NDArray[np.int64] = np.arange(total, dtype=np.int64) + np.repeat(starts - before, lengths)
-    return found
+__all__ = ["select_patients", "split_patients"]
 
 
 def select_patients(timelines: Timelines, patients: npt.NDArray[np.int64]) -> Timelines:

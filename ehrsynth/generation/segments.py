@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ehrsynth.probability import ragged
+
 __all__ = ["contains", "first_of_each", "ranges"]
 
 Int = npt.NDArray[np.int64]
@@ -14,9 +16,7 @@ Int = npt.NDArray[np.int64]
 
 def ranges(start: Int, stop: Int) -> Int:
     """Return ``start[0], ..., stop[0] - 1, start[1], ..., stop[1] - 1, ...``; empty where stop <= start."""
-    length = np.maximum(stop - start, 0)
-    before = np.cumsum(length) - length
-    return np.asarray(np.arange(int(length.sum())) + np.repeat(start - before, length), dtype=np.int64)
+    return ragged.ranges(start, np.maximum(stop - start, 0))
 
 
 def first_of_each(keys: Int) -> npt.NDArray[np.bool_]:

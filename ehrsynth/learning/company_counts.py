@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ehrsynth.encoding.discretise import distinct_patients
-from ehrsynth.encoding.selection import ranges
 from ehrsynth.learning.families import StatePosterior
+from ehrsynth.probability.ragged import ranges
 from ehrsynth.probability.sets import BEFORE, KINDS
 
 __all__ = ["COUNT_BANDS", "SIZES_BEFORE", "Counts", "Pairs", "Part", "history_of", "prepare", "total"]

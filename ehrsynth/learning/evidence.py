@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ehrsynth.encoding import FamilyTimeline, Timelines
-from ehrsynth.encoding.selection import ranges
 from ehrsynth.learning.layout import RowLayout
+from ehrsynth.probability.ragged import ranges
 
 __all__ = ["CodeEvidence", "SparseRows", "code_evidence", "sum_by"]
 

@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ehrsynth.encoding import Cohort, Timelines
-from ehrsynth.encoding.selection import ranges
 from ehrsynth.learning.company_counts import Pairs, history_of
 from ehrsynth.model import CodeFamily
+from ehrsynth.probability.ragged import ranges
 from ehrsynth.probability.sets import BEFORE, KINDS, SAME
 
 __all__ = ["PairMargins"]

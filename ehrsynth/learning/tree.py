@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ehrsynth.encoding import Cohort, FamilyTimeline, Timelines
-from ehrsynth.encoding.selection import ranges
 from ehrsynth.probability.association import binary_mutual_information, chow_liu_forest
+from ehrsynth.probability.ragged import ranges
 
 __all__ = ["condition_parents", "first_occurrences", "within_visit_forest"]
 

@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["BEFORE", "EARLIER", "KINDS", "SAME", "Allowed", "Company", "Given", "segment_starts", "segments"]
+from ehrsynth.probability.ragged import starts
+
+__all__ = ["BEFORE", "EARLIER", "KINDS", "SAME", "Allowed", "Company", "Given"]
 
 Int = npt.NDArray[np.int64]
 Float = npt.NDArray[np.float64]
@@ -18,15 +20,6 @@ Bool = npt.NDArray[np.bool_]
 SAME, BEFORE, EARLIER = 0, 1, 2
 """Kinds of company: a thing of the same set; of the set before; of an earlier one, and not of that before."""
 KINDS = 3
-
-
-def segment_starts(counts: Int) -> Int:
-    return np.asarray(np.cumsum(counts) - counts, dtype=np.int64)
-
-
-def segments(start: Int, count: Int) -> Int:
-    """Return start[0], start[0] + 1, ... (count[0] numbers), start[1], ..."""
-    return np.asarray(np.arange(int(count.sum())) + np.repeat(start - segment_starts(count), count), dtype=np.int64)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -70,7 +63,7 @@ class Company:
         self.source = np.full(KINDS * n_things, -1, dtype=np.int64)
         self.source[known] = np.arange(len(known))
         self.count = np.bincount(index, minlength=len(known)).astype(np.int64)
-        self.start = segment_starts(self.count)
+        self.start = starts(self.count)
         self.keys = source * n_things + self.thing
         self._known = known
         self.lowers = bool((self.boost < 0).any())

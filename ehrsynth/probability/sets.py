@@ -14,9 +14,8 @@ from ehrsynth.probability.company import (
     Allowed,
     Company,
     Given,
-    segment_starts,
-    segments,
 )
+from ehrsynth.probability.ragged import ranges, starts
 
 __all__ = ["BEFORE", "EARLIER", "KINDS", "SAME", "Allowed", "Company", "Given", "SetLaw", "polynomials"]
 
@@ -63,7 +62,7 @@ class SetLaw:
         company = self.company
         before = self.total[key] + np.bincount(given.row, given.odds, minlength=len(key))
         at = np.repeat(np.arange(len(given.context)), company.count[given.context])
-        moves = segments(company.start[given.context], company.count[given.context])
+        moves = ranges(company.start[given.context], company.count[given.context])
         row = given.context_row[at]
         added = self.odds[key[row], company.thing[moves]] * company.boost[moves]
         mine = row * self.n_things + company.thing[moves]
@@ -101,7 +100,7 @@ class _Draw:
         counts = np.bincount(given.context_row, minlength=n).astype(np.int64)
         self.n_context = int(counts.max(initial=0))
         self.context = np.full((n, self.n_context + width), -1, dtype=np.int64)
-        place = np.arange(len(given.context_row)) - np.repeat(segment_starts(counts), counts)
+        place = np.arange(len(given.context_row)) - np.repeat(starts(counts), counts)
         self.context[given.context_row, place] = given.context
         self.start = np.searchsorted(given.row, np.arange(n + 1))
         self.limited = np.zeros(law.n_things, dtype=bool)
@@ -118,7 +117,7 @@ class _Draw:
         if not len(there) or not len(self.given_key):
             return
         count, start = company.count[source[there]], company.start[source[there]]
-        at = segments(start, count)
+        at = ranges(start, count)
         wanted = np.repeat(row[there], count) * self.law.n_things + company.thing[at]
         found = np.minimum(self.given_key.searchsorted(wanted), len(self.given_key) - 1)
         mine = self.given_key[found] == wanted
@@ -240,10 +239,10 @@ class _Draw:
         """Draw one of the things that each source raises, in proportion to what it adds."""
         law, company = self.law, self.law.company
         count = company.count[source]
-        at = segments(company.start[source], count)
+        at = ranges(company.start[source], count)
         added = law.odds[np.repeat(key, count), company.thing[at]] * np.maximum(company.boost[at], 0.0)
         running = np.concatenate(([0.0], np.cumsum(added)))
-        start = segment_starts(count)
+        start = starts(count)
         low, high = running[start], running[start + count]
         found = running.searchsorted(low + rng.random(len(key)) * (high - low), side="right") - 1
         return np.asarray(company.thing[at[np.clip(found, start, start + count - 1)]])
@@ -283,7 +282,7 @@ class _Draw:
             if not len(there):
                 continue
             count = company.count[source[there]]
-            at = segments(company.start[source[there]], count)
+            at = ranges(company.start[source[there]], count)
             # Each source names a thing once, so that cells of one column differ.
             cell = np.repeat(there, count) * self.law.n_things + company.thing[at]
             boost = company.boost[at]
@@ -298,7 +297,7 @@ class _Draw:
         if (self.context[rows] >= 0).any():
             table *= self._company_of(rows)
         count = self.start[rows + 1] - self.start[rows]
-        at = segments(self.start[rows], count)
+        at = ranges(self.start[rows], count)
         table[np.repeat(np.arange(len(rows)), count), self.given.thing[at]] = weight[at]
         taken, slot = np.nonzero(self.chosen[rows] >= 0)
         table[taken, self.chosen[rows[taken], slot]] = 0.0
