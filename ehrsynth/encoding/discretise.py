@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import numpy.typing as npt
 from ehrsynth.encoding.timeline import Levels
 
 __all__ = [
+    "Choice",
     "age_bins",
     "age_bins_of",
     "band_sets",
@@ -35,6 +37,56 @@ def distinct_patients(groups: Ints, patients: Ints, n_groups: int) -> npt.NDArra
     n_patients = int(patients.max()) + 1
     pairs = np.unique(groups * n_patients + patients)
     return np.bincount(pairs // n_patients, minlength=n_groups)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """Which labels of a column are kept: `kept` in order; the others of the source are merged into one of these.
+
+    Attributes
+    ----------
+    kept : tuple of str
+    empty : str or None
+        See `levels`.
+    rare : int
+        How many labels were merged.
+    commonest : str
+        Of all labels, whether kept or not.
+    """
+
+    kept: tuple[str, ...]
+    empty: str | None
+    rare: int
+    commonest: str
+
+    @classmethod
+    def of(cls, counts: Mapping[str, int], min_patients: int, empty: str | None) -> Choice:
+        """Choose by the number of patients of each label."""
+        order = sorted(counts, key=lambda label: (-counts[label], label))
+        named = [label for label in order if label != empty]
+        return cls(
+            kept=tuple(label for label in named if counts[label] >= min_patients),
+            empty=empty,
+            rare=sum(1 for label in named if 0 < counts[label] < min_patients),
+            commonest=order[0] if order else "",
+        )
+
+    def index(self, labels: Sequence[str], old: Ints) -> npt.NDArray[np.int64]:
+        """Return the place among the kept labels of each row, whose label is `old` (-1: none), or -1 for others."""
+        place = {label: i for i, label in enumerate(self.kept)}
+        return np.array([*(place.get(label, -1) for label in labels), -1], dtype=np.int64)[old]
+
+    def levels(self, index: Ints, n_rest: int, min_patients: int) -> Levels:
+        """Return the column of rows whose places among the kept labels are `index`, -1 for others.
+
+        `n_rest` patients have a value that is not kept. It takes the empty label, last, if that stands for enough of
+        them, else the commonest one.
+        """
+        labels = self.kept
+        if n_rest and (not labels or (self.empty is not None and n_rest >= min_patients)):
+            labels = (*labels, self.commonest if self.empty is None else self.empty)
+        rest = len(labels) - 1 if len(labels) > len(self.kept) else 0
+        return Levels(labels=labels, index=np.where(index < 0, rest, index).astype(np.int32), left_out=self.rare)
 
 
 def levels(
@@ -66,22 +118,9 @@ def levels(
     """
     index = np.asarray(index, dtype=np.int64)
     n_patients = distinct_patients(index, patients, len(labels))
-    order = sorted(range(len(labels)), key=lambda i: (-int(n_patients[i]), labels[i]))
-    kept = [i for i in order if n_patients[i] >= min_patients and labels[i] != empty]
-    rare = sum(1 for i in order if 0 < n_patients[i] < min_patients and labels[i] != empty)
-    position = np.full(len(labels) + 1, -1, dtype=np.int64)
-    position[kept] = np.arange(len(kept))
-    new = position[index]
-    texts = [labels[i] for i in kept]
-    rest = new < 0
-    if rest.any():
-        n_rest = len(np.unique(patients[rest]))
-        if not kept or (empty is not None and n_rest >= min_patients):
-            texts.append(empty if empty is not None else labels[order[0]] if order else "")
-            new[rest] = len(texts) - 1
-        else:
-            new[rest] = 0
-    return Levels(labels=tuple(texts), index=new.astype(np.int32), left_out=rare)
+    choice = Choice.of(dict(zip(labels, n_patients.tolist(), strict=True)), min_patients, empty)
+    new = choice.index(labels, index)
+    return choice.levels(new, len(np.unique(patients[new < 0])), min_patients)
 
 
 def age_bins(ages: npt.NDArray[np.floating[Any]], min_per_bin: int) -> npt.NDArray[np.float64]:

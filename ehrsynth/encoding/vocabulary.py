@@ -10,57 +10,14 @@ import numpy as np
 import numpy.typing as npt
 
 from ehrsynth.encoding.census import VISIT_LEVELS, Census
+from ehrsynth.encoding.discretise import Choice
 from ehrsynth.encoding.families import FAMILIES, incidence
 from ehrsynth.encoding.timeline import FamilyTimeline, Levels, Timelines
 from ehrsynth.model import Coding
 
-__all__ = ["Choice", "Vocabulary", "rest_of", "written_down"]
+__all__ = ["Vocabulary", "rest_of", "written_down"]
 
 Ints = npt.NDArray[np.integer[Any]]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Choice:
-    """Which labels of a column are kept: `kept` in order; the others of the source are merged into one of these.
-
-    Attributes
-    ----------
-    kept : tuple of str
-    empty : str or None
-        See `ehrsynth.encoding.discretise.levels`.
-    rare : int
-        How many labels were merged.
-    commonest : str
-        Of all labels, whether kept or not.
-    """
-
-    kept: tuple[str, ...]
-    empty: str | None
-    rare: int
-    commonest: str
-
-    @classmethod
-    def of(cls, counts: Mapping[str, int], min_patients: int, empty: str | None) -> Choice:
-        """Choose by the number of patients of each label."""
-        order = sorted(counts, key=lambda label: (-counts[label], label))
-        named = [label for label in order if label != empty]
-        return cls(
-            kept=tuple(label for label in named if counts[label] >= min_patients),
-            empty=empty,
-            rare=sum(1 for label in named if 0 < counts[label] < min_patients),
-            commonest=order[0] if order else "",
-        )
-
-    def labels(self, n_rest: int, min_patients: int) -> tuple[str, ...]:
-        """Return the labels, given how many patients have a value that is not kept."""
-        if n_rest and (not self.kept or (self.empty is not None and n_rest >= min_patients)):
-            return (*self.kept, self.commonest if self.empty is None else self.empty)
-        return self.kept
-
-    def index(self, old: Levels) -> npt.NDArray[np.int64]:
-        """Return the place among the kept labels of each row, -1 for others."""
-        place = {label: i for i, label in enumerate(self.kept)}
-        return np.array([place.get(label, -1) for label in old.labels], dtype=np.int64)[old.index]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,10 +78,12 @@ class Vocabulary:
             to = np.array([order[i] if i >= 0 else -1 for i in numbers], dtype=np.int64)
             return to[part.encounter_type.index]
         if name in VISIT_LEVELS:
-            return choice.index(getattr(part, name))
-        if name not in part.person:
+            column: Levels = getattr(part, name)
+        elif name in part.person:
+            column = part.person[name]
+        else:
             return np.full(part.n_patients, -1, dtype=np.int64)
-        return choice.index(part.person[name])
+        return choice.index(column.labels, column.index)
 
 
 def _codings(
@@ -213,12 +172,7 @@ def _is_known(name: str, column: Levels) -> bool:
 
 
 def _levels(name: str, part: Timelines, vocabulary: Vocabulary, n_rest: int) -> Levels:
-    choice = vocabulary.columns[name]
-    labels = choice.labels(n_rest, vocabulary.min_patients)
-    index = vocabulary.index_of(name, part)
-    # Others take the last label where there is one for them, else the commonest.
-    index = np.where(index < 0, len(labels) - 1 if len(labels) > len(choice.kept) else 0, index)
-    return Levels(labels=labels, index=index.astype(np.int32), left_out=choice.rare)
+    return vocabulary.columns[name].levels(vocabulary.index_of(name, part), n_rest, vocabulary.min_patients)
 
 
 def _precisions(labels: tuple[str, ...], vocabulary: Vocabulary) -> tuple[str, ...]:
