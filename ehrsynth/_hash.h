@@ -22,7 +22,9 @@ static inline Cell *table_of(int64_t n, uint64_t *mask) {
 }
 
 static inline uint64_t mixed(uint64_t state, uint64_t word) {
-    state = (state ^ word) * 0x9E3779B97F4A7C15ULL;
+    /* Small whole numbers as floating ones differ in high bits only, which a product alone leaves there. */
+    state ^= word;
+    state = (state ^ (state >> 32)) * 0x9E3779B97F4A7C15ULL;
     return state ^ (state >> 29);
 }
 

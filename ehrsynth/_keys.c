@@ -31,11 +31,8 @@ static const void *values_hold(Values *values, PyObject *object, int64_t least) 
 
 static inline int64_t edge(const Values *values, int64_t at) {
     at += values->first;
-    switch (values->kind) {
-    case 4: return ((const int32_t *)values->offsets)[at];
-    case 8: return ((const int64_t *)values->offsets)[at];
-    default: return -values->kind * at;
-    }
+    if (values->kind == 4) return ((const int32_t *)values->offsets)[at];
+    return values->kind == 8 ? ((const int64_t *)values->offsets)[at] : -values->kind * at;
 }
 
 static inline const char *value_of(const Values *values, int64_t at, int64_t *length) {
@@ -105,7 +102,13 @@ static inline uint64_t hash_of(const char *text, int64_t length) {
 }
 
 static inline int same(const char *one, int64_t of_one, const char *other, int64_t of_other) {
-    return of_one == of_other && memcmp(one, other, (size_t)of_one) == 0;
+    if (of_one != of_other) return 0;
+    if (of_one != 8) return memcmp(one, other, (size_t)of_one) == 0;
+    /* Numbers: without a call. */
+    uint64_t of_number, of_another;
+    memcpy(&of_number, one, 8);
+    memcpy(&of_another, other, 8);
+    return of_number == of_another;
 }
 
 /* The cell of a text, or the free one where it would be; `rows` says of which value a place is (NULL: of that number). */

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 
 from ehrsynth.native import compiled
 
-__all__ = ["combined", "distinct", "least_of_each", "places_in", "rows_by_owner"]
+__all__ = ["combined", "distinct", "least_of_each", "listed", "numbers_of", "places_in", "rows_by_owner"]
 
 Index = npt.NDArray[np.int32]
 Places = npt.NDArray[np.int64]
@@ -48,6 +48,8 @@ def distinct(values: pa.Array) -> tuple[Index, Places]:
     int32 array, shape (n,), and int64 array, shape (k,)
     """
     native = compiled()
+    if values.null_count == len(values):
+        return np.full(len(values), -1, dtype=np.int32), np.empty(0, dtype=np.int64)
     if native is None or _kind(values.type) == 0:
         encoded = values.dictionary_encode()
         index = np.asarray(pc.fill_null(encoded.indices, -1).to_numpy(zero_copy_only=False), dtype=np.int32)
@@ -126,6 +128,21 @@ def rows_by_owner(owner: Index) -> Places:
     if (owners[1:] >= owners[:-1]).all():
         return there
     return there[np.argsort(owners, kind="stable")]
+
+
+def listed(column: pa.Array, at: npt.NDArray[np.integer[Any]]) -> list[Any]:
+    """Return the values of the rows `at`."""
+    places = pa.array(at)
+    if pa.types.is_dictionary(column.type):
+        # Arrow makes a dictionary's values one by one, and plain ones quickly.
+        return list(column.dictionary.take(column.indices.take(places)).to_pylist())
+    return list(column.take(places).to_pylist())
+
+
+def numbers_of(column: pa.DictionaryArray) -> Index:
+    """Return which value of its dictionary each row has, shape (n,), -1 for none."""
+    indices = column.indices if column.indices.null_count == 0 else pc.fill_null(column.indices, -1)
+    return np.asarray(indices.to_numpy(), dtype=np.int32)
 
 
 def _firsts(index: npt.NDArray[Any], count: int) -> Places:

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ehrsynth.exporters.fhir.values import clean_text
-from ehrsynth.exporters.keys import combined, distinct, places_in
+from ehrsynth.exporters.keys import combined, distinct, numbers_of, places_in
 
 __all__ = [
     "counted",
@@ -43,8 +43,12 @@ def whole(column: pa.ChunkedArray) -> pa.Array:
 def hits(column: pa.ChunkedArray, values: Collection[str]) -> npt.NDArray[np.bool_]:
     """Return where a categorical column has one of `values`, shape (n,)."""
     array = whole(column)
-    among = np.array([*(value in values for value in array.dictionary.to_pylist()), False], dtype=bool)
-    found: npt.NDArray[np.bool_] = among[pc.fill_null(array.indices, -1).to_numpy()]
+    among = np.zeros(len(array.dictionary) + 1, dtype=bool)
+    wanted = pa.array(list(values), array.dictionary.type)
+    among[:-1] = pc.is_in(array.dictionary, wanted).to_numpy(zero_copy_only=False)
+    if not among.any():
+        return np.zeros(len(array), dtype=bool)
+    found: npt.NDArray[np.bool_] = among[numbers_of(array)]
     return found
 
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from ehrsynth.exporters.fragments import Index, Slot, constant
-from ehrsynth.exporters.keys import combined
+from ehrsynth.exporters.keys import combined, listed
 
 __all__ = ["NOTHING", "Node", "Piece", "Present", "Rows", "both", "either", "lacks", "only"]
 
@@ -49,6 +49,8 @@ class Rows:
         The ids of the resources themselves.
     at : pyarrow.Array, optional
         Which rows of the table, shape (n,); by default all, in their order.
+    alike : bool
+        Each stands for many that are alike.
     """
 
     table: pa.Table
@@ -57,6 +59,7 @@ class Rows:
     others: Mapping[str, pa.Table] = field(default_factory=dict)
     own: pa.Array | None = None
     at: pa.Array | None = None
+    alike: bool = False
     _cache: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
 
     def __len__(self) -> int:
@@ -66,6 +69,11 @@ class Rows:
         """Return rows of another table in the same surroundings; only columns that are asked for are taken."""
         everything = at is None or (len(at) == table.num_rows and (at == np.arange(len(at))).all())
         return replace(self, table=table, at=None if everything else pa.array(at), own=None, _cache={})
+
+    def some(self, at: npt.NDArray[np.int64]) -> Rows:
+        """Return the rows `at`, which stand for all."""
+        places = pa.array(at)
+        return replace(self, at=places if self.at is None else self.at.take(places), own=None, alike=True, _cache={})
 
     def column(self, name: str) -> pa.Array:
         """Return a column as one array."""
@@ -106,9 +114,17 @@ class Rows:
         return found
 
     def _distinct(self, columns: tuple[str, ...]) -> tuple[list[tuple[Any, ...]], Index]:
-        found, first = combined([self.column(name) for name in columns], len(self))
-        values = [_listed(self.column(name), pa.array(first)) for name in columns]
+        found, first = self.combination(columns)
+        values = [listed(self.column(name), first) for name in columns]
         return list(zip(*values, strict=True)) if values else [()] * len(first), found
+
+    def combination(self, columns: tuple[str, ...]) -> tuple[Index, npt.NDArray[np.int64]]:
+        """Return which distinct combination of some columns' values each row has, and the first row of each."""
+        key = ("combination", columns)
+        if key not in self._cache:
+            self._cache[key] = combined([self.column(name) for name in columns], len(self))
+        found: tuple[Index, npt.NDArray[np.int64]] = self._cache[key]
+        return found
 
     def marked(self, text: bytes, where: Present) -> Slot:
         """Return the slot of a constant that stands where `where`."""
@@ -119,14 +135,6 @@ class Rows:
             # The mask is kept beside its index: an id is only good while its owner lives.
             self._cache[key] = (where, where.astype(np.int32) - np.int32(1))
         return constant(text, self._cache[key][1])
-
-
-def _listed(column: pa.Array, at: pa.Array) -> list[Any]:
-    """Return the values of some rows."""
-    if pa.types.is_dictionary(column.type):
-        # Arrow makes a dictionary's values one by one, and plain ones quickly.
-        return list(column.dictionary.take(column.indices.take(at)).to_pylist())
-    return list(column.take(at).to_pylist())
 
 
 class Node(Protocol):

@@ -90,7 +90,7 @@ class Each:
         """Whether the next table is likely to have the same combinations: codes, not names."""
         # Minus zero is zero to a dictionary, not to a reader.
         floating = any(pa.types.is_floating(rows.column(name).type) for name in self.columns)
-        return 4 * len(combinations) <= len(rows) and not floating
+        return (rows.alike or 4 * len(combinations) <= len(rows)) and not floating
 
     def _texts(
         self, combinations: Sequence[tuple[Any, ...]], needed: Sequence[int], *, keep: bool
