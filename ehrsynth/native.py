@@ -12,7 +12,7 @@ from typing import Any, Protocol, cast
 __all__ = ["Native", "compiled"]
 
 
-_INTERFACE = 2
+_INTERFACE = 3
 """Counts the changes of what `_native.c` has."""
 
 
@@ -27,6 +27,18 @@ class Native(Protocol):
         whether few combinations with its neighbours are to be expected.
         Where each row ends is written to `ends` (int64, n + 1 of them); `allocate` is asked for a buffer of so many
         bytes.
+        """
+        ...
+
+    def csv(
+        self, columns: list[Any], commas: int, n: int, dates: Any, day: int, allocate: Any
+    ) -> tuple[Any, int] | int | None:
+        """Return the lines of `n` rows (see `ehrsynth.exporters.lines`): their buffer, and how much of it they take.
+
+        A column is (kind, commas before it, first row, validity, values, ends of texts, first text, texts, letters),
+        the buffers as Arrow has them; `commas` end each line. `dates` are texts of ten letters from `day` (since 1970)
+        on: None is returned if there are others, and the number of a column in which a number needs more than six
+        decimals or nine digits before them.
         """
         ...
 
