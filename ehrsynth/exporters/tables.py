@@ -15,7 +15,10 @@ from ehrsynth.schema import TableSchema, clinical, datapackage
 
 __all__ = ["CsvExporter", "package_document"]
 
-CHUNK_ROWS = 1 << 15
+_PACKED_ROWS = 1 << 15
+"""In a part that is packed: the members of a file are its bytes."""
+_PLAIN_ROWS = 1 << 13
+"""In a part that is not: it is still in the processor's cache when it is hashed and written."""
 
 
 class CsvExporter:
@@ -38,13 +41,19 @@ class CsvExporter:
         for table in shared.schema.tables:
             yield from packed(_header(table), self.compress)
             if table.shared:
-                yield from packed(_parts(table, shared), self.compress)
+                yield from packed(self._parts(table, shared), self.compress)
 
     def encode(self, block: Records, shared: Records) -> Iterator[Part]:
         """Yield the rows of a block of patients."""
         for table in block.schema.tables:
             if not table.shared:
-                yield from packed(_parts(table, block), self.compress)
+                yield from packed(self._parts(table, block), self.compress)
+
+    def _parts(self, table: TableSchema, records: Records) -> Iterator[Part]:
+        rows, size = records[table.name], _PACKED_ROWS if self.compress else _PLAIN_ROWS
+        for start in range(0, rows.num_rows, size):
+            chunk = rows.slice(start, size).combine_chunks()
+            yield Part(f"{table.name}.csv", lines(chunk), chunk.num_rows)
 
     def end(self, summary: ExportSummary) -> Iterator[Part]:
         """Yield ``datapackage.json``."""
@@ -88,10 +97,3 @@ def package_document(summary: ExportSummary, resources: dict[str, dict[str, Any]
 
 def _header(table: TableSchema) -> Iterator[Part]:
     yield Part(f"{table.name}.csv", ",".join(table.names).encode() + b"\n")
-
-
-def _parts(table: TableSchema, records: Records) -> Iterator[Part]:
-    rows = records[table.name]
-    for start in range(0, rows.num_rows, CHUNK_ROWS):
-        chunk = rows.slice(start, CHUNK_ROWS).combine_chunks()
-        yield Part(f"{table.name}.csv", lines(chunk), chunk.num_rows)
