@@ -70,8 +70,8 @@ class Native(Protocol):
         """
         ...
 
-    # The rest fill their last arrays (contiguous; int64, float64, int32 or bytes, as `_draw.c` and `_course.c` say) and
-    # refuse numbers that lie outside of the others.
+    # The rest fill their last arrays (contiguous; int64, float64, int32 or bytes, as `_draw.c`, `_course.c` and
+    # `_order.c` say) and refuse numbers that lie outside of the others.
 
     def sampled(self, *arrays: Any) -> None:
         """Do `ehrsynth.probability.categorical.sample_rows`."""
@@ -111,6 +111,14 @@ class Native(Protocol):
 
     def years(self, *arrays: Any) -> None:
         """Do `ehrsynth.generation.encounters.completed_years`."""
+        ...
+
+    def ordered(self, *arrays: Any) -> bool:
+        """Do `ehrsynth.generation.life_course.segments.order_of`; return False where the keys are too wide for it."""
+        ...
+
+    def firsts(self, *arrays: Any) -> bool:
+        """Fill whether rows are the first that have their keys; return False where the keys are too wide for it."""
         ...
 
     def labelled(self, *arrays: Any) -> int:
