@@ -181,14 +181,19 @@ PyObject *ehrsynth_labelled(PyObject *self, PyObject *args) {
     uint8_t *bits = a.of[3].buf;
     int64_t n = eights(&a, 0), count = a.of[1].len / 4 - 1, empty = 0;
     if (a.of[2].len / 4 != n || a.of[3].len < (n + 7) / 8) return unequal(&a);
-    memset(bits, 0, (size_t)a.of[3].len);
+    memset(bits + n / 8, 0, (size_t)(a.of[3].len - n / 8));
+    uint8_t eight = 0;
     for (int64_t i = 0; i < n; i++) {
         int64_t at = number[i];
         if (count >= 0) {
             if (at >= count) return outside(&a, "there is no such label");
             at = stands[at < 0 ? count : at];
         }
-        bits[i >> 3] |= (uint8_t)((at >= 0) << (i & 7));
+        eight |= (uint8_t)((at >= 0) << (i & 7));
+        if ((i & 7) == 7 || i == n - 1) {
+            bits[i >> 3] = eight;
+            eight = 0;
+        }
         empty += at < 0;
         out[i] = at < 0 ? 0 : (int32_t)at;
     }

@@ -6,6 +6,7 @@
 #include <string.h>
 
 PyObject *ehrsynth_join(PyObject *self, PyObject *args); /* _join.c */
+PyObject *ehrsynth_csv(PyObject *self, PyObject *args);  /* _csv.c */
 /* _draw.c, _course.c */
 PyObject *ehrsynth_sampled(PyObject *self, PyObject *args);
 PyObject *ehrsynth_ancestral(PyObject *self, PyObject *args);
@@ -19,6 +20,10 @@ PyObject *ehrsynth_following(PyObject *self, PyObject *args);
 PyObject *ehrsynth_years(PyObject *self, PyObject *args);
 PyObject *ehrsynth_labelled(PyObject *self, PyObject *args);
 
+
+/* _order.c */
+PyObject *ehrsynth_ordered(PyObject *self, PyObject *args);
+PyObject *ehrsynth_firsts(PyObject *self, PyObject *args);
 
 PyObject *ehrsynth_sets(PyObject *self, PyObject *args); /* _sets.c */
 /* _keys.c, _combine.c */
@@ -54,14 +59,18 @@ static uint64_t hexadecimal(uint32_t number) {
     return x + 0x3030303030303030ULL + letters * 39;
 }
 
-/* The digits as they are read: the first is in the highest byte. */
-static void put(char out[8], uint64_t digits) {
+/* The digits as they are read, four and four: the first is in the highest byte. */
+static void put(char *first, char *second, uint64_t digits) {
 #if defined(__GNUC__) && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
-    digits = __builtin_bswap64(digits);
-    memcpy(out, &digits, 8);
+    uint32_t high = __builtin_bswap32((uint32_t)(digits >> 32)), low = __builtin_bswap32((uint32_t)digits);
+    memcpy(first, &high, 4);
+    memcpy(second, &low, 4);
     return;
 #endif
-    for (int i = 0; i < 8; i++) out[i] = (char)(digits >> (8 * (7 - i)));
+    for (int i = 0; i < 4; i++) {
+        first[i] = (char)(digits >> (8 * (7 - i)));
+        second[i] = (char)(digits >> (8 * (3 - i)));
+    }
 }
 
 static PyObject *uuids(PyObject *self, PyObject *args) {
@@ -81,20 +90,11 @@ static PyObject *uuids(PyObject *self, PyObject *args) {
         low |= 0x8000000000000000ULL;
         uint64_t a = hexadecimal((uint32_t)(high >> 32)), b = hexadecimal((uint32_t)high);
         uint64_t c = hexadecimal((uint32_t)(low >> 32)), d = hexadecimal((uint32_t)low);
-        char digits[32];
-        put(digits, a);
-        put(digits + 8, b);
-        put(digits + 16, c);
-        put(digits + 24, d);
-        memcpy(out, digits, 8);
-        out[8] = '-';
-        memcpy(out + 9, digits + 8, 4);
-        out[13] = '-';
-        memcpy(out + 14, digits + 12, 4);
-        out[18] = '-';
-        memcpy(out + 19, digits + 16, 4);
-        out[23] = '-';
-        memcpy(out + 24, digits + 20, 12);
+        put(out, out + 4, a);
+        put(out + 9, out + 14, b);
+        put(out + 19, out + 24, c);
+        put(out + 28, out + 32, d);
+        out[8] = out[13] = out[18] = out[23] = '-';
     }
     Py_END_ALLOW_THREADS;
     return made;
@@ -206,6 +206,7 @@ static PyObject *base64(PyObject *self, PyObject *args) {
 
 static PyMethodDef methods[] = {
     {"join", ehrsynth_join, METH_VARARGS, "join(slots, n, ends, allocate): the rows that the slots describe, and their ends."},
+    {"csv", ehrsynth_csv, METH_VARARGS, "csv(columns, commas, n, dates, day, allocate): the lines of a table."},
     {"uuids", uuids, METH_VARARGS, "uuids(k0, k1, block, count): the texts of identifiers."},
     {"gathered", gathered, METH_VARARGS, "gathered(ids, rows): the identifiers of some rows."},
     {"are_uuids", are_uuids, METH_VARARGS, "are_uuids(texts): whether every 36 bytes are a UUID in lower case."},
@@ -227,6 +228,8 @@ static PyMethodDef methods[] = {
     {"following", ehrsynth_following, METH_VARARGS, "following(edges, days, names, who, day, out): the next encounters."},
     {"years", ehrsynth_years, METH_VARARGS, "years(birth, day, out): completed years."},
     {"labelled", ehrsynth_labelled, METH_VARARGS, "labelled(numbers, stands, out, validity): the codes of labels."},
+    {"ordered", ehrsynth_ordered, METH_VARARGS, "ordered(*keys, out): rows in the order of their keys."},
+    {"firsts", ehrsynth_firsts, METH_VARARGS, "firsts(*keys, out): whether rows are the first that have their keys."},
     {NULL, NULL, 0, NULL},
 };
 

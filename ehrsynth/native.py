@@ -30,6 +30,18 @@ class Native(Protocol):
         """
         ...
 
+    def csv(
+        self, columns: list[Any], commas: int, n: int, dates: Any, day: int, allocate: Any
+    ) -> tuple[Any, int] | int | None:
+        """Return the lines of `n` rows (see `ehrsynth.exporters.lines`): their buffer, and how much of it they take.
+
+        A column is (kind, commas before it, first row, validity, values, ends of texts, first text, texts, letters),
+        the buffers as Arrow has them; `commas` end each line. `dates` are texts of ten letters from `day` (since 1970)
+        on: None is returned if there are others, and the number of a column in which a number needs more than six
+        decimals or nine digits before them.
+        """
+        ...
+
     def uuids(self, k0: int, k1: int, block: int, count: int) -> bytearray:
         """Return the texts of `ehrsynth.randomness.identifier_bytes`."""
         ...
@@ -83,8 +95,8 @@ class Native(Protocol):
         """
         ...
 
-    # The rest fill their last arrays (contiguous; int64, float64, int32 or bytes, as `_draw.c` and `_course.c` say) and
-    # refuse numbers that lie outside of the others.
+    # The rest fill their last arrays (contiguous; int64, float64, int32 or bytes, as `_draw.c`, `_course.c` and
+    # `_order.c` say) and refuse numbers that lie outside of the others.
 
     def sampled(self, *arrays: Any) -> None:
         """Do `ehrsynth.probability.categorical.sample_rows`."""
@@ -124,6 +136,14 @@ class Native(Protocol):
 
     def years(self, *arrays: Any) -> None:
         """Do `ehrsynth.generation.encounters.completed_years`."""
+        ...
+
+    def ordered(self, *arrays: Any) -> bool:
+        """Do `ehrsynth.generation.life_course.segments.order_of`; return False where the keys are too wide for it."""
+        ...
+
+    def firsts(self, *arrays: Any) -> bool:
+        """Fill whether rows are the first that have their keys; return False where the keys are too wide for it."""
         ...
 
     def labelled(self, *arrays: Any) -> int:

@@ -123,18 +123,29 @@ def test_items_are_repeated_as_by_numpy(counts: list[int]) -> None:
 
 @given(
     st.lists(st.tuples(st.integers(-9, 9), st.integers(-(2**40), 2**40), st.booleans()), max_size=40),
-    st.booleans(),
+    st.sampled_from([7, 2**30, 2**63 - 1]),
 )
-def test_rows_are_ordered_as_by_a_stable_sort(rows: list[tuple[int, int, bool]], wide: bool) -> None:
+def test_rows_are_ordered_as_by_a_stable_sort(rows: list[tuple[int, int, bool]], width: int) -> None:
     # Numbers too wide to be packed go another way.
     columns = [np.array([row[at] for row in rows], dtype=np.int64) for at in range(3)]
-    columns[1] = columns[1] * 2**20 if wide else columns[1] % 7
+    columns[1] = columns[1] * 2**20 % width
     order = np.lexsort(columns[::-1])
     assert order_of(*columns).tolist() == order.tolist()
     combinations = list(zip(*(column.tolist() for column in columns), strict=True))
-    assert first_in_each(*columns).tolist() == [
-        at for at, one in enumerate(combinations) if one not in combinations[:at]
-    ]
+    firsts = [at for at, one in enumerate(combinations) if one not in combinations[:at]]
+    assert first_in_each(*columns).tolist() == firsts
+    with only_numpy():
+        assert order_of(*columns).tolist() == order.tolist()
+        assert first_in_each(*columns).tolist() == firsts
+
+
+@compiled
+@pytest.mark.parametrize("span", [1, 500, 1 << 11, 1 << 25, 1 << 61])
+def test_many_rows_are_ordered_as_by_a_stable_sort(span: int) -> None:
+    key = np.random.default_rng(span).integers(-span, span, 5000)
+    for keys in (key, np.sort(key), key[:0]):
+        assert np.array_equal(order_of(keys), np.argsort(keys, kind="stable"))
+        assert np.array_equal(first_in_each(keys), np.sort(np.unique(keys, return_index=True)[1]))
 
 
 @compiled
@@ -164,6 +175,12 @@ def test_what_is_not_there_is_refused() -> None:
         LOOPS.labelled(
             np.array([5]), np.array([0, 1, -1], dtype=np.int32), np.zeros(1, dtype=np.int32), np.zeros(1, np.uint8)
         )
+    with pytest.raises(TypeError, match="keys"):
+        LOOPS.ordered(zero)
+    with pytest.raises(ValueError, match="lengths"):
+        LOOPS.ordered(zero, half, np.zeros(2, dtype=np.int64))
+    with pytest.raises(ValueError, match="lengths"):
+        LOOPS.firsts(zero, np.zeros(2, dtype=np.int64), bytearray(1))
     none = np.zeros(0, dtype=np.int64)
     for counts in ([2], [-1], [1]):
         with pytest.raises((IndexError, ValueError), match=r"room|lengths"):
