@@ -8,7 +8,7 @@ in Python, and a text that many rows share is made once.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -18,7 +18,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ehrsynth.native import Native, compiled
+from ehrsynth.native import compiled
 
 __all__ = [
     "FIRST_DAY",
@@ -29,6 +29,7 @@ __all__ = [
     "fold",
     "join",
     "joined_bytes",
+    "joined_in_parts",
     "numbered",
     "pool_of",
     "row_texts",
@@ -92,20 +93,34 @@ def row_texts(values: pa.Array) -> Slot:
 
 def join(slots: Sequence[Slot], n: int) -> pa.LargeBinaryArray:
     """Return the `n` rows that `slots` describe, each row's texts one after the other."""
+    (joined,) = joined_in_parts(slots, n, max(n, 1)) if n else (pool_of([]),)
+    return joined
+
+
+def joined_in_parts(slots: Sequence[Slot], n: int, size: int) -> Iterator[pa.LargeBinaryArray]:
+    """Yield the `n` rows that `slots` describe, `size` at a time: less text at once, from slots made once."""
     native = compiled()
-    return _take(fold(slots, n), n) if native is None else _joined(native, slots, n)
+    lines = [] if native is None else [_given(slot) for slot in slots]
+    for start in range(0, n, size):
+        count = min(size, n - start)
+        if native is None:
+            yield _take(fold([_cut(slot, start, count) for slot in slots], count), count)
+            continue
+        # What `_take` does of folded slots; the loop folds them itself.
+        ends = pa.allocate_buffer(8 * (count + 1))
+        data = native.join(lines, start, count, ends, pa.allocate_buffer)
+        yield pa.LargeBinaryArray.from_buffers(pa.large_binary(), count, [None, ends, data])
 
 
-def _joined(native: Native, slots: Sequence[Slot], n: int) -> pa.LargeBinaryArray:
-    """Return what `_take` does of folded slots; the loop folds them itself."""
-    lines = []
-    for slot in slots:
-        _, offsets, data = slot.pool.buffers()
-        index = slot.index if isinstance(slot.index, int) else np.ascontiguousarray(slot.index, dtype=np.int32)
-        lines.append((offsets, slot.pool.offset, len(slot.pool), data, index, slot.foldable))
-    ends = pa.allocate_buffer(8 * (n + 1))
-    data = native.join(lines, n, ends, pa.allocate_buffer)
-    return pa.LargeBinaryArray.from_buffers(pa.large_binary(), n, [None, ends, data])
+def _given(slot: Slot) -> tuple[Any, ...]:
+    _, offsets, data = slot.pool.buffers()
+    index = slot.index if isinstance(slot.index, int) else np.ascontiguousarray(slot.index, dtype=np.int32)
+    return offsets, slot.pool.offset, len(slot.pool), data, index, slot.foldable
+
+
+def _cut(slot: Slot, start: int, count: int) -> Slot:
+    index = slot.index if isinstance(slot.index, int) else slot.index[start : start + count]
+    return Slot(slot.pool, index, slot.foldable)
 
 
 def _take(slots: Sequence[Slot], n: int) -> pa.LargeBinaryArray:
