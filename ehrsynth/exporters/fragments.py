@@ -84,11 +84,20 @@ def _one(text: bytes) -> pa.LargeBinaryArray:
 
 def row_texts(values: pa.Array) -> Slot:
     """Return the slot of a column of texts that need no escaping, null where there is none; shape (n,)."""
-    pool = values.cast(pa.large_binary())
+    pool = _wide(values) if pa.types.is_string(values.type) else values.cast(pa.large_binary())
     index = np.arange(len(pool), dtype=np.int32)
-    if pool.null_count:
-        index = np.where(pool.is_valid().to_numpy(zero_copy_only=False), index, np.int32(-1))
+    if values.null_count:
+        index = np.where(values.is_valid().to_numpy(zero_copy_only=False), index, np.int32(-1))
     return Slot(pool, index, foldable=False)
+
+
+def _wide(texts: pa.StringArray) -> pa.LargeBinaryArray:
+    """Return what Arrow's cast does without looking at the texts; nothing stands where one is null."""
+    _, offsets, data = texts.buffers()
+    if offsets is None:
+        return pool_of([b""] * len(texts))
+    ends = np.frombuffer(offsets, dtype=np.int32)[texts.offset : texts.offset + len(texts) + 1].astype(np.int64)
+    return pa.LargeBinaryArray.from_buffers(pa.large_binary(), len(texts), [None, pa.py_buffer(ends), data])
 
 
 def join(slots: Sequence[Slot], n: int) -> pa.LargeBinaryArray:
