@@ -40,6 +40,24 @@ PyObject *ehrsynth_sampled(PyObject *self, PyObject *args) {
     return done(&a);
 }
 
+/* ascending entries (rows * m), (m,), rows, ranks, out: how many entries of its row each rank has reached */
+PyObject *ehrsynth_reached(PyObject *self, PyObject *args) {
+    (void)self;
+    Arrays a;
+    if (opened(&a, args, "dqqdQ")) return NULL;
+    int64_t n = eights(&a, 2);
+    if (eights(&a, 1) != 1 || eights(&a, 3) != n || eights(&a, 4) != n) return unequal(&a);
+    int64_t m = longs(&a, 1)[0], count = m > 0 ? eights(&a, 0) / m : 0, *out = a.of[4].buf;
+    for (int64_t i = 0; i < n; i++) {
+        int64_t row = longs(&a, 2)[i], sum = 0;
+        if (!inside(row, count)) return outside(&a, "there is no such row of the table");
+        const double *entry = doubles(&a, 0) + row * m;
+        for (int64_t k = 0; k < m; k++) sum += doubles(&a, 3)[i] >= entry[k];
+        out[i] = sum;
+    }
+    return done(&a);
+}
+
 /* thresholds of all variables one after the other; where those of each begin (d + 1); categories (d); parents of each
  * (offsets d + 1, numbers); the order; u (n * d), out (n * d) */
 PyObject *ehrsynth_ancestral(PyObject *self, PyObject *args) {
