@@ -28,6 +28,11 @@ PyObject *ehrsynth_ordered(PyObject *self, PyObject *args);
 PyObject *ehrsynth_firsts(PyObject *self, PyObject *args);
 
 PyObject *ehrsynth_sets(PyObject *self, PyObject *args); /* _sets.c */
+/* _keys.c, _combine.c */
+PyObject *ehrsynth_places(PyObject *self, PyObject *args);
+PyObject *ehrsynth_distinct(PyObject *self, PyObject *args);
+PyObject *ehrsynth_least(PyObject *self, PyObject *args);
+PyObject *ehrsynth_combined(PyObject *self, PyObject *args);
 
 /* -- identifiers -------------------------------------------------------------------------------------------------- */
 
@@ -224,6 +229,10 @@ static PyMethodDef methods[] = {
     {"are_uuids", are_uuids, METH_VARARGS, "are_uuids(texts): whether every 36 bytes are a UUID in lower case."},
     {"turned", turned, METH_VARARGS, "turned(texts, by): UUIDs with their digits combined by exclusive or."},
     {"base64", base64, METH_VARARGS, "base64(data): the letters of whole threes of bytes."},
+    {"places", ehrsynth_places, METH_VARARGS, "places(keys, others, out): where keys are among others."},
+    {"distinct", ehrsynth_distinct, METH_VARARGS, "distinct(values, out, first): numbers by first appearance."},
+    {"least", ehrsynth_least, METH_VARARGS, "least(groups, values, out): the least value of each group."},
+    {"combined", ehrsynth_combined, METH_VARARGS, "combined(columns, n, out, first): numbers of combinations."},
     {"sets", ehrsynth_sets, METH_VARARGS, "sets(arrays, settings, generator): things drawn one after the other."},
     {"sampled", ehrsynth_sampled, METH_VARARGS, "sampled(thresholds, categories, rows, u, out): categories."},
     {"ancestral", ehrsynth_ancestral, METH_VARARGS, "ancestral(thresholds, begin, categories, offsets, parents, order, u, out): states."},

@@ -65,6 +65,31 @@ class Native(Protocol):
         """Return the Base64 of `data`, whole threes of bytes."""
         ...
 
+    # Values of an Arrow array are (offsets, data, validity, first, count, kind), the buffers None where there are none;
+    # the kind is 4 or 8 for texts between offsets of so many bytes, -4 or -8 for numbers of so many.
+
+    def places(self, keys: tuple[Any, ...], others: tuple[Any, ...], out: Any) -> None:
+        """Fill `out` (int32) with the first place of each of `keys` among `others`, -1 where there is none."""
+        ...
+
+    def distinct(self, values: tuple[Any, ...], out: Any, first: Any) -> int:
+        """Fill `out` (int32) with numbers of `values` by first appearance, -1 for none; return how many there are.
+
+        The row where each first appears is written to `first` (int64, as long as `values`).
+        """
+        ...
+
+    def least(self, groups: Any, values: tuple[Any, ...], out: Any) -> None:
+        """Fill `out` (int64) with the first row that has the least of the `values`, texts, of each group (int64)."""
+        ...
+
+    def combined(self, columns: list[Any], n: int, out: Any, first: Any) -> int:
+        """Do what `distinct` does of the combinations of some columns.
+
+        A column is (indices, first, validity, size): int32 below `size`, -1 or not valid where there is no value.
+        """
+        ...
+
     def sets(self, arrays: tuple[Any, ...], settings: tuple[int, int, bool, int, int], generator: Any) -> None:
         """Draw sets as `ehrsynth.probability.sets` does, which says what the arrays are; fills the last four.
 

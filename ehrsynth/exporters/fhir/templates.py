@@ -19,7 +19,7 @@ nothing null or empty is ever written. Constants are folded when the template is
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import reduce
 from typing import Any
 
@@ -27,10 +27,10 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from ehrsynth.exporters.fhir.rows import NOTHING, Node, Piece, Present, Rows, both, either, lacks, only
 from ehrsynth.exporters.fragments import Slot, constant, join, pool_of
+from ehrsynth.exporters.keys import places_in, rows_by_owner
 
 __all__ = ["Array", "Each", "First", "Fixed", "Instead", "Later", "Many", "Object", "When", "compile_template"]
 
@@ -90,7 +90,7 @@ class Each:
         """Whether the next table is likely to have the same combinations: codes, not names."""
         # Minus zero is zero to a dictionary, not to a reader.
         floating = any(pa.types.is_floating(rows.column(name).type) for name in self.columns)
-        return 4 * len(combinations) <= len(rows) and not floating
+        return (rows.alike or 4 * len(combinations) <= len(rows)) and not floating
 
     def _texts(
         self, combinations: Sequence[tuple[Any, ...]], needed: Sequence[int], *, keep: bool
@@ -247,13 +247,12 @@ class Many:
 
     def piece(self, rows: Rows) -> Piece:
         other = rows.others[self.other]
-        owner = pc.index_in(other[self.by], value_set=rows.column(self.key)).combine_chunks()
-        order = np.argsort(pc.fill_null(owner, -1).to_numpy(), kind="stable")[owner.null_count :]
+        owner = places_in(rows.column(self.key), rows.of(other).column(self.by))
+        order = rows_by_owner(owner)
         if len(order) == 0:
             return NOTHING
-        table = other.take(pa.array(order)).combine_chunks()
-        piece = self.item.piece(replace(rows, table=table, _cache={}))
-        owners = owner.take(pa.array(order)).to_numpy()
+        piece = self.item.piece(rows.of(other, order))
+        owners = owner[order]
         written = np.flatnonzero(np.broadcast_to(piece.present, len(order)))
         if len(written) == 0:
             return NOTHING
