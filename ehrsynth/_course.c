@@ -145,8 +145,6 @@ PyObject *ehrsynth_mixed(PyObject *self, PyObject *args) {
     return done(&a);
 }
 
-static int64_t floored(int64_t number, int64_t by) { return number / by - (number % by < 0); }
-
 /* start, end of each encounter; encounter, share of each row; out: a time in whole minutes on the encounter's first day,
  * when the share of it is over, of its first six hours at most */
 PyObject *ehrsynth_within(PyObject *self, PyObject *args) {

@@ -20,6 +20,7 @@ PyObject *ehrsynth_observed(PyObject *self, PyObject *args);
 PyObject *ehrsynth_expanded(PyObject *self, PyObject *args);
 PyObject *ehrsynth_following(PyObject *self, PyObject *args);
 PyObject *ehrsynth_years(PyObject *self, PyObject *args);
+PyObject *ehrsynth_vaccinated(PyObject *self, PyObject *args);
 PyObject *ehrsynth_labelled(PyObject *self, PyObject *args);
 
 
@@ -245,6 +246,7 @@ static PyMethodDef methods[] = {
     {"observed", ehrsynth_observed, METH_VARARGS, "observed(...): values, ranges and what is said of them."},
     {"expanded", ehrsynth_expanded, METH_VARARGS, "expanded(first, counts, item, number): items repeated."},
     {"following", ehrsynth_following, METH_VARARGS, "following(edges, days, names, who, day, out): the next encounters."},
+    {"vaccinated", ehrsynth_vaccinated, METH_VARARGS, "vaccinated(...): the encounters at which doses are given."},
     {"years", ehrsynth_years, METH_VARARGS, "years(birth, day, out): completed years."},
     {"labelled", ehrsynth_labelled, METH_VARARGS, "labelled(numbers, stands, out, validity): the codes of labels."},
     {"ordered", ehrsynth_ordered, METH_VARARGS, "ordered(key, out): rows in the order of a key of few values."},

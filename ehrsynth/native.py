@@ -145,6 +145,10 @@ class Native(Protocol):
         """Do `ehrsynth.generation.life_course.diagnoses.Agenda.first_after`."""
         ...
 
+    def vaccinated(self, *arrays: Any) -> None:
+        """Find the encounters of the doses of `ehrsynth.generation.life_course.vaccinations.VaccineSampler`."""
+        ...
+
     def years(self, *arrays: Any) -> None:
         """Do `ehrsynth.generation.encounters.completed_years`."""
         ...

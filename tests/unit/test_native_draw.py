@@ -206,6 +206,13 @@ def test_what_is_not_there_is_refused() -> None:
         LOOPS.labelled(
             np.array([5]), np.array([0, 1, -1], dtype=np.int32), np.zeros(1, dtype=np.int32), np.zeros(1, np.uint8)
         )
+    two, year = np.array([0, 1]), np.array([2000.0])
+    for place, wrong, told in ((0, two * 9, "encounter"), (3, two * 9, "vaccine"), (4, zero + 1, "person")):
+        arrays = [two, zero, zero, two, *[zero] * 5, year, year, zero, zero.copy(), zero.copy()]
+        LOOPS.vaccinated(*arrays)
+        arrays[place] = wrong
+        with pytest.raises(IndexError, match=told):
+            LOOPS.vaccinated(*arrays)
     with pytest.raises(IndexError, match="encounter"):
         within(zero, zero, zero + 1, half)
     with pytest.raises(IndexError, match="row"):
