@@ -10,6 +10,8 @@ PyObject *ehrsynth_csv(PyObject *self, PyObject *args);  /* _csv.c */
 /* _draw.c, _course.c */
 PyObject *ehrsynth_sampled(PyObject *self, PyObject *args);
 PyObject *ehrsynth_ancestral(PyObject *self, PyObject *args);
+PyObject *ehrsynth_reached(PyObject *self, PyObject *args);
+PyObject *ehrsynth_within(PyObject *self, PyObject *args);
 PyObject *ehrsynth_ragged(PyObject *self, PyObject *args);
 PyObject *ehrsynth_fitting(PyObject *self, PyObject *args);
 PyObject *ehrsynth_moved(PyObject *self, PyObject *args);
@@ -18,6 +20,7 @@ PyObject *ehrsynth_observed(PyObject *self, PyObject *args);
 PyObject *ehrsynth_expanded(PyObject *self, PyObject *args);
 PyObject *ehrsynth_following(PyObject *self, PyObject *args);
 PyObject *ehrsynth_years(PyObject *self, PyObject *args);
+PyObject *ehrsynth_vaccinated(PyObject *self, PyObject *args);
 PyObject *ehrsynth_labelled(PyObject *self, PyObject *args);
 
 
@@ -100,32 +103,47 @@ static PyObject *uuids(PyObject *self, PyObject *args) {
     return made;
 }
 
-/* The identifiers of some rows, one after the other; nothing where a row is negative. */
+/* The identifiers of some rows, one after the other, nothing where a row is negative; where they begin and end, and a bit
+ * for each row that has one. */
 static PyObject *gathered(PyObject *self, PyObject *args) {
     (void)self;
-    Py_buffer ids, rows;
+    Py_buffer ids, rows, ends, known;
     PyObject *made = NULL;
-    if (!PyArg_ParseTuple(args, "y*y*", &ids, &rows)) return NULL;
+    if (!PyArg_ParseTuple(args, "y*y*w*w*", &ids, &rows, &ends, &known)) return NULL;
     const int64_t *at = rows.buf;
-    Py_ssize_t n = rows.len / 8, count = ids.len / 36, known = 0;
+    Py_ssize_t n = rows.len / 8, count = ids.len / 36, some = 0;
     int64_t high = -1;
     for (Py_ssize_t i = 0; i < n; i++) {
-        known += at[i] >= 0;
+        some += at[i] >= 0;
         high = at[i] > high ? at[i] : high;
     }
     if (high >= count) {
         PyErr_SetString(PyExc_IndexError, "there is no such identifier");
-    } else if ((made = PyByteArray_FromStringAndSize(NULL, 36 * known))) {
+    } else if (ends.len / 4 != n + 1 || known.len != (n + 7) / 8 || some > INT32_MAX / 36) {
+        PyErr_SetString(PyExc_ValueError, "there is no room for the identifiers");
+    } else if ((made = PyByteArray_FromStringAndSize(NULL, 36 * some))) {
         const char *in = ids.buf;
         char *out = PyByteArray_AS_STRING(made);
+        int32_t *end = ends.buf, sum = 0;
+        uint8_t *bits = known.buf, eight = 0;
+        end[0] = 0;
         for (Py_ssize_t i = 0; i < n; i++) {
-            if (at[i] < 0) continue;
-            memcpy(out, in + 36 * at[i], 36);
-            out += 36;
+            if (at[i] >= 0) {
+                memcpy(out + sum, in + 36 * at[i], 36);
+                sum += 36;
+                eight |= (uint8_t)(1 << (i & 7));
+            }
+            end[i + 1] = sum;
+            if ((i & 7) == 7 || i == n - 1) {
+                bits[i >> 3] = eight;
+                eight = 0;
+            }
         }
     }
     PyBuffer_Release(&ids);
     PyBuffer_Release(&rows);
+    PyBuffer_Release(&ends);
+    PyBuffer_Release(&known);
     return made;
 }
 
@@ -208,7 +226,7 @@ static PyMethodDef methods[] = {
     {"join", ehrsynth_join, METH_VARARGS, "join(slots, start, n, ends, allocate): rows that the slots describe, and their ends."},
     {"csv", ehrsynth_csv, METH_VARARGS, "csv(columns, commas, n, dates, day, allocate): the lines of a table."},
     {"uuids", uuids, METH_VARARGS, "uuids(k0, k1, block, count): the texts of identifiers."},
-    {"gathered", gathered, METH_VARARGS, "gathered(ids, rows): the identifiers of some rows."},
+    {"gathered", gathered, METH_VARARGS, "gathered(ids, rows, ends, known): the identifiers of some rows."},
     {"are_uuids", are_uuids, METH_VARARGS, "are_uuids(texts): whether every 36 bytes are a UUID in lower case."},
     {"turned", turned, METH_VARARGS, "turned(texts, by): UUIDs with their digits combined by exclusive or."},
     {"base64", base64, METH_VARARGS, "base64(data): the letters of whole threes of bytes."},
@@ -219,6 +237,8 @@ static PyMethodDef methods[] = {
     {"sets", ehrsynth_sets, METH_VARARGS, "sets(arrays, settings, generator): things drawn one after the other."},
     {"sampled", ehrsynth_sampled, METH_VARARGS, "sampled(thresholds, categories, rows, u, out): categories."},
     {"ancestral", ehrsynth_ancestral, METH_VARARGS, "ancestral(thresholds, begin, categories, offsets, parents, order, u, out): states."},
+    {"reached", ehrsynth_reached, METH_VARARGS, "reached(entries, m, rows, ranks, out): how many entries are reached."},
+    {"within", ehrsynth_within, METH_VARARGS, "within(start, end, visit, share, out): times within encounters."},
     {"ragged", ehrsynth_ragged, METH_VARARGS, "ragged(items, upper, offsets, keys, u, out): an item of each key."},
     {"fitting", ehrsynth_fitting, METH_VARARGS, "fitting(...): which codes a person can have on a day."},
     {"moved", ehrsynth_moved, METH_VARARGS, "moved(...): what illnesses and drugs do to values."},
@@ -226,10 +246,11 @@ static PyMethodDef methods[] = {
     {"observed", ehrsynth_observed, METH_VARARGS, "observed(...): values, ranges and what is said of them."},
     {"expanded", ehrsynth_expanded, METH_VARARGS, "expanded(first, counts, item, number): items repeated."},
     {"following", ehrsynth_following, METH_VARARGS, "following(edges, days, names, who, day, out): the next encounters."},
+    {"vaccinated", ehrsynth_vaccinated, METH_VARARGS, "vaccinated(...): the encounters at which doses are given."},
     {"years", ehrsynth_years, METH_VARARGS, "years(birth, day, out): completed years."},
     {"labelled", ehrsynth_labelled, METH_VARARGS, "labelled(numbers, stands, out, validity): the codes of labels."},
-    {"ordered", ehrsynth_ordered, METH_VARARGS, "ordered(*keys, out): rows in the order of their keys."},
-    {"firsts", ehrsynth_firsts, METH_VARARGS, "firsts(*keys, out): whether rows are the first that have their keys."},
+    {"ordered", ehrsynth_ordered, METH_VARARGS, "ordered(key, out): rows in the order of a key of few values."},
+    {"firsts", ehrsynth_firsts, METH_VARARGS, "firsts(group, item, out): whether rows are the first with an item."},
     {NULL, NULL, 0, NULL},
 };
 

@@ -48,8 +48,11 @@ class Native(Protocol):
         """Return the texts of `ehrsynth.randomness.identifier_bytes`."""
         ...
 
-    def gathered(self, ids: Any, rows: Any) -> bytearray:
-        """Return the identifiers (36 bytes each) of `rows` (int64), one after the other; nothing of negative ones."""
+    def gathered(self, ids: Any, rows: Any, ends: Any, known: Any) -> bytearray:
+        """Return the identifiers (36 bytes each) of `rows` (int64), one after the other; nothing of negative ones.
+
+        Fills Arrow's offsets (int32, n + 1 of them) and validity (a bit for each row).
+        """
         ...
 
     def are_uuids(self, texts: Any) -> bool:
@@ -112,6 +115,14 @@ class Native(Protocol):
         """Do `ehrsynth.generation.places.Ragged.draw`."""
         ...
 
+    def reached(self, *arrays: Any) -> None:
+        """Do `ehrsynth.generation.life_course.questions.reached`."""
+        ...
+
+    def within(self, *arrays: Any) -> None:
+        """Do `ehrsynth.generation.life_course.tables.within`."""
+        ...
+
     def fitting(self, *arrays: Any) -> None:
         """Do `ehrsynth.generation.life_course.requirements.Requirements.fits`."""
         ...
@@ -136,16 +147,20 @@ class Native(Protocol):
         """Do `ehrsynth.generation.life_course.diagnoses.Agenda.first_after`."""
         ...
 
+    def vaccinated(self, *arrays: Any) -> None:
+        """Find the encounters of the doses of `ehrsynth.generation.life_course.vaccinations.VaccineSampler`."""
+        ...
+
     def years(self, *arrays: Any) -> None:
         """Do `ehrsynth.generation.encounters.completed_years`."""
         ...
 
     def ordered(self, *arrays: Any) -> bool:
-        """Do `ehrsynth.generation.life_course.segments.order_of`; return False where the keys are too wide for it."""
+        """Do `ehrsynth.generation.life_course.segments.order_of` of one key; return False where its values are many."""
         ...
 
     def firsts(self, *arrays: Any) -> bool:
-        """Fill whether rows are the first that have their keys; return False where the keys are too wide for it."""
+        """Fill whether rows are the first of their group with an item; return False where it cannot (`_order.c`)."""
         ...
 
     def labelled(self, *arrays: Any) -> int:

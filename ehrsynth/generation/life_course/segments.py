@@ -53,7 +53,7 @@ def order_of(*keys: Int) -> Int:
     than it finds their order.
     """
     native = compiled()
-    if native is not None:
+    if native is not None and len(keys) == 1:
         order = np.empty(len(keys[0]), dtype=np.int64)
         if native.ordered(*_plain(keys), order):
             return order
@@ -102,7 +102,7 @@ def number_within(keys: Int) -> Int:
 def first_in_each(*keys: Int) -> Int:
     """Return the rows that are the first of each distinct combination of `keys`, ascending."""
     native = compiled()
-    if native is not None:
+    if native is not None and len(keys) == 2:
         is_first = np.empty(len(keys[0]), dtype=bool)
         if native.firsts(*_plain(keys), is_first):
             return np.flatnonzero(is_first)
