@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ehrsynth.exporters.fhir.joins import first_of_each, grouped, joined, whole, with_columns
+from ehrsynth.exporters.fhir.joins import first_of_each, grouped, hits, joined, kept, whole, with_columns
 from ehrsynth.exporters.fhir.resource import Source
 from ehrsynth.exporters.fragments import Slot, constant, join, pool_of, row_texts, time_slots
 from ehrsynth.exporters.keys import distinct, listed, numbers_of, places_in, rows_by_owner
@@ -50,10 +50,7 @@ def note_texts(source: Source) -> tuple[pa.Table, pa.Array]:
 
 def _finished(source: Source) -> pa.Table:
     rows = source["encounter"]
-    rows = rows.filter(
-        pc.and_(pc.equal(rows["status"].cast(pa.string()), "finished"), rows["start_datetime"].is_valid())
-    )
-    return rows.combine_chunks()
+    return kept(rows, hits(rows["status"], ["finished"]) & rows["start_datetime"].is_valid().to_numpy())
 
 
 def _documented(source: Source) -> pa.Table:
