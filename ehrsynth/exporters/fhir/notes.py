@@ -56,7 +56,7 @@ def _finished(source: Source) -> pa.Table:
 def _documented(source: Source) -> pa.Table:
     rows = _finished(source)
     noted = pc.coalesce(whole(rows["end_datetime"]), whole(rows["start_datetime"]))
-    return with_columns(rows, noted=noted, note=_base64(_padded(join(_slots(rows, source), len(rows)))))
+    return with_columns(rows, noted=noted, note=_base64(join(_slots(rows, source), len(rows))))
 
 
 def _slots(rows: pa.Table, source: Source) -> list[Slot]:
@@ -198,10 +198,12 @@ def _padded(texts: pa.LargeBinaryArray) -> pa.LargeBinaryArray:
 
 
 def _base64(texts: pa.LargeBinaryArray) -> pa.Array:
+    native = compiled()
+    if native is None:
+        texts = _padded(texts)
     _, offsets, data = texts.buffers()
     ends = np.frombuffer(offsets, dtype=np.int64, count=len(texts) + 1)
     content = b"" if data is None else memoryview(data)[: int(ends[-1])]
-    native = compiled()
-    coded = binascii.b2a_base64(content, newline=False) if native is None else native.base64(content)
     bounds = ends // 3 * 4
-    return pa.LargeStringArray.from_buffers(len(texts), pa.py_buffer(bounds.tobytes()), pa.py_buffer(coded))
+    coded = binascii.b2a_base64(content, newline=False) if native is None else native.base64(content, ends, bounds)
+    return pa.LargeStringArray.from_buffers(len(texts), pa.py_buffer(bounds), pa.py_buffer(coded))
