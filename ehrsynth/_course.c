@@ -190,6 +190,36 @@ PyObject *ehrsynth_mixed(PyObject *self, PyObject *args) {
     return done(&a);
 }
 
+/* encounters; age, person, age in days of all encounters; least, most of the ages; (days between, turn); out: those of the
+ * encounters at which people have the age, the first in each period of so many days: how many */
+PyObject *ehrsynth_due(PyObject *self, PyObject *args) {
+    (void)self;
+    Arrays a;
+    if (opened(&a, args, "qqqqdqQ")) return NULL;
+    const int64_t *here = longs(&a, 0), *age = longs(&a, 1), *person = longs(&a, 2), *days = longs(&a, 3);
+    int64_t n = eights(&a, 0), visits = eights(&a, 1), *out = a.of[6].buf, count = 0, before = 0;
+    if (eights(&a, 2) != visits || eights(&a, 3) != visits || eights(&a, 4) != 2 || eights(&a, 5) != 2 ||
+        eights(&a, 6) != n)
+        return unequal(&a);
+    double low = doubles(&a, 4)[0], high = doubles(&a, 4)[1];
+    int64_t between = longs(&a, 5)[0], turn = longs(&a, 5)[1];
+    for (int64_t i = 0; i < n; i++) {
+        int64_t at = here[i];
+        if (!inside(at, visits)) return outside(&a, "there is no such encounter");
+        if (!(low <= (double)age[at] && (double)age[at] <= high)) continue;
+        if (between > 0) {
+            /* Each person's periods begin on another day. */
+            int64_t shift = person[at] * 7919 + turn, moved = shift - floored(shift, between) * between;
+            int64_t period = person[at] * (1 << 16) + floored(days[at] + moved, between);
+            if (count && period == before) continue;
+            before = period;
+        }
+        out[count++] = at;
+    }
+    release(&a);
+    return PyLong_FromLongLong(count);
+}
+
 /* start, end of each encounter; encounter, share of each row; out: a time in whole minutes on the encounter's first day,
  * when the share of it is over, of its first six hours at most */
 PyObject *ehrsynth_within(PyObject *self, PyObject *args) {

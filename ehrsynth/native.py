@@ -117,6 +117,10 @@ class Native(Protocol):
         """Do `ehrsynth.generation.life_course.questions.reached`."""
         ...
 
+    def due(self, *arrays: Any) -> int:
+        """Do `ehrsynth.generation.life_course.measured.PanelSampler`'s choice of encounters; return how many."""
+        ...
+
     def within(self, *arrays: Any) -> None:
         """Do `ehrsynth.generation.life_course.tables.within`."""
         ...

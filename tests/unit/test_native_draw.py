@@ -226,6 +226,10 @@ def test_what_is_not_there_is_refused() -> None:
         with pytest.raises(IndexError, match=told):
             LOOPS.vaccinated(*arrays)
     with pytest.raises(IndexError, match="encounter"):
+        LOOPS.due(zero + 1, zero, zero, zero, np.array([0.0, 9.0]), two, zero.copy())
+    with pytest.raises(ValueError, match="lengths"):
+        LOOPS.due(zero, zero, zero, zero, half, two, zero.copy())
+    with pytest.raises(IndexError, match="encounter"):
         within(zero, zero, zero + 1, half)
     with pytest.raises(IndexError, match="row"):
         reached(np.zeros((1, 2)), zero + 1, half)
