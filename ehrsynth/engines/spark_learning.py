@@ -14,7 +14,8 @@ from ehrsynth.engines.spark import clear_errors, session
 from ehrsynth.errors import EhrsynthError, SourceError
 from ehrsynth.learning import LearningProgress, LearningSettings
 from ehrsynth.learning.apart import Raw, raw_part
-from ehrsynth.learning.far_learner import MOST_NEAR, learn_parts
+from ehrsynth.learning.far_learner import learn_parts
+from ehrsynth.learning.rows import Here, Parts
 from ehrsynth.model import PatientModel
 from ehrsynth.readers.partition import count_patients, take_part
 from ehrsynth.readers.report import ReadReport, SetAside
@@ -57,6 +58,10 @@ class SparkParts:
         """Send parts of the driver to the executors."""
         return SparkParts(self._rdd.context.parallelize(list(parts), max(len(parts), 1)))
 
+    def beside(self, parts: Sequence[Any]) -> Parts[Any]:
+        """Keep parts in the driver."""
+        return Here(parts)
+
     def regroup(
         self, split: Callable[[Any], list[tuple[int, Any]]], join: Callable[[list[Any]], Any], n: int
     ) -> SparkParts:
@@ -97,7 +102,6 @@ def learn_on_spark(
     master: str | None = None,
     progress: Callable[[LearningProgress], None] | None = None,
     parts: int | None = None,
-    most_near: int = MOST_NEAR,
 ) -> tuple[PatientModel, ReadReport]:
     """Learn from a folder of Parquet tables (canonical or OMOP) that no single machine reads whole.
 
@@ -108,7 +112,7 @@ def learn_on_spark(
     format : str
         Name of the reader.
     strict : bool
-    settings, seed, progress, most_near
+    settings, seed, progress
         See `ehrsynth.learning.far_learner.learn_parts`.
     master : str, optional
     parts : int, optional
@@ -132,9 +136,7 @@ def learn_on_spark(
     with clear_errors():
         raw = SparkParts(context.parallelize(range(n), n).map(read))
         report = reduce(_together, raw.each(_report))
-        model = learn_parts(
-            SparkParts(raw._rdd.map(_raw)), settings=settings, seed=seed, progress=progress, most_near=most_near
-        )
+        model = learn_parts(SparkParts(raw._rdd.map(_raw)), settings=settings, seed=seed, progress=progress)
         raw.release()
     return model, report
 
