@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from ehrsynth.engines.frozen import freeze, thaw
 from ehrsynth.errors import OutputError
 
-__all__ = ["DiskParts", "Shelf", "shelf"]
+__all__ = ["DiskParts", "Shelf", "said_if_full", "shelf"]
 
 T = TypeVar("T")
 

@@ -7,10 +7,10 @@ from pathlib import Path
 from ehrsynth import plugins
 from ehrsynth.errors import SourceError, UsageError
 from ehrsynth.readers.database import is_database, recognise
-from ehrsynth.readers.report import ReadReport
+from ehrsynth.readers.report import Reader, ReadReport
 from ehrsynth.records import Records
 
-__all__ = ["read_as", "recognised"]
+__all__ = ["read_as", "reader_of", "recognised"]
 
 
 def read_as(
@@ -20,6 +20,15 @@ def read_as(
     mapping: str | Path | None,
 ) -> tuple[Records, ReadReport]:
     """Read a source with the reader that is named, or with the first that recognises it; see `ehrsynth.read`."""
+    return reader_of(source, format, mapping).read(source, strict=strict)
+
+
+def reader_of(
+    source: str | Path,
+    format: str | None,  # noqa: A002
+    mapping: str | Path | None,
+) -> Reader:
+    """Return the reader that is named, or the first that recognises the source."""
     database = is_database(source)
     if mapping is not None:
         if format not in (None, "mapping"):
@@ -50,8 +59,8 @@ def read_as(
                 hint=f"Name it: one of {', '.join(plugins.names('ehrsynth.readers'))}; or have a mapping proposed: "
                 "ehrsynth inspect SOURCE -o mapping.toml.",
             )
-    records, report = reader.read(source, strict=strict)
-    return records, report
+    found: Reader = reader
+    return found
 
 
 def recognised(source: str | Path) -> str:
