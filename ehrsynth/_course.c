@@ -145,6 +145,26 @@ PyObject *ehrsynth_mixed(PyObject *self, PyObject *args) {
     return done(&a);
 }
 
+/* start, end of each encounter; encounter, share of each row; out: a time in whole minutes on the encounter's first day,
+ * when the share of it is over, of its first six hours at most */
+PyObject *ehrsynth_within(PyObject *self, PyObject *args) {
+    (void)self;
+    Arrays a;
+    if (opened(&a, args, "qqqdQ")) return NULL;
+    const int64_t *start = longs(&a, 0), *end = longs(&a, 1), *visit = longs(&a, 2);
+    int64_t visits = eights(&a, 0), n = eights(&a, 2), *out = a.of[4].buf;
+    if (eights(&a, 1) != visits || eights(&a, 3) != n || eights(&a, 4) != n) return unequal(&a);
+    for (int64_t i = 0; i < n; i++) {
+        if (!inside(visit[i], visits)) return outside(&a, "there is no such encounter");
+        int64_t from = start[visit[i]], length = end[visit[i]] - from;
+        if (length > 6 * 3600) length = 6 * 3600;
+        int64_t last = (floored(from, 86400) + 1) * 86400 - 60;
+        int64_t at = from + floored((int64_t)(doubles(&a, 3)[i] * (double)length), 60) * 60;
+        out[i] = at < last ? at : last;
+    }
+    return done(&a);
+}
+
 static void bit(uint8_t *bits, int64_t at, int set) { bits[at >> 3] |= (uint8_t)(set << (at & 7)); }
 
 /* code, number (NaN: none), grade or answer (-1: none), failed of each row; low, high of each code; out: value, low,

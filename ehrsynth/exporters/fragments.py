@@ -21,8 +21,10 @@ import pyarrow.compute as pc
 from ehrsynth.native import Native, compiled
 
 __all__ = [
+    "FIRST_DAY",
     "Index",
     "Slot",
+    "calendar",
     "constant",
     "fold",
     "join",
@@ -41,7 +43,7 @@ _SMALL_POOL = 2048
 _MOST_CODES = 1 << 62
 _LEAST_TABLE = 1 << 14
 # Days since 1970 of 1870 and 2070: outside, dates are made as they come.
-_FIRST_DAY, _LAST_DAY = -36_524, 36_525
+FIRST_DAY, _LAST_DAY = -36_524, 36_525
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,8 +246,8 @@ def time_slots(values: pa.Array, *, close: bytes = b"", date_only: npt.NDArray[n
 def _days(days: npt.NDArray[np.integer[Any]], absent: npt.NDArray[np.bool_] | None) -> Slot:
     """Return the slot of dates, from days since 1970."""
     first, last = (int(days.min()), int(days.max())) if len(days) else (0, 0)
-    if first >= _FIRST_DAY and last < _LAST_DAY and last - first < 8 * len(days):
-        pool = _calendar().slice(first - _FIRST_DAY, last - first + 1)
+    if first >= FIRST_DAY and last < _LAST_DAY and last - first < 8 * len(days):
+        pool = calendar().slice(first - FIRST_DAY, last - first + 1)
         return Slot(pool, _masked((days - first).astype(np.int32), absent), foldable=False)
     encoded = pa.array(days).dictionary_encode()
     names = np.datetime_as_string(encoded.dictionary.to_numpy().astype("datetime64[D]"), unit="D")
@@ -254,9 +256,9 @@ def _days(days: npt.NDArray[np.integer[Any]], absent: npt.NDArray[np.bool_] | No
 
 
 @lru_cache(maxsize=1)
-def _calendar() -> pa.LargeBinaryArray:
-    """Every date of two centuries: looking one up costs less than finding which dates there are."""
-    days = np.arange(_FIRST_DAY, _LAST_DAY).astype("datetime64[D]")
+def calendar() -> pa.LargeBinaryArray:
+    """Return every date of two centuries: looking one up costs less than finding which dates there are."""
+    days = np.arange(FIRST_DAY, _LAST_DAY).astype("datetime64[D]")
     months = days.astype("datetime64[M]")
     numbers = months.astype(np.int64) + 1970 * 12
     parts = (numbers // 12, numbers % 12 + 1, (days - months).astype(np.int64) + 1)

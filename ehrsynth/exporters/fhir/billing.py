@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from ehrsynth import resources
 from ehrsynth.exporters.fhir.joins import counted, joined, whole, with_columns
 from ehrsynth.exporters.fhir.resource import Source
+from ehrsynth.exporters.keys import places_in
 
 __all__ = ["billed_conditions", "billed_encounters", "billed_items", "billed_procedures", "charges"]
 
@@ -64,8 +65,8 @@ def _encounters(source: Source) -> pa.Table:
 
 def _count(procedures: pa.Table, rows: pa.Table, source: Source) -> npt.NDArray[np.int64]:
     done = procedures.filter(pc.equal(procedures["status"].cast(pa.string()), "completed"))
-    at = pc.index_in(whole(done["encounter_id"]), value_set=whole(rows["encounter_id"])).drop_null()
-    return np.bincount(at.to_numpy(), minlength=len(rows)).astype(np.int64)
+    at = places_in(whole(rows["encounter_id"]), whole(done["encounter_id"]))
+    return np.bincount(at[at >= 0], minlength=len(rows)).astype(np.int64)
 
 
 def billed_procedures(source: Source) -> pa.Table:
@@ -80,9 +81,9 @@ def billed_conditions(source: Source) -> pa.Table:
 
 
 def _numbered(rows: pa.Table, source: Source) -> pa.Table:
-    at = pc.index_in(whole(rows["encounter_id"]), value_set=whole(billed_encounters(source)["encounter_id"]))
-    rows = rows.filter(at.is_valid()).combine_chunks()
-    return with_columns(rows, number=pa.array(counted(at.drop_null().to_numpy().astype(np.int64))))
+    at = places_in(whole(billed_encounters(source)["encounter_id"]), whole(rows["encounter_id"]))
+    rows = rows.filter(pa.array(at >= 0)).combine_chunks()
+    return with_columns(rows, number=pa.array(counted(at[at >= 0].astype(np.int64))))
 
 
 def billed_items(source: Source) -> pa.Table:

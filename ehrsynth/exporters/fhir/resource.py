@@ -9,6 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from ehrsynth.exporters.fhir.alike import made_alike
 from ehrsynth.exporters.fhir.identity import derived_ids, fhir_ids, identifier_system
 from ehrsynth.exporters.fhir.rows import Node, Rows
 from ehrsynth.exporters.fhir.templates import Object, compile_template
@@ -182,7 +183,7 @@ class Resource:
 
     @cached_property
     def _parts(self) -> tuple[tuple[str, Node], ...]:
-        return tuple((name, compile_template(value)) for name, value in self.elements.items())
+        return tuple((name, made_alike(compile_template(value))) for name, value in self.elements.items())
 
     def write(self, source: Source, frame: Frame) -> Iterator[Written]:
         """Yield the resources of `source`, each within `frame`, some thousands at a time, in the order of the rows."""

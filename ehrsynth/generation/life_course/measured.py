@@ -55,7 +55,6 @@ class PanelSampler:
         self._labs = RowIndex(owner, self._n_panels * 2 * _AGES, row)
         self._missing = labs.number["missing"]
         self._code = labs.integers("code_number")
-        self._n_codes = int(self._code.max(initial=-1)) + 1
 
     def draw(
         self, lives: Lives, episodes: Episodes, schedule: Schedule, seen: Int, rng: np.random.Generator
@@ -71,7 +70,7 @@ class PanelSampler:
         done = np.flatnonzero(rng.random(len(row)) >= self._missing[row])
         report, row = report[done], row[done]
         # What two panels ask for is measured once.
-        once = first_in_each(visit[report] * self._n_codes + self._code[row])
+        once = first_in_each(visit[report], self._code[row])
         report, row = report[once], row[once]
         return visit[report], row, report
 
