@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -81,22 +80,10 @@ def read_with_report(
     mapping: str | Path | None = None,
 ) -> tuple[Records, ReadReport]:
     """Read records and the account of what was set aside and why; parameters as `read`."""
-    from ehrsynth.readers.choice import read_as
+    from ehrsynth.readers.choice import at_hand, read_as
 
-    with _at_hand(source) as place:
+    with at_hand(source) as place:
         return read_as(place, format, strict, mapping)
-
-
-@contextmanager
-def _at_hand(source: str | Path) -> Iterator[str | Path]:
-    """Give where a source can be read: the address of a database as it is, else a path of this machine."""
-    from ehrsynth.readers.database import is_database
-
-    if is_database(source):
-        yield source
-        return
-    with storage.fetched(source) as path:
-        yield path
 
 
 def inspect(source: str | Path, *, progress: Callable[[int, int, str], None] | None = None) -> tuple[Inspection, str]:
@@ -184,7 +171,7 @@ def learn_from(
         What was set aside and why.
     """
     from ehrsynth.engines.places import part_reader, spread_of
-    from ehrsynth.readers.choice import read_as
+    from ehrsynth.readers.choice import at_hand, read_as
 
     reader = part_reader(source, format, mapping, engine)
     if reader is None and engine == "local":
@@ -192,7 +179,7 @@ def learn_from(
 
         # It has no master, and says so.
         spread_of(engine, master)
-        with _at_hand(source) as place:
+        with at_hand(source) as place:
             division = divided(place, format, mapping, parts)
             if division is not None:
                 return learn_divided(division, strict=strict, settings=settings, seed=seed, progress=progress)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,6 @@ from ehrsynth.errors import UsageError
 from ehrsynth.learning import LearningProgress, LearningSettings
 from ehrsynth.learning.apart import Raw, raw_part
 from ehrsynth.learning.far_learner import learn_parts
-from ehrsynth.learning.settings import begun
 from ehrsynth.model import PatientModel
 from ehrsynth.readers.choice import reader_of
 from ehrsynth.readers.parting import Cut, PartFolder, rows_of, split
@@ -92,6 +91,8 @@ def learn_divided(
 ) -> tuple[PatientModel, ReadReport]:
     """Learn from a source in parts, one of them in memory at a time; parameters as `ehrsynth.learn_from`.
 
+    The tables of the person's network are summed up by numpy, whatever the settings say.
+
     The rows of the source, and what they are encoded to, lie in a folder of the temporary directory (mode 0700) that
     goes when the work ends, fails or is interrupted.
 
@@ -100,8 +101,8 @@ def learn_divided(
     OutputError
         The disk of the temporary directory is full.
     """
-    # What is missing is missed at once, not after minutes of reading.
-    settings, _ = begun(settings, None)
+    # The two agree; pomegranate's libraries alone take more memory than a part.
+    settings = replace(settings or LearningSettings(), estimator="numpy")
     reports: list[ReadReport] = []
     with shelf() as place:
 

@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from ehrsynth import plugins
+from ehrsynth import plugins, storage
 from ehrsynth.errors import SourceError, UsageError
 from ehrsynth.readers.database import is_database, recognise
 from ehrsynth.readers.report import Reader, ReadReport
 from ehrsynth.records import Records
 
-__all__ = ["read_as", "reader_of", "recognised"]
+__all__ = ["at_hand", "read_as", "reader_of", "recognised"]
+
+
+@contextmanager
+def at_hand(source: str | Path) -> Iterator[str | Path]:
+    """Give where a source can be read: the address of a database as it is, else a path of this machine."""
+    if is_database(source):
+        yield source
+        return
+    with storage.fetched(source) as path:
+        yield path
 
 
 def read_as(
