@@ -12,9 +12,11 @@ PyObject *ehrsynth_sampled(PyObject *self, PyObject *args);
 PyObject *ehrsynth_ancestral(PyObject *self, PyObject *args);
 PyObject *ehrsynth_reached(PyObject *self, PyObject *args);
 PyObject *ehrsynth_within(PyObject *self, PyObject *args);
+PyObject *ehrsynth_due(PyObject *self, PyObject *args);
 PyObject *ehrsynth_ragged(PyObject *self, PyObject *args);
 PyObject *ehrsynth_fitting(PyObject *self, PyObject *args);
-PyObject *ehrsynth_moved(PyObject *self, PyObject *args);
+PyObject *ehrsynth_general(PyObject *self, PyObject *args);
+PyObject *ehrsynth_rounded(PyObject *self, PyObject *args);
 PyObject *ehrsynth_mixed(PyObject *self, PyObject *args);
 PyObject *ehrsynth_observed(PyObject *self, PyObject *args);
 PyObject *ehrsynth_expanded(PyObject *self, PyObject *args);
@@ -263,10 +265,12 @@ static PyMethodDef methods[] = {
     {"sampled", ehrsynth_sampled, METH_VARARGS, "sampled(thresholds, categories, rows, u, out): categories."},
     {"ancestral", ehrsynth_ancestral, METH_VARARGS, "ancestral(thresholds, begin, categories, offsets, parents, order, u, out): states."},
     {"reached", ehrsynth_reached, METH_VARARGS, "reached(entries, m, rows, ranks, out): how many entries are reached."},
+    {"due", ehrsynth_due, METH_VARARGS, "due(here, age, person, days, ages, period, out): encounters of people of an age."},
     {"within", ehrsynth_within, METH_VARARGS, "within(start, end, visit, share, out): times within encounters."},
     {"ragged", ehrsynth_ragged, METH_VARARGS, "ragged(items, upper, offsets, keys, u, out): an item of each key."},
     {"fitting", ehrsynth_fitting, METH_VARARGS, "fitting(...): which codes a person can have on a day."},
-    {"moved", ehrsynth_moved, METH_VARARGS, "moved(...): what illnesses and drugs do to values."},
+    {"general", ehrsynth_general, METH_VARARGS, "general(...): values that illnesses and drugs move."},
+    {"rounded", ehrsynth_rounded, METH_VARARGS, "rounded(rows, least, most, scale, values): values as they are told."},
     {"mixed", ehrsynth_mixed, METH_VARARGS, "mixed(own, person, turns, phases, noise, drift, rest, out): scores."},
     {"observed", ehrsynth_observed, METH_VARARGS, "observed(...): values, ranges and what is said of them."},
     {"expanded", ehrsynth_expanded, METH_VARARGS, "expanded(first, counts, item, number): items repeated."},

@@ -122,6 +122,10 @@ class Native(Protocol):
         """Do `ehrsynth.generation.life_course.questions.reached`."""
         ...
 
+    def due(self, *arrays: Any) -> int:
+        """Do `ehrsynth.generation.life_course.measured.PanelSampler`'s choice of encounters; return how many."""
+        ...
+
     def within(self, *arrays: Any) -> None:
         """Do `ehrsynth.generation.life_course.tables.within`."""
         ...
@@ -130,8 +134,12 @@ class Native(Protocol):
         """Do `ehrsynth.generation.life_course.requirements.Requirements.fits`."""
         ...
 
-    def moved(self, *arrays: Any) -> None:
-        """Add up what illnesses and drugs do to the values of `ehrsynth.generation.life_course.laboratory`."""
+    def general(self, *arrays: Any) -> int:
+        """Do `ehrsynth.generation.life_course.laboratory.GeneralSampler`, but for the logarithms of skewed values."""
+        ...
+
+    def rounded(self, *arrays: Any) -> None:
+        """Bring values into their range and round them, as `ehrsynth.generation.life_course.observations` does."""
         ...
 
     def mixed(self, *arrays: Any) -> None:
