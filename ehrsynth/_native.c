@@ -226,7 +226,7 @@ static PyObject *base64(PyObject *self, PyObject *args) {
 }
 
 static PyMethodDef methods[] = {
-    {"join", ehrsynth_join, METH_VARARGS, "join(slots, n, ends, allocate): the rows that the slots describe, and their ends."},
+    {"join", ehrsynth_join, METH_VARARGS, "join(slots, start, n, ends, allocate): rows that the slots describe, and their ends."},
     {"csv", ehrsynth_csv, METH_VARARGS, "csv(columns, commas, n, dates, day, allocate): the lines of a table."},
     {"seeded", ehrsynth_seeded, METH_VARARGS, "seeded(digest): the state of a stream."},
     {"uuids", uuids, METH_VARARGS, "uuids(k0, k1, block, count): the texts of identifiers."},
@@ -265,6 +265,6 @@ static struct PyModuleDef module = {PyModuleDef_HEAD_INIT, "_native", NULL, 0, m
 PyMODINIT_FUNC PyInit__native(void) {
     PyObject *made = PyModule_Create(&module);
     /* What ehrsynth/native.py asks for: a build of older sources is as good as none. */
-    if (made && PyModule_AddIntConstant(made, "INTERFACE", 3)) Py_CLEAR(made);
+    if (made && PyModule_AddIntConstant(made, "INTERFACE", 4)) Py_CLEAR(made);
     return made;
 }

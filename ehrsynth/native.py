@@ -12,15 +12,17 @@ from typing import Any, Protocol, cast
 __all__ = ["Native", "compiled"]
 
 
-_INTERFACE = 3
+_INTERFACE = 4
 """Counts the changes of what `_native.c` has."""
 
 
 class Native(Protocol):
     """What ``ehrsynth._native`` (``_native.c``) has."""
 
-    def join(self, slots: list[Any], n: int, ends: Any, allocate: Any) -> Any:
-        """Return the buffer of `n` rows that `slots` describe (see `ehrsynth.exporters.fragments`), joined.
+    def join(self, slots: list[Any], start: int, n: int, ends: Any, allocate: Any) -> Any:
+        """Return the buffer of `n` rows from `start` on of those that `slots` describe, joined.
+
+        See `ehrsynth.exporters.fragments`.
 
         A slot is (offsets, first, count, data, index, foldable): `count` texts from number `first` on of an Arrow array
         of 64-bit offsets, which of them stands in each row (int32, -1 for none; an int if it is always the same), and

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ehrsynth import resources
-from ehrsynth.exporters.fhir.joins import counted, joined, whole, with_columns
+from ehrsynth.exporters.fhir.joins import counted, hits, joined, picked, whole, with_columns
 from ehrsynth.exporters.fhir.resource import Source
 from ehrsynth.exporters.keys import places_in
 
@@ -71,13 +71,22 @@ def _count(procedures: pa.Table, rows: pa.Table, source: Source) -> npt.NDArray[
 
 def billed_procedures(source: Source) -> pa.Table:
     """Return the completed procedures of billed encounters, numbered within them."""
+    return source.once("billed_procedures", _procedures)
+
+
+def _procedures(source: Source) -> pa.Table:
     rows = source["procedure"]
-    return _numbered(rows.filter(pc.equal(rows["status"].cast(pa.string()), "completed")), source)
+    done = hits(rows["status"], ["completed"])
+    return _numbered(picked(rows, done, ("encounter_id", "procedure_id", "code_system", "code", "display")), source)
 
 
 def billed_conditions(source: Source) -> pa.Table:
     """Return the conditions of billed encounters, numbered within them."""
-    return _numbered(source["condition"], source)
+    return source.once("billed_conditions", _conditions)
+
+
+def _conditions(source: Source) -> pa.Table:
+    return _numbered(source["condition"].select(["encounter_id", "condition_id"]), source)
 
 
 def _numbered(rows: pa.Table, source: Source) -> pa.Table:
@@ -88,6 +97,10 @@ def _numbered(rows: pa.Table, source: Source) -> pa.Table:
 
 def billed_items(source: Source) -> pa.Table:
     """Return the lines of bills: the encounter itself as the first, then its procedures."""
+    return source.once("billed_items", _items)
+
+
+def _items(source: Source) -> pa.Table:
     rows, done = billed_encounters(source), billed_procedures(source)
     amount = pa.array(np.full(len(done), float(charges()["procedure"])))
     own = pa.table(

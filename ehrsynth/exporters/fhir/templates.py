@@ -38,6 +38,11 @@ _MOST_KEPT = 1 << 13
 """Texts that a node remembers from table to table."""
 
 
+def _json(value: Any) -> bytes:
+    # What orjson returns holds on to the four kilobytes that it was written in: thousands of texts are kept here.
+    return bytes(memoryview(orjson.dumps(value)))
+
+
 @dataclass(frozen=True)
 class Fixed:
     """A constant, already JSON."""
@@ -55,7 +60,7 @@ class Later:
     make: Callable[[], Any]
 
     def piece(self, rows: Rows) -> Piece:
-        return Piece((constant(orjson.dumps(self.make())),), True)
+        return Piece((constant(_json(self.make())),), True)
 
 
 @dataclass(frozen=True)
@@ -107,7 +112,7 @@ class Each:
 
     def _text(self, values: tuple[Any, ...], needed: Sequence[int]) -> bytes | None:
         value = None if any(values[at] is None for at in needed) else self.make(*values)
-        return value if value is None or isinstance(value, bytes) else orjson.dumps(value)
+        return value if value is None or isinstance(value, bytes) else _json(value)
 
 
 @dataclass(frozen=True)
@@ -136,9 +141,7 @@ class Object:
 
     def enclosed(self, pieces: Mapping[str, Piece], present: Present, rows: Rows) -> Piece:
         """Return the object with the given pieces of its parts, where `present`."""
-        return _enclosed(
-            b"{", [(orjson.dumps(key) + b":", piece) for key, piece in pieces.items()], b"}", present, rows
-        )
+        return _enclosed(b"{", [(_json(key) + b":", piece) for key, piece in pieces.items()], b"}", present, rows)
 
 
 @dataclass(frozen=True)
@@ -279,13 +282,13 @@ def compile_template(template: Any) -> Node:
     if isinstance(template, Mapping):
         parts = tuple((key, compile_template(value)) for key, value in template.items())
         fixed = all(isinstance(part, Fixed) for _, part in parts)
-        return Fixed(orjson.dumps(_plain(template))) if fixed else Object(parts)
+        return Fixed(_json(_plain(template))) if fixed else Object(parts)
     if isinstance(template, list | tuple):
         items = tuple(compile_template(item) for item in template)
         fixed = all(isinstance(item, Fixed) for item in items)
-        return Fixed(orjson.dumps(_plain(template))) if fixed else Array(items)
+        return Fixed(_json(_plain(template))) if fixed else Array(items)
     if isinstance(template, str | int | float | bool):
-        return Fixed(orjson.dumps(template))
+        return Fixed(_json(template))
     node: Node = template
     return node
 
