@@ -316,6 +316,14 @@ def test_a_key_of_mixed_types_in_parquet_is_refused(small_records: Records, tmp_
     assert (caught.value.table, caught.value.column) == ("condition", "patient_id")
 
 
+def test_the_format_is_named_that_has_omop_as_a_database(small_records: Records, tmp_path: Path) -> None:
+    ehrsynth.export(small_records, tmp_path / "o", formats=["omop"])
+    for folder in (tmp_path / "o", tmp_path / "o/omop"):
+        with pytest.raises(SourceError, match="OMOP") as caught:
+            load_database(folder, f"sqlite:////{tmp_path}/x.sqlite")
+        assert "-f omop-duckdb" in str(caught.value.hint)
+
+
 def test_fhir_is_no_table(small_records: Records, tmp_path: Path) -> None:
     ehrsynth.export(small_records, tmp_path / "o", formats=["fhir-ndjson"])
     with pytest.raises(SourceError, match="no tables"):
