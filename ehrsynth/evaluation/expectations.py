@@ -45,7 +45,7 @@ class Outcome:
 
 
 def describe_expectation(wanted: Mapping[str, Any]) -> tuple[str, str]:
-    """Return an expectation in words: what, and how near to which value."""
+    """Return an expectation in words: what, and how near to which value (a wide range by its ends)."""
     what = [str(wanted["statistic"])]
     if "code" in wanted:
         what.append(str(wanted["code"]))
@@ -62,6 +62,10 @@ def describe_expectation(wanted: Mapping[str, Any]) -> tuple[str, str]:
     if "factor" in wanted:
         return " ".join(what), f"{value} within a factor {wanted['factor']:g}"
     near = f"{100 * wanted['relative']:g} %" if "relative" in wanted else ""
+    if "within" in wanted and not near and wanted["within"] >= abs(wanted["value"]) / 2:
+        # The values are shares, counts and ages: none is negative, so that a wide range has one end or two.
+        low, high = wanted["value"] - wanted["within"], wanted["value"] + wanted["within"]
+        return " ".join(what), f"at most {high:g}" if low <= 0 else f"{low:,g} to {high:,g}"
     if "within" in wanted:
         near = f"{near} or {wanted['within']:.3g}" if near else f"{wanted['within']:.3g}"
     return " ".join(what), f"{value} within {near}"

@@ -140,7 +140,8 @@ def identities(
     birth_year = np.asarray(birth_year, dtype=np.int64)
     group = groups_of(race_code, ethnicity_code, n)
     gender = codes_of(sex, ("female", "male"), other=-1, n=n)
-    gender = np.where(gender < 0, (uniform("name_sex") < 0.5).astype(np.int64), gender)
+    told = gender >= 0
+    gender = np.where(told, gender, (uniform("name_sex") < 0.5).astype(np.int64))
     adult = np.zeros(n, dtype=bool) if reference_year is None else reference_year - birth_year >= _ADULT
     married = codes_of(marital_status_code, _EVER_MARRIED, other=-1, n=n)
 
@@ -150,11 +151,12 @@ def identities(
     maiden = names.draw_family(group, uniform("maiden_name"))
     no_middle = (uniform("has_middle_name") >= _HAS_MIDDLE_NAME) | (middle == given)
     took_name = (gender == 0) & (married >= 0) & (uniform("has_maiden_name") < _TOOK_A_NAME) & (maiden != family)
-    # Married women are Mrs., others Ms.; men Mr.
+    # Married women are Mrs., others Ms.; men Mr. Who has no sex has a name, but no title that would tell one.
     title = np.where(gender == 1, 0, np.where(married == 0, 1, 2))
+    titles = pa.array(title.astype(np.int32), mask=~(adult & told))
     constant = pa.DictionaryArray.from_arrays(pa.array(np.zeros(n, dtype=np.int32)), pa.array(["US"]))
     values = (
-        pa.DictionaryArray.from_arrays(pa.array(title.astype(np.int32), mask=~adult), pa.array(["Mr.", "Mrs.", "Ms."])),
+        pa.DictionaryArray.from_arrays(titles, pa.array(["Mr.", "Mrs.", "Ms."])),
         names.given.take(pa.array(given)),
         names.given.take(pa.array(middle, mask=no_middle)),
         names.family.take(pa.array(family)),

@@ -237,7 +237,21 @@ def test_expectations_are_lines_in_words() -> None:
         for row in resources.read_json(f"domain_models/{name}/expectations.json")["expectations"]:
             what, near = describe_expectation(row)
             assert what.startswith(row["statistic"])
-            assert " within " in near
+            assert " within " in near or near.startswith("at most ") or " to " in near
+            assert "e+" not in near
+
+
+def test_a_wide_expectation_is_told_by_its_ends() -> None:
+    assert (
+        describe_expectation({"statistic": "distinct codes", "value": 75_000, "within": 73_500})[1]
+        == "1,500 to 148,500"
+    )
+    assert describe_expectation({"statistic": "share", "value": 0, "within": 0.05})[1] == "at most 0.05"
+    assert describe_expectation({"statistic": "life", "value": 80.29, "within": 0.5})[1] == "80.29 within 0.5"
+    assert (
+        describe_expectation({"statistic": "share", "value": 1, "within": 0.8, "relative": 0.1})[1]
+        == "1 within 10 % or 0.8"
+    )
 
 
 def test_a_code_has_the_stage_that_the_numbers_show(block: Records) -> None:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from ehrsynth import native
 from ehrsynth.exporters import make_exporters
 from ehrsynth.exporters.fhir.identity import _are_uuids, _turned
-from ehrsynth.exporters.fragments import Slot, constant, join, pool_of
+from ehrsynth.exporters.fragments import Slot, constant, join, joined_in_parts, pool_of
 from ehrsynth.probability.sets import BEFORE, KINDS, Allowed, Company, Given, SetLaw
 from ehrsynth.randomness import identifier_bytes
 from ehrsynth.records import Records
@@ -50,6 +50,17 @@ def test_joined_rows_are_those_of_arrow(data: st.DataObject, n: int) -> None:
     found.validate(full=True)
     with only_numpy():
         assert found.equals(join(slots, n))
+
+
+@given(st.lists(st.integers(-1, 2), max_size=150), st.integers(1, 70))
+def test_rows_joined_in_parts_are_the_rows(index: list[int], size: int) -> None:
+    pool = pool_of([b"a", "\u00e9\u00e9".encode(), b"x" * 70])
+    slots = [constant(b"<"), Slot(pool, np.array(index, np.int32)), Slot(pool, np.array(index, np.int32), False)]
+    found = list(joined_in_parts(slots, len(index), size))
+    assert [text for part in found for text in part.to_pylist()] == join(slots, len(index)).to_pylist()
+    with only_numpy():
+        others = list(joined_in_parts(slots, len(index), size))
+    assert [part.to_pylist() for part in found] == [part.to_pylist() for part in others]
 
 
 @pytest.mark.parametrize("seed", range(12))
@@ -105,9 +116,17 @@ def test_what_is_not_there_is_refused() -> None:
     loop = native.compiled()
     assert loop is not None
     with pytest.raises(ValueError, match="outside"):
-        loop.join([(pa.py_buffer(np.array([0, 9])), 0, 1, pa.py_buffer(b"abc"), 0, True)], 1, bytearray(16), bytearray)
+        loop.join(
+            [(pa.py_buffer(np.array([0, 9])), 0, 1, pa.py_buffer(b"abc"), 0, True)], 0, 1, bytearray(16), bytearray
+        )
     with pytest.raises(ValueError, match="room"):
-        loop.join([], 2, bytearray(16), bytearray)
+        loop.join([], 0, 2, bytearray(16), bytearray)
+    texts = (pa.py_buffer(np.array([0, 1])), 0, 1, pa.py_buffer(b"a"), np.zeros(4, np.int32), True)
+    for start, count in ((0, 5), (3, 2), (5, 0), (2**62, 1), (1, 2**62)):
+        with pytest.raises(ValueError, match=r"too short|room"):
+            loop.join([texts], start, count, bytearray(64), bytearray)
+    with pytest.raises(ValueError, match="room"):
+        loop.join([texts], -1, 1, bytearray(64), bytearray)
 
 
 @pytest.mark.parametrize(("seed", "block", "count"), [(0, 0, 0), (7, 0, 1000), (2**40, 2**30 - 1, 33)])

@@ -17,12 +17,12 @@ from ehrsynth.exporters.fhir.joins import (
     grouped,
     hits,
     joined,
-    least_of_each,
     picked,
     whole,
     with_columns,
 )
 from ehrsynth.exporters.fhir.resource import Source
+from ehrsynth.exporters.keys import least_of_each
 
 __all__ = ["LOINC", "laboratory_orders", "laboratory_results", "specimen_type", "specimens"]
 

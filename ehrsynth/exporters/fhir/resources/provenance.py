@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -31,10 +32,11 @@ def _others(source: Source) -> Mapping[str, pa.Table]:
     With the patient as a target it is in the patient's compartment: servers find it by that alone.
     """
     parts = []
-    for table in ("encounter", "patient", *TARGETS):
+    names = ("encounter", "patient", *TARGETS)
+    for number, table in enumerate(names):
         rows = source["encounter" if table == "patient" else table]
         key = source.block.schema[table].primary_key
-        kind = pa.array([table] * rows.num_rows, pa.string())
+        kind = pa.DictionaryArray.from_arrays(np.full(rows.num_rows, number, dtype=np.int32), pa.array(names))
         columns = {"owner": rows["encounter_id"], "kind": kind, "target_id": rows[key]}
         parts.append(pa.table(columns))
     return {"targets": pa.concat_tables(parts).combine_chunks()}
