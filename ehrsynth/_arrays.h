@@ -8,7 +8,7 @@
 #include <stdint.h>
 #include <string.h>
 
-#define MOST 20
+#define MOST 26
 
 typedef struct {
     Py_buffer of[MOST];
@@ -68,5 +68,19 @@ static inline PyObject *done(Arrays *arrays) {
 }
 
 static inline int inside(int64_t number, int64_t count) { return (uint64_t)number < (uint64_t)count; }
+
+static inline int64_t floored(int64_t number, int64_t by) { return number / by - (number % by < 0); }
+
+/* How many of `n` ascending numbers are at most `key`. */
+static inline int64_t at_most(const int64_t *numbers, int64_t n, int64_t key) {
+    int64_t low = 0;
+    while (n > 0) {
+        int64_t half = n >> 1;
+        int64_t right = numbers[low + half] <= key;
+        low += right ? half + 1 : 0;
+        n = right ? n - half - 1 : half;
+    }
+    return low;
+}
 
 #endif

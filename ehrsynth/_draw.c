@@ -6,18 +6,6 @@
 
 /* -- categories: ehrsynth.probability.categorical ------------------------------------------------------------------ */
 
-/* How many of `n` ascending thresholds are at most `key`. */
-static int64_t at_most(const int64_t *thresholds, int64_t n, int64_t key) {
-    int64_t low = 0;
-    while (n > 0) {
-        int64_t half = n >> 1;
-        int64_t right = thresholds[low + half] <= key;
-        low += right ? half + 1 : 0;
-        n = right ? n - half - 1 : half;
-    }
-    return low;
-}
-
 static int64_t drawn(const int64_t *thresholds, int64_t categories, int64_t row, double u) {
     int64_t key = (int64_t)(u * (double)(1LL << 40)) + row * (1LL << 40);
     return at_most(thresholds + row * categories, categories, key);
@@ -36,6 +24,24 @@ PyObject *ehrsynth_sampled(PyObject *self, PyObject *args) {
     for (int64_t i = 0; i < n; i++) {
         if (!inside(rows[i], count)) return outside(&a, "there is no such row of the table");
         out[i] = drawn(longs(&a, 0), categories, rows[i], doubles(&a, 3)[i]);
+    }
+    return done(&a);
+}
+
+/* ascending entries (rows * m), (m,), rows, ranks, out: how many entries of its row each rank has reached */
+PyObject *ehrsynth_reached(PyObject *self, PyObject *args) {
+    (void)self;
+    Arrays a;
+    if (opened(&a, args, "dqqdQ")) return NULL;
+    int64_t n = eights(&a, 2);
+    if (eights(&a, 1) != 1 || eights(&a, 3) != n || eights(&a, 4) != n) return unequal(&a);
+    int64_t m = longs(&a, 1)[0], count = m > 0 ? eights(&a, 0) / m : 0, *out = a.of[4].buf;
+    for (int64_t i = 0; i < n; i++) {
+        int64_t row = longs(&a, 2)[i], sum = 0;
+        if (!inside(row, count)) return outside(&a, "there is no such row of the table");
+        const double *entry = doubles(&a, 0) + row * m;
+        for (int64_t k = 0; k < m; k++) sum += doubles(&a, 3)[i] >= entry[k];
+        out[i] = sum;
     }
     return done(&a);
 }
@@ -169,6 +175,54 @@ PyObject *ehrsynth_following(PyObject *self, PyObject *args) {
     return done(&a);
 }
 
+/* where the encounters of each person begin (n + 1), the day of each (ascending within a person), what they are called;
+ * where the wanted doses of each vaccine begin (vaccines + 1), person, first and last day of each dose; series, least
+ * interval, first and last year of each vaccine; first day of each person; the day of the last dose of each series (by
+ * n); out: the encounter of each dose, where there is one */
+PyObject *ehrsynth_vaccinated(PyObject *self, PyObject *args) {
+    (void)self;
+    Arrays a;
+    if (opened(&a, args, "qqqqqqqqqddqQQ")) return NULL;
+    const int64_t *begin = longs(&a, 0), *days = longs(&a, 1), *name = longs(&a, 2), *edges = longs(&a, 3);
+    const int64_t *who = longs(&a, 4), *first = longs(&a, 5), *last = longs(&a, 6), *series = longs(&a, 7);
+    const int64_t *apart = longs(&a, 8), *record = longs(&a, 11);
+    const double *from_year = doubles(&a, 9), *to_year = doubles(&a, 10);
+    int64_t *before = a.of[12].buf, *out = a.of[13].buf;
+    int64_t people = eights(&a, 0) - 1, visits = eights(&a, 1), doses = eights(&a, 4), vaccines = eights(&a, 7);
+    int64_t all = people > 0 ? eights(&a, 12) / people : 0;
+    if (eights(&a, 2) != visits || eights(&a, 3) != vaccines + 1 || eights(&a, 5) != doses || eights(&a, 6) != doses ||
+        eights(&a, 8) != vaccines || eights(&a, 9) != vaccines || eights(&a, 10) != vaccines ||
+        eights(&a, 11) != people || eights(&a, 12) != all * people || eights(&a, 13) != doses)
+        return unequal(&a);
+    for (int64_t p = 0; p < people; p++)
+        if (begin[p] < 0 || begin[p + 1] < begin[p] || begin[p + 1] > visits)
+            return outside(&a, "there is no such encounter");
+    for (int64_t d = 0; d < doses; d++) {
+        if (!inside(who[d], people)) return outside(&a, "there is no such person");
+        out[d] = -1;
+    }
+    for (int64_t v = 0; v < vaccines; v++) {
+        if (!inside(series[v], all) || edges[v] < 0 || edges[v + 1] > doses)
+            return outside(&a, "there is no such vaccine");
+        int64_t *given = before + series[v] * people;
+        for (int64_t d = edges[v]; d < edges[v + 1]; d++) {
+            int64_t p = who[d], wanted = given[p] + apart[v] > first[d] ? given[p] + apart[v] : first[d], within;
+            if (first[d] < record[p]) continue;
+            int64_t at = begin[p] + at_most(days + begin[p], begin[p + 1] - begin[p], wanted - 1);
+            if (at == begin[p + 1] || days[at] > last[d]) continue;
+            double year = (double)(1970 + floored(month_of(days[at], &within), 12));
+            if (year >= from_year[v] && year <= to_year[v]) out[d] = at;
+        }
+        /* Only now: doses of one vaccine do not wait for each other. */
+        for (int64_t d = edges[v]; d < edges[v + 1]; d++) {
+            if (out[d] < 0) continue;
+            if (days[out[d]] > given[who[d]]) given[who[d]] = days[out[d]];
+            out[d] = name[out[d]];
+        }
+    }
+    return done(&a);
+}
+
 /* numbers, what each stands for (with a last one for negative ones; empty: itself), out (int32), validity (bits): how
  * many are empty */
 PyObject *ehrsynth_labelled(PyObject *self, PyObject *args) {
@@ -181,14 +235,19 @@ PyObject *ehrsynth_labelled(PyObject *self, PyObject *args) {
     uint8_t *bits = a.of[3].buf;
     int64_t n = eights(&a, 0), count = a.of[1].len / 4 - 1, empty = 0;
     if (a.of[2].len / 4 != n || a.of[3].len < (n + 7) / 8) return unequal(&a);
-    memset(bits, 0, (size_t)a.of[3].len);
+    memset(bits + n / 8, 0, (size_t)(a.of[3].len - n / 8));
+    uint8_t eight = 0;
     for (int64_t i = 0; i < n; i++) {
         int64_t at = number[i];
         if (count >= 0) {
             if (at >= count) return outside(&a, "there is no such label");
             at = stands[at < 0 ? count : at];
         }
-        bits[i >> 3] |= (uint8_t)((at >= 0) << (i & 7));
+        eight |= (uint8_t)((at >= 0) << (i & 7));
+        if ((i & 7) == 7 || i == n - 1) {
+            bits[i >> 3] = eight;
+            eight = 0;
+        }
         empty += at < 0;
         out[i] = at < 0 ? 0 : (int32_t)at;
     }

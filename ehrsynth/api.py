@@ -80,13 +80,10 @@ def read_with_report(
     mapping: str | Path | None = None,
 ) -> tuple[Records, ReadReport]:
     """Read records and the account of what was set aside and why; parameters as `read`."""
-    from ehrsynth.readers.choice import read_as
-    from ehrsynth.readers.database import is_database
+    from ehrsynth.readers.choice import at_hand, read_as
 
-    if is_database(source):
-        return read_as(source, format, strict, mapping)
-    with storage.fetched(source) as path:
-        return read_as(path, format, strict, mapping)
+    with at_hand(source) as place:
+        return read_as(place, format, strict, mapping)
 
 
 def inspect(source: str | Path, *, progress: Callable[[int, int, str], None] | None = None) -> tuple[Inspection, str]:
@@ -155,9 +152,14 @@ def learn_from(
     settings: LearningSettings | None = None,
     engine: str = "local",
     master: str | None = None,
+    parts: int | None = None,
     progress: Callable[[Any], None] | None = None,
 ) -> tuple[PatientModel, ReadReport]:
     """Read records and learn a model from them; parameters as `read` and `learn`.
+
+    A source of more than half a million rows is read in parts of patients if its reader can: one of them is in memory
+    at a time, the others lie in a folder of the temporary directory that only you can open and that goes when the work
+    ends. The model is the same. `parts` says in how many; 1: all at once.
 
     With the engine ``spark``, a folder of Parquet tables (canonical or OMOP) is read by the tasks, each its own
     patients, and the driver sees sums: SPARK.md says what it gathers besides. Other sources are read by the driver.
@@ -168,16 +170,35 @@ def learn_from(
     ReadReport
         What was set aside and why.
     """
-    from ehrsynth.engines.places import part_reader
+    from ehrsynth.engines.places import part_reader, spread_of
+    from ehrsynth.readers.choice import at_hand, read_as
 
     reader = part_reader(source, format, mapping, engine)
+    if reader is None and engine == "local":
+        from ehrsynth.engines.parts_learning import divided, learn_divided
+
+        # It has no master, and says so.
+        spread_of(engine, master)
+        with at_hand(source) as place:
+            division = divided(place, format, mapping, parts)
+            if division is not None:
+                return learn_divided(division, strict=strict, settings=settings, seed=seed, progress=progress)
+            records, report = read_as(place, format, strict, mapping)
+        return learn(records, seed=seed, settings=settings, progress=progress), report
     if reader is None:
         records, report = read_with_report(source, format=format, strict=strict, mapping=mapping)
         return learn(records, seed=seed, settings=settings, engine=engine, master=master, progress=progress), report
     from ehrsynth.engines.spark_learning import learn_on_spark
 
     return learn_on_spark(
-        source, format=reader, strict=strict, settings=settings, seed=seed, master=master, progress=progress
+        source,
+        format=reader,
+        strict=strict,
+        settings=settings,
+        seed=seed,
+        master=master,
+        parts=parts,
+        progress=progress,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import asdict, dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -51,12 +52,16 @@ def sha256_file(path: Path) -> str:
 
 def versions(*distributions: str) -> dict[str, str]:
     """Return the installed versions of ehrsynth and of `distributions`; those not installed are left out."""
+    found = {name: _version(name) for name in ("ehrsynth", *distributions)}
+    return {name: version for name, version in found.items() if version is not None}
+
+
+@lru_cache(maxsize=64)
+def _version(distribution: str) -> str | None:
+    # A run asks twice, and every time a whole README would be read as the headers of a letter.
     from importlib import metadata
 
-    found = {}
-    for name in ("ehrsynth", *distributions):
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return None

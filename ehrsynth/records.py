@@ -201,15 +201,16 @@ def conform(table: pa.Table, schema: TableSchema) -> pa.Table:
     SourceError
         A column that the schema does not know, or values that cannot be cast to its type.
     """
-    for name in table.column_names:
+    given = dict(zip(table.column_names, table.columns, strict=True))
+    for name in given:
         if name not in schema:
             raise SourceError("The schema has no such column.", table=schema.name, column=name)
     columns = []
     for column in schema.columns:
-        if column.name not in table.column_names:
+        if column.name not in given:
             columns.append(pa.nulls(table.num_rows, column.arrow_type))
             continue
-        values = table[column.name]
+        values = given[column.name]
         if values.type != column.arrow_type:
             try:
                 values = _cast(values, column.arrow_type)

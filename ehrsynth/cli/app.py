@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from ehrsynth.cli import evaluate, export, generate, inspect, learn, load, models, show, validate, vocabularies
-from ehrsynth.cli.quick import QuickCommand, QuickGroup
+from ehrsynth.cli.quick import QuickCommand, QuickGroup, only
 from ehrsynth.errors import EhrsynthError, OutputError, exit_code
 
 __all__ = ["app", "main"]
@@ -65,7 +65,7 @@ def main() -> None:
     # Starting makes many objects that stay: looking among them for what can go is a twentieth of the start.
     gc.set_threshold(100_000, 20, 20)
     try:
-        app()
+        only(app, sys.argv[1:])()
     except EhrsynthError as error:
         from ehrsynth.cli.console import print_error
 

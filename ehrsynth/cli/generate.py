@@ -10,6 +10,7 @@ import typer
 
 from ehrsynth.cli import options
 from ehrsynth.cli import scenario as wanted
+from ehrsynth.cli.quick import import_compute
 
 __all__ = ["generate"]
 
@@ -57,6 +58,7 @@ def generate(
     """
     # Blocks run side by side: one thread each is enough for linear algebra.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    import_compute()
     from ehrsynth.api import generate_files, load_model
     from ehrsynth.cli.progress import progress_bar
     from ehrsynth.engines.start import keep_memory, leave_pandas_out

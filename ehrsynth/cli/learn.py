@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -36,6 +39,10 @@ def learn(
     vocabularies: options.Vocabularies = None,
     engine: options.Engine = "local",
     master: options.Master = None,
+    parts: Annotated[
+        int | None,
+        typer.Option("--parts", metavar="N", help="Read the patients in N parts, one in memory at a time; 1: at once."),
+    ] = None,
     lenient: Annotated[bool, typer.Option("--lenient", help="Set broken rows aside and count them.")] = False,
     json: options.Json = False,
 ) -> None:
@@ -46,6 +53,10 @@ def learn(
     The model file holds tables of probabilities, no rows; nothing that fewer than --min-patients people have enters it.
     Read it with `ehrsynth models show mine.ehrsynth` before it leaves the building. Needs `pip install
     'ehrsynth[learn]'`.
+
+    A source of more than half a million rows is read in parts of patients, which makes no other model. Meanwhile the
+    rows of the source, and what they are encoded to, lie in a folder ehrsynth-learn-... of the temporary directory
+    (TMPDIR), which only you can open; it is removed at the end, after an error and after Ctrl-C.
     """
     from ehrsynth import api, storage
     from ehrsynth.cli.progress import progress_bar
@@ -72,7 +83,7 @@ def learn(
         title=title,
         licence=licence,
     )
-    with progress_bar("Learning") as progress:
+    with _ended_by_signals(), progress_bar("Learning") as progress:
         model, report = api.learn_from(
             source,
             format=format,
@@ -82,10 +93,26 @@ def learn(
             settings=settings,
             engine=engine,
             master=master,
+            parts=parts,
             progress=lambda step: progress(step.step, step.steps, _note(step)),
         )
     api.save_model(model, output)
     _print(model, report, output, json=json)
+
+
+@contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """Leave as after Ctrl-C when the process is told to end or its terminal closes: real patients' rows lie about."""
+
+    def leave(number: int, frame: object) -> None:
+        raise SystemExit(128 + number)
+
+    before = {number: signal.signal(number, leave) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _note(step: LearningProgress) -> str:

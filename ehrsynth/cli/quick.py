@@ -1,18 +1,59 @@
-"""Commands whose options are read without pydantic, which typer asks for every number and text: a tenth of a second."""
+"""What a quick start of the command line leaves out.
+
+Of all commands the one that is wanted is made; its options are read without pydantic, which typer asks for every number
+and text; and pyarrow's functions get no documentation, which it would read out of the docstrings of their options.
+"""
 
 from __future__ import annotations
 
+import copy
 import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any, get_args, get_origin
 
+import typer
 from typer.core import TyperCommand, TyperGroup
 
-__all__ = ["QuickCommand", "QuickGroup"]
+__all__ = ["QuickCommand", "QuickGroup", "import_compute", "only"]
 
 _INTEGER = re.compile(r"-?[0-9]{1,18}\Z").match
 _NUMBER = re.compile(r"-?[0-9]{1,15}(\.[0-9]{1,15})?\Z").match
+
+
+_DOCSCRAPE = "pyarrow.vendored.docscrape"
+
+
+def import_compute() -> None:
+    """Import ``pyarrow.compute``, whose functions then lack the descriptions of their options.
+
+    For a process of our own only. Where pyarrow has been imported already, or is laid out in another way, nothing is
+    done, or everything as always.
+    """
+    if "pyarrow.compute" in sys.modules or _DOCSCRAPE in sys.modules:
+        return
+    nothing = ModuleType(_DOCSCRAPE)
+    vars(nothing)["NumpyDocString"] = lambda text: {"Parameters": []}
+    import pyarrow.vendored
+
+    sys.modules[_DOCSCRAPE] = nothing
+    pyarrow.vendored.docscrape = nothing
+    try:
+        import pyarrow.compute
+    finally:
+        del sys.modules[_DOCSCRAPE], pyarrow.vendored.docscrape
+
+
+def only(app: typer.Typer, words: list[str]) -> typer.Typer:
+    """Return `app` with the command that `words` begin with alone, if it has it: typer makes a parser for each."""
+    wanted = [command for command in app.registered_commands if words[:1] == [command.name]]
+    if not wanted:
+        return app
+    one = copy.copy(app)
+    one.registered_commands, one.registered_groups = wanted, []
+    return one
 
 
 class QuickCommand(TyperCommand):

@@ -6,7 +6,7 @@ import hashlib
 import os
 import shutil
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -14,11 +14,12 @@ from typing import Any, BinaryIO
 from ehrsynth.errors import OutputError
 from ehrsynth.exporters import Part
 
-__all__ = ["FormatWriter", "Piece", "write_at"]
+__all__ = ["FormatWriter", "Piece", "cut", "write_at"]
 
 # One bundle per patient makes thousands of files: keep few open, well under any process limit.
 _OPEN_FILES = 64
 _READ_BYTES = 1 << 20
+_PIECE_BYTES = 1 << 18
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +61,11 @@ class FormatWriter:
         for part in parts:
             path, _ = self.reserve(part.path, len(part.data), part.split_at)
             file = self._files[path]
-            digest = self._digest(path, file)
-            self._handle(path).write(part.data)
-            digest.update(part.data)
+            digest, handle = self._digest(path, file), self._handle(path)
+            for piece in cut(part.data):
+                # In this order: what was hashed is in the processor's cache when it is written.
+                digest.update(piece)
+                handle.write(piece)
             file.hashed += len(part.data)
             file.rows += part.rows
             self._changed[path] = None
@@ -223,6 +226,16 @@ class FormatWriter:
         }
 
 
+def cut(data: bytes | memoryview) -> Iterator[bytes | memoryview]:
+    """Yield `data` some hundred kilobytes at a time: a system copies what is in a cache four times as fast."""
+    if len(data) <= _PIECE_BYTES:
+        yield data
+        return
+    view = memoryview(data)
+    for start in range(0, len(view), _PIECE_BYTES):
+        yield view[start : start + _PIECE_BYTES]
+
+
 def _with_number(path: str, number: int) -> str:
     folder, _, name = path.rpartition("/")
     stem, dot, suffixes = name.partition(".")
@@ -236,4 +249,5 @@ def write_at(path: Path, offset: int, parts: Iterable[bytes | memoryview]) -> No
     with os.fdopen(descriptor, "wb") as handle:
         handle.seek(offset)
         for part in parts:
-            handle.write(part)
+            for piece in cut(part):
+                handle.write(piece)

@@ -14,10 +14,11 @@ from ehrsynth.engines.spark import clear_errors, session
 from ehrsynth.errors import EhrsynthError, SourceError
 from ehrsynth.learning import LearningProgress, LearningSettings
 from ehrsynth.learning.apart import Raw, raw_part
-from ehrsynth.learning.far_learner import MOST_NEAR, learn_parts
+from ehrsynth.learning.far_learner import learn_parts
+from ehrsynth.learning.rows import Here, Parts
 from ehrsynth.model import PatientModel
 from ehrsynth.readers.partition import count_patients, take_part
-from ehrsynth.readers.report import ReadReport, SetAside
+from ehrsynth.readers.report import ReadReport
 
 __all__ = ["SparkParts", "learn_on_spark"]
 
@@ -56,6 +57,10 @@ class SparkParts:
     def scatter(self, parts: Sequence[Any]) -> SparkParts:
         """Send parts of the driver to the executors."""
         return SparkParts(self._rdd.context.parallelize(list(parts), max(len(parts), 1)))
+
+    def beside(self, parts: Sequence[Any]) -> Parts[Any]:
+        """Keep parts in the driver."""
+        return Here(parts)
 
     def regroup(
         self, split: Callable[[Any], list[tuple[int, Any]]], join: Callable[[list[Any]], Any], n: int
@@ -97,7 +102,6 @@ def learn_on_spark(
     master: str | None = None,
     progress: Callable[[LearningProgress], None] | None = None,
     parts: int | None = None,
-    most_near: int = MOST_NEAR,
 ) -> tuple[PatientModel, ReadReport]:
     """Learn from a folder of Parquet tables (canonical or OMOP) that no single machine reads whole.
 
@@ -108,7 +112,7 @@ def learn_on_spark(
     format : str
         Name of the reader.
     strict : bool
-    settings, seed, progress, most_near
+    settings, seed, progress
         See `ehrsynth.learning.far_learner.learn_parts`.
     master : str, optional
     parts : int, optional
@@ -131,10 +135,8 @@ def learn_on_spark(
     read = partial(_read, source=str(source), format=format, strict=strict, of=n, max_visits=settings.max_visits)
     with clear_errors():
         raw = SparkParts(context.parallelize(range(n), n).map(read))
-        report = reduce(_together, raw.each(_report))
-        model = learn_parts(
-            SparkParts(raw._rdd.map(_raw)), settings=settings, seed=seed, progress=progress, most_near=most_near
-        )
+        report = reduce(ReadReport.together, raw.each(_report))
+        model = learn_parts(SparkParts(raw._rdd.map(_raw)), settings=settings, seed=seed, progress=progress)
         raw.release()
     return model, report
 
@@ -176,29 +178,3 @@ def _raw(pair: tuple[Raw, ReadReport]) -> Raw:
 
 def _report(pair: tuple[Raw, ReadReport]) -> ReadReport:
     return pair[1]
-
-
-def _together(left: ReadReport, right: ReadReport) -> ReadReport:
-    return ReadReport(
-        source=left.source,
-        format=left.format,
-        rows_read=_added(left.rows_read, right.rows_read),
-        rows_taken=_added(left.rows_taken, right.rows_taken),
-        set_aside=_merged(left.set_aside, right.set_aside),
-        adjusted=_merged(left.adjusted, right.adjusted),
-        notes=list(dict.fromkeys([*left.notes, *right.notes])),
-    )
-
-
-def _added(left: dict[str, int], right: dict[str, int]) -> dict[str, int]:
-    return {name: left.get(name, 0) + right.get(name, 0) for name in {**left, **right}}
-
-
-def _merged(left: list[SetAside], right: list[SetAside]) -> list[SetAside]:
-    from dataclasses import replace
-
-    found = {(one.table, one.reason, one.column): one for one in left}
-    for one in right:
-        key = (one.table, one.reason, one.column)
-        found[key] = replace(found[key], count=found[key].count + one.count) if key in found else one
-    return list(found.values())

@@ -10,6 +10,7 @@ import orjson
 import pyarrow as pa
 
 from ehrsynth.errors import UsageError
+from ehrsynth.exporters.parquet_columns import MOST_ROWS, written
 from ehrsynth.exporters.parquet_footer import MAGIC, footer, frame, row_group, unpack
 from ehrsynth.exporters.part import STAGED, ExportSummary, Part
 from ehrsynth.exporters.tables import package_document
@@ -20,8 +21,6 @@ __all__ = ["CODECS", "ParquetExporter", "finished", "table_parts"]
 
 CODECS = ("snappy", "zstd", "gzip")
 MEGABYTE = 1_000_000
-_MOST_ROWS = 1 << 18
-_LEVELS = {"zstd": 1, "gzip": 1}
 
 
 class ParquetExporter:
@@ -109,12 +108,12 @@ def table_parts(
     With `begin` comes first, staged, what the footer is to say of the columns.
     """
     if begin:
-        before, behind = frame(_written(table, rows.slice(0, 0), codec, empty=True))
+        before, behind = frame(written(table, rows.slice(0, 0), codec, empty=True))
         yield Part(_staged(table), len(before).to_bytes(4, "little") + before + len(behind).to_bytes(4, "little"))
         yield Part(_staged(table), behind)
-    for start in range(0, rows.num_rows, _MOST_ROWS):
-        chunk = rows.slice(start, _MOST_ROWS)
-        file = _written(table, chunk, codec)
+    for start in range(0, rows.num_rows, MOST_ROWS):
+        chunk = rows.slice(start, MOST_ROWS)
+        file = written(table, chunk, codec)
         group = row_group(file)
         yield Part(path, memoryview(file).cast("B")[: group.size], chunk.num_rows, split_at)
         yield Part(_staged(table), group.pack())
@@ -149,34 +148,3 @@ def finished(table: TableSchema, path: str, folder: Path, summary: ExportSummary
 
 def _staged(table: TableSchema) -> str:
     return f"{STAGED}{table.name}.footer"
-
-
-def _written(table: TableSchema, rows: pa.Table, codec: str, *, empty: bool = False) -> pa.Buffer:
-    import pyarrow.parquet as pq
-
-    sink = pa.BufferOutputStream()
-    single = {table.primary_key, *(key.column for key in table.foreign_keys if key.reference_table in _MANY)}
-    # Identifiers that hardly come twice have no use for a dictionary, and nothing to gain from a quick codec.
-    packed = {column.name: "NONE" if codec == "snappy" and column.name in single else codec for column in table.columns}
-    with pq.ParquetWriter(
-        sink,
-        rows.schema,
-        store_schema=False,
-        compression=packed,
-        compression_level=dict.fromkeys(packed, _LEVELS[codec]) if codec in _LEVELS else None,
-        use_dictionary=[column.name for column in table.columns if column.name not in single and _repeats(column.type)],
-        write_statistics=[
-            column.name for column in table.columns if column.type != "string" or column.name in _SORTED_BY
-        ],
-    ) as writer:
-        if not empty:
-            writer.write_table(rows, row_group_size=_MOST_ROWS)
-    return sink.getvalue()
-
-
-_MANY = ("encounter", "condition")
-_SORTED_BY = ("patient_id",)
-
-
-def _repeats(kind: str) -> bool:
-    return kind in ("string", "date", "boolean")

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from ehrsynth.native import compiled
+from ehrsynth.native import Native, compiled
 from ehrsynth.records import dictionary_column
 
 __all__ = ["Columns", "column_of", "constant", "date_column", "datetime_column", "id_column", "labels", "number_column"]
@@ -26,13 +26,16 @@ _NOTHING = np.zeros(0, dtype=np.int32)
 
 def id_column(ids: npt.NDArray[np.bytes_], rows: Int | None = None) -> pa.Array:
     """Return a text column of `ids`, or of those at `rows`; empty where the row is negative."""
+    native = compiled()
+    if rows is not None and native is not None and ids.dtype.itemsize == _WIDTH:
+        return _gathered(native, np.ascontiguousarray(ids), np.ascontiguousarray(rows, dtype=np.int64))
     known = None
     if rows is not None:
         known = rows >= 0
         if known.all():
-            known, ids = None, _gathered(ids, rows)
+            known, ids = None, ids[rows]
         else:
-            ids = _gathered(ids, rows[known])
+            ids = ids[rows[known]]
     length = len(ids) if known is None else len(known)
     # 64-bit offsets are never needed: a block of more than 59 million rows does not fit in memory anyway.
     if known is None:
@@ -46,12 +49,12 @@ def id_column(ids: npt.NDArray[np.bytes_], rows: Int | None = None) -> pa.Array:
     return pa.StringArray.from_buffers(length, pa.py_buffer(offsets), data, validity)
 
 
-def _gathered(ids: npt.NDArray[np.bytes_], rows: Int) -> npt.NDArray[np.bytes_]:
-    native = compiled()
-    if native is None or ids.dtype.itemsize != _WIDTH:
-        return ids[rows]
-    texts = native.gathered(np.ascontiguousarray(ids), np.ascontiguousarray(rows, dtype=np.int64))
-    return np.frombuffer(texts, dtype=ids.dtype)
+def _gathered(native: Native, ids: npt.NDArray[np.bytes_], rows: Int) -> pa.Array:
+    n = len(rows)
+    offsets, validity = np.empty(n + 1, dtype=np.int32), np.empty((n + 7) // 8, dtype=np.uint8)
+    texts = native.gathered(ids, rows, offsets, validity)
+    known = None if len(texts) == n * _WIDTH else pa.py_buffer(validity)
+    return pa.StringArray.from_buffers(n, pa.py_buffer(offsets), pa.py_buffer(texts), known)
 
 
 def date_column(days: Int, known: Bool | None = None) -> pa.Array:

@@ -163,6 +163,11 @@ class PartCohort:
         tables = [part.tables[table] for part in parts if table in part.tables]
         return timelines, pa.concat_tables(tables).unify_dictionaries() if tables else None
 
+    def select_apart(self, patients: npt.NDArray[np.int64], chunk_visits: int) -> PartCohort:
+        """Return some patients, by number (ascending), without rows; they stay where they are."""
+        chosen = self.parts.map(partial(_selected, patients=patients, rows=False, table=""))
+        return _in_chunks(chosen, self.vocabulary, chunk_visits)
+
     def _gather(self, patients: Ints, *, rows: bool, table: str = "") -> Iterator[Part]:
         before = 0
         for part in self.parts.each(partial(_selected, patients=patients, rows=rows, table=table)):
@@ -184,7 +189,8 @@ def _selected(part: Part, patients: Ints, rows: bool, table: str) -> Any:
     mine = patients[(patients >= first) & (patients < first + part.timelines.n_patients)] - first
     if not len(mine):
         return None
-    some = part.timelines.select_patients(mine)
+    before = int(np.searchsorted(patients, first))
+    some = replace(part.timelines.select_patients(mine), first_patient=before)
     if not rows:
         return Part(timelines=without_rows(some), tables={})
     family, tables = some.families.get(table), {}
@@ -260,18 +266,32 @@ def cohort_of(raw: Parts[Raw], min_patients: int, chunk_visits: int) -> tuple[Pa
         first[number] = (patients, visits)
         patients, visits = patients + n, visits + v
     parts: Parts[Any] = raw.map(partial(_part, drop=drop, vocabulary=vocabulary, rest=rest, first=first))
+    cohort = _in_chunks(parts, None, chunk_visits)
+    provenance = next(iter(raw.each(_provenance)))
+    raw.release()
+    return cohort, census, provenance
+
+
+def _in_chunks(parts: Parts[Part], told: Timelines | None, chunk_visits: int) -> PartCohort:
+    """Return the patients of `parts`, which are given up, in parts of about `chunk_visits` visits."""
     # Cut where one process cuts its chunks, sums are added in the same order: they are the same to the last digit.
     lengths = np.concatenate(list(parts.each(_lengths)))
     bounds = np.array(chunk_bounds(np.concatenate(([0], np.cumsum(lengths))), chunk_visits))
     chunks = parts.regroup(partial(_cut, bounds=bounds), _joined, len(bounds) - 1)
-    told = next(iter(chunks.each(_nobody)))
-    cohort = PartCohort(
+    told = told or next(iter(chunks.each(_nobody)))
+    # Once they are all made, what they were made of can go.
+    n_visits = sum(chunks.each(_n_visits))
+    parts.release()
+    return PartCohort(
         parts=chunks,
         vocabulary=replace(told, first_patient=0, first_visit=0),
-        n_patients=patients,
-        n_visits=visits,
+        n_patients=len(lengths),
+        n_visits=n_visits,
     )
-    return cohort, census, next(iter(raw.each(_provenance)))
+
+
+def _n_visits(part: Part) -> int:
+    return part.timelines.n_visits
 
 
 def _nobody(part: Part) -> Timelines:
@@ -354,9 +374,16 @@ class PartPosteriors:
         """Return the joint counts of the variables of the person."""
         return self._inferred.total(partial(_person, edges=edges)).counts
 
+    def __iter__(self) -> Iterator[StatePosterior]:
+        return self.map(_itself)
+
     def release(self) -> None:
         """Give up what was kept."""
         self._inferred.release()
+
+
+def _itself(chunk: StatePosterior) -> StatePosterior:
+    return chunk
 
 
 def _mapped(inferred: Inferred, function: Callable[[StatePosterior], T]) -> list[T]:

@@ -15,21 +15,17 @@ from ehrsynth.learning.apart import (
     expectations,
     spread_over,
 )
-from ehrsynth.learning.binned import BinnedVisits
-from ehrsynth.learning.learner import LAST_ON_ALL, Near, choose_problem, describe, first_on, provenance_of
+from ehrsynth.learning.climb import LAST_ON_ALL, first_on, start_of
+from ehrsynth.learning.learner import Near, choose_problem, describe, near_patients, provenance_of
 from ehrsynth.learning.person import age_edges, network_of, person_counts
-from ehrsynth.learning.posterior import Posteriors
-from ehrsynth.learning.rows import Parts, RowCohort
+from ehrsynth.learning.rows import Part, Parts, RowCohort
 from ehrsynth.learning.settings import LearningProgress, LearningSettings, Progress, begun
-from ehrsynth.learning.trajectory import Fitted, Problem, em, start_statistics
+from ehrsynth.learning.trajectory import Fitted, Problem, em
 from ehrsynth.model import PatientModel
 from ehrsynth.probability.bayesnet import BayesianNetwork
 from ehrsynth.randomness import stream
 
-__all__ = ["MOST_NEAR", "learn_parts"]
-
-MOST_NEAR = 150_000
-"""Visits that are gathered, at most, to learn what codes say of each other and how numbers go together."""
+__all__ = ["learn_parts"]
 
 
 def learn_parts(
@@ -38,7 +34,6 @@ def learn_parts(
     settings: LearningSettings | None = None,
     seed: int = 0,
     progress: Progress | None = None,
-    most_near: int = MOST_NEAR,
 ) -> PatientModel:
     """Learn a patient model from parts; see `ehrsynth.learning.learn`.
 
@@ -48,9 +43,6 @@ def learn_parts(
         Of different patients, in the order in which one table would have them: see `ehrsynth.learning.apart.raw_part`.
     settings, seed, progress
         As of `learn`.
-    most_near : int
-        Visits that are gathered at most. Up to so many in all, the model is the local one but for rounding; of more,
-        company and numbers are learned from every k-th patient.
 
     Raises
     ------
@@ -76,15 +68,20 @@ def learn_parts(
             with_pomegranate=settings.estimator == "pomegranate",
         )
 
-    every = -(-cohort.n_visits // most_near)
-    some, table = cohort.select_rows(np.arange(0, cohort.n_patients, every), "observation")
+    some, table = cohort.select_rows(near_patients(cohort), "observation")
+    beside = PartPosteriors(
+        cohort.parts.beside([Part(timelines=chunk, tables={}) for chunk in some.chunks(settings.chunk_visits)]),
+        problem,
+        fitted.tables,
+        settings.chunk_visits,
+    )
     try:
         return describe(
             RowCohort(cohort=cohort, parts=cohort.parts),
             posteriors,
             Near(
                 timelines=some,
-                posteriors=Posteriors(problem, fitted.tables, some, settings.chunk_visits),
+                posteriors=beside,
                 observations=table,
             ),
             problem,
@@ -97,6 +94,7 @@ def learn_parts(
             provenance_of(provenance, settings, seed, sizes, fitted),
         )
     finally:
+        beside.release()
         posteriors.release()
         cohort.parts.release()
 
@@ -110,16 +108,18 @@ def _fit(
 ) -> Fitted:
     """Climb as `ehrsynth.learning.learner` does: the start from patients that are gathered, the rest where they are."""
     every, most = first_on(cohort.n_patients, settings)
-    few = cohort.select_patients(np.arange(0, cohort.n_patients, every))
-    chunks = problem.chunks(few, settings.chunk_visits)
-    start = start_statistics(problem, few, chunks, stream(seed, "learning/start"))
+    few = cohort
+    if every > 1:
+        few = cohort.select_apart(np.arange(0, cohort.n_patients, every), settings.chunk_visits)
+    start = start_of(problem, few, settings, stream(seed, "learning/start"))
     done = 0
 
     def report(iteration: int, likelihood: float) -> None:
         step = done + iteration
         tell(LearningProgress(stage="trajectory", step=step, steps=settings.iterations, log_likelihood=likelihood))
 
-    binned: Parts[list[BinnedVisits]] = cohort.parts.scatter([[chunk] for chunk in chunks])
+    in_bins = partial(binned_part, problem=problem, chunk_visits=settings.chunk_visits)
+    binned = few.parts.map(in_bins)
     fitted = em(
         problem,
         (),
@@ -132,7 +132,8 @@ def _fit(
     if every > 1:
         done = len(fitted.objective)
         binned.release()
-        binned = cohort.parts.map(partial(binned_part, problem=problem, chunk_visits=settings.chunk_visits))
+        few.parts.release()
+        binned = cohort.parts.map(in_bins)
         fitted = em(
             problem,
             (),

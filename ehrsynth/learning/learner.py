@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -14,12 +13,11 @@ from ehrsynth.encoding import Timelines, encode
 from ehrsynth.encoding.discretise import age_groups
 from ehrsynth.encoding.union import UNION, unite
 from ehrsynth.learning.apart import PartCohort
-from ehrsynth.learning.binned import BinnedVisits
+from ehrsynth.learning.climb import climb
 from ehrsynth.learning.company import LearnedCompany, learn_company
 from ehrsynth.learning.details import learn_family
 from ehrsynth.learning.disclosure import learn_disclosure
 from ehrsynth.learning.encounters import learn_trajectory
-from ehrsynth.learning.expectation import expectation
 from ehrsynth.learning.families import FarPosteriors, StatePosterior, code_lift, slot_sizes
 from ehrsynth.learning.margins import with_margins
 from ehrsynth.learning.measurements import learn_measurements
@@ -29,9 +27,8 @@ from ehrsynth.learning.recurrence import learn_again
 from ehrsynth.learning.rows import RowCohort
 from ehrsynth.learning.settings import LearningProgress, LearningSettings, Progress, begun, silent
 from ehrsynth.learning.sizes import Sizes, choose_sizes
-from ehrsynth.learning.statistics import TrajectoryStatistics
 from ehrsynth.learning.times import learn_bins, learn_calendar
-from ehrsynth.learning.trajectory import Fitted, Problem, Spread, em, held_out, start_statistics, summed_here
+from ehrsynth.learning.trajectory import Fitted, Problem, Spread, held_out
 from ehrsynth.learning.tree import within_visit_forest
 from ehrsynth.model import PatientModel, Strata
 from ehrsynth.probability.bayesnet import BayesianNetwork
@@ -39,16 +36,13 @@ from ehrsynth.provenance import Provenance, versions
 from ehrsynth.randomness import stream
 from ehrsynth.records import Records
 
-__all__ = ["LAST_ON_ALL", "Near", "choose_problem", "describe", "first_on", "learn", "provenance_of"]
+__all__ = ["Near", "choose_problem", "describe", "learn", "near_patients", "provenance_of"]
 
 _STRATUM_PATIENTS, _STRATUM_VISITS = 5_000, 30_000
 """Below so many patients and visits transitions do not depend on sex and age: their tables would be noise."""
 
-_FIRST_ON_FEW, _EVERY, LAST_ON_ALL = 10_000, 3, 9
-"""Of so many patients, every third is climbed with first; the last iterations are of all."""
-
-_FIRST_ON_MOST = 100_000
-"""And of very many patients fewer: about so many."""
+MOST_NEAR = 140_000
+"""Visits, at most, from which it is learned what codes say of each other and how numbers go together."""
 
 
 def learn(
@@ -92,7 +86,7 @@ def learn(
     notes = list(encoded.notes)
     timelines = unite(encoded)
     problem, sizes = choose_problem(timelines, settings, seed, tell, notes, spread)
-    fitted = _fit(problem, timelines, settings, stream(seed, "learning/start"), tell, spread)
+    fitted = climb(problem, timelines, settings, stream(seed, "learning/start"), tell, spread)
     posteriors = Posteriors(problem, fitted.tables, timelines, settings.chunk_visits)
 
     def person() -> BayesianNetwork:
@@ -107,7 +101,7 @@ def learn(
     return describe(
         RowCohort.here(timelines, records.tables),
         posteriors,
-        Near(timelines=timelines, posteriors=posteriors, observations=records["observation"]),
+        _near(timelines, posteriors, records["observation"], problem, fitted, settings),
         problem,
         fitted,
         settings,
@@ -134,6 +128,26 @@ class Near:
     timelines: Timelines
     posteriors: Iterable[StatePosterior]
     observations: pa.Table | None
+
+
+def near_patients(cohort: Timelines | PartCohort) -> npt.NDArray[np.int64]:
+    """Return the patients to learn from side by side: all, or every k-th of those who have very many visits."""
+    return np.arange(0, cohort.n_patients, -(-cohort.n_visits // MOST_NEAR))
+
+
+def _near(
+    timelines: Timelines,
+    posteriors: Posteriors,
+    observations: pa.Table,
+    problem: Problem,
+    fitted: Fitted,
+    settings: LearningSettings,
+) -> Near:
+    chosen = near_patients(timelines)
+    if len(chosen) < timelines.n_patients:
+        timelines = timelines.select_patients(chosen)
+        posteriors = Posteriors(problem, fitted.tables, timelines, settings.chunk_visits)
+    return Near(timelines=timelines, posteriors=posteriors, observations=observations)
 
 
 def describe(
@@ -314,7 +328,7 @@ def choose_problem(
             transition_stratum=np.zeros(n_strata, dtype=np.int64),
         )
         quiet = replace(settings, iterations=min(settings.iterations, 12))
-        fitted = _fit(sized, rest, quiet, stream(seed, "learning/sizes"), silent, spread)
+        fitted = climb(sized, rest, quiet, stream(seed, "learning/sizes"), silent, spread)
         return held_out(sized, sized.chunks(held, settings.chunk_visits), fitted.tables)
 
     def report(step: int, steps: int, message: str, value: float | None) -> None:
@@ -329,51 +343,6 @@ def _coarse(strata: Strata) -> npt.NDArray[np.int64]:
     ages = age_groups(strata.age_edges)
     result: npt.NDArray[np.int64] = np.arange(len(strata.sexes))[:, None] * (int(ages.max()) + 1) + ages
     return result.reshape(-1)
-
-
-def _fit(
-    problem: Problem,
-    timelines: Timelines,
-    settings: LearningSettings,
-    generator: np.random.Generator,
-    tell: Progress,
-    spread: Spread | None,
-) -> Fitted:
-    done = 0
-
-    def report(iteration: int, likelihood: float) -> None:
-        step = done + iteration
-        tell(LearningProgress(stage="trajectory", step=step, steps=settings.iterations, log_likelihood=likelihood))
-
-    def climb(some: Timelines, start: Callable[[Sequence[BinnedVisits]], TrajectoryStatistics], most: int) -> Fitted:
-        chunks = problem.chunks(some, settings.chunk_visits)
-        return em(
-            problem,
-            chunks,
-            start(chunks),
-            iterations=most,
-            tolerance=settings.tolerance,
-            report=report,
-            spread=spread if some is timelines else None,
-        )
-
-    every, most = first_on(timelines.n_patients, settings)
-    few = timelines if every == 1 else timelines.select_patients(np.arange(0, timelines.n_patients, every))
-    fitted = climb(few, lambda chunks: start_statistics(problem, few, chunks, generator), most)
-    if few is timelines:
-        return fitted
-    done = len(fitted.objective)
-    weights = problem.weights(fitted.tables)
-    with summed_here(problem.chunks(timelines, settings.chunk_visits)) as total:
-        counts = total(partial(expectation, weights=weights))
-    return climb(timelines, lambda chunks: counts, LAST_ON_ALL)
-
-
-def first_on(n_patients: int, settings: LearningSettings) -> tuple[int, int]:
-    """Return (every which patient is climbed with first, with how many iterations at most)."""
-    if n_patients < _FIRST_ON_FEW or settings.iterations <= LAST_ON_ALL:
-        return 1, settings.iterations
-    return max(_EVERY, -(-n_patients // _FIRST_ON_MOST)), settings.iterations - LAST_ON_ALL
 
 
 def provenance_of(

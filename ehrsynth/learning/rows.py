@@ -34,6 +34,9 @@ class Parts(Protocol[C]):
     def scatter(self, parts: Sequence[D]) -> Parts[D]:
         """Send parts of this process to where the others are."""
 
+    def beside(self, parts: Sequence[D]) -> Parts[D]:
+        """Keep parts of this process where it can look at them again and again."""
+
     def regroup(self, split: Callable[[C], list[tuple[int, C]]], join: Callable[[list[C]], C], n: int) -> Parts[C]:
         """Make `n` parts of the pieces that `split` makes of each part: of those of number 0, 1, ..., in order."""
 
@@ -60,6 +63,10 @@ class Here(Generic[C]):
         return reduce(cast(Any, add), self.each(function))
 
     def scatter(self, parts: Sequence[D]) -> Parts[D]:
+        """Keep parts."""
+        return Here(parts)
+
+    def beside(self, parts: Sequence[D]) -> Parts[D]:
         """Keep parts."""
         return Here(parts)
 

@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from ehrsynth import plugins
+from ehrsynth import plugins, storage
 from ehrsynth.errors import SourceError, UsageError
 from ehrsynth.readers.database import is_database, recognise
-from ehrsynth.readers.report import ReadReport
+from ehrsynth.readers.report import Reader, ReadReport
 from ehrsynth.records import Records
 
-__all__ = ["read_as", "recognised"]
+__all__ = ["at_hand", "read_as", "reader_of", "recognised"]
+
+
+@contextmanager
+def at_hand(source: str | Path) -> Iterator[str | Path]:
+    """Give where a source can be read: the address of a database as it is, else a path of this machine."""
+    if is_database(source):
+        yield source
+        return
+    with storage.fetched(source) as path:
+        yield path
 
 
 def read_as(
@@ -20,6 +32,15 @@ def read_as(
     mapping: str | Path | None,
 ) -> tuple[Records, ReadReport]:
     """Read a source with the reader that is named, or with the first that recognises it; see `ehrsynth.read`."""
+    return reader_of(source, format, mapping).read(source, strict=strict)
+
+
+def reader_of(
+    source: str | Path,
+    format: str | None,  # noqa: A002
+    mapping: str | Path | None,
+) -> Reader:
+    """Return the reader that is named, or the first that recognises the source."""
     database = is_database(source)
     if mapping is not None:
         if format not in (None, "mapping"):
@@ -50,8 +71,8 @@ def read_as(
                 hint=f"Name it: one of {', '.join(plugins.names('ehrsynth.readers'))}; or have a mapping proposed: "
                 "ehrsynth inspect SOURCE -o mapping.toml.",
             )
-    records, report = reader.read(source, strict=strict)
-    return records, report
+    found: Reader = reader
+    return found
 
 
 def recognised(source: str | Path) -> str:

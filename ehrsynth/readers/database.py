@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -40,6 +40,14 @@ class Engine(Protocol):
 
     def select(self, table: str, columns: Sequence[str]) -> pa.Table:
         """Return columns of a table, read in batches."""
+        ...
+
+    def batches(self, table: str, columns: Sequence[str], rows: int) -> Iterator[pa.Table]:
+        """Yield the same in tables of about so many rows, all of the same types."""
+        ...
+
+    def count(self, table: str) -> int:
+        """Return the rows of a table."""
         ...
 
     def declared(self) -> Declared:
@@ -95,12 +103,7 @@ class SourceDatabase(SourceFolder):
     ) -> SourceTable:
         """Read a table; see `SourceFolder.read`."""
         own = self._own(stem or table)
-        header = tuple(name.strip().lower() for name in self._columns[own])
-        if len(set(header)) < len(header):
-            twice = next(name for at, name in enumerate(header) if name in header[:at])
-            raise SourceError(
-                f"Two columns are named {twice!r} (case does not count).", file=self.path, table=table, column=twice
-            )
+        header = self._header(own, table)
         keep = (lambda name: True) if wanted is None else wanted if callable(wanted) else frozenset(wanted).__contains__
         chosen = [own_name for own_name, name in zip(self._columns[own], header, strict=True) if keep(name)]
         # A table without columns forgets its length, so one is read all the same.
@@ -113,6 +116,28 @@ class SourceDatabase(SourceFolder):
             rows=np.arange(1, read.num_rows + 1, dtype=np.int64),
             header=header,
         )
+
+    def _header(self, own: str, table: str) -> tuple[str, ...]:
+        header = tuple(name.strip().lower() for name in self._columns[own])
+        if len(set(header)) < len(header):
+            twice = next(name for at, name in enumerate(header) if name in header[:at])
+            raise SourceError(
+                f"Two columns are named {twice!r} (case does not count).", file=self.path, table=table, column=twice
+            )
+        return header
+
+    def batches(self, table: str, rows: int) -> tuple[tuple[str, ...], Iterator[pa.Table]]:
+        """Return the lower-case names of a table's columns, and its rows in tables of about so many."""
+        own = self._own(table)
+        header = self._header(own, table)
+        pieces = self._engine.batches(own, self._columns[own], rows)
+        return header, (
+            pa.table([self._clear(column) for column in piece.columns], names=list(header)) for piece in pieces
+        )
+
+    def count(self, table: str) -> int:
+        """Return the rows of a table."""
+        return self._engine.count(self._own(table))
 
     def declared(self) -> Declared:
         """Return the declared keys of the tables and references, under their short names in lower case."""

@@ -19,6 +19,8 @@ from ehrsynth.readers.database import Declared, Engine
 __all__ = ["connect"]
 
 _BATCH = 50_000
+_BLOCK_BYTES = 8 << 20
+_DUCKDB_MEMORY = "200MB"
 _BUSY_SECONDS = 5.0
 
 
@@ -88,6 +90,27 @@ class _Sqlite:
                 for (name,) in rows
             }
 
+    def batches(self, table: str, columns: Sequence[str], rows: int) -> Iterator[pa.Table]:
+        kinds = [_kind_of(found) for found in self._types(table, columns)]
+        with self._said(table):
+            cursor = self.connection.execute(f"select {', '.join(map(_one, columns))} from {_one(table)}")
+            while some := cursor.fetchmany(rows):
+                arrays = [
+                    _array(values).cast(kind) for values, kind in zip(zip(*some, strict=True), kinds, strict=True)
+                ]
+                yield pa.table(arrays, names=list(columns))
+
+    def _types(self, table: str, columns: Sequence[str]) -> list[set[str]]:
+        """Return SQLite's names of the types that the values of each column have."""
+        asked = ", ".join(f"group_concat(distinct typeof({_one(column)}))" for column in columns)
+        with self._said(table):
+            found = self.connection.execute(f"select {asked} from {_one(table)}").fetchone()
+        return [set((names or "").split(",")) - {"", "null"} for names in found]
+
+    def count(self, table: str) -> int:
+        with self._said(table):
+            return int(self.connection.execute(f"select count(*) from {_one(table)}").fetchone()[0])
+
     def select(self, table: str, columns: Sequence[str]) -> pa.Table:
         parts: list[list[pa.Array]] = [[] for _ in columns]
         with self._said(table):
@@ -127,6 +150,14 @@ def _array(values: Sequence[Any]) -> pa.Array:
         return pa.array(values)
     except (pa.ArrowInvalid, pa.ArrowTypeError):
         return pa.array([None if value is None else str(value) for value in values], pa.string())
+
+
+def _kind_of(names: set[str]) -> pa.DataType:
+    """Return the type of a column whose values have SQLite's types `names`: as `_agreed` has it."""
+    kinds = {"integer": pa.int64(), "real": pa.float64()}
+    if not names or not names <= set(kinds):
+        return pa.string()
+    return kinds[names.pop()] if len(names) == 1 else pa.float64()
 
 
 def _agreed(parts: list[pa.Array]) -> pa.ChunkedArray:
@@ -191,7 +222,7 @@ class _DuckDb:
             found.setdefault(table, []).append(column)
         return found
 
-    def select(self, table: str, columns: Sequence[str]) -> pa.Table:
+    def _selected(self, table: str, columns: Sequence[str]) -> str:
         kinds = {column: kind for name, column, kind in self._catalogue() if name == table}
         chosen = [
             f"cast({_one(column)} as varchar) as {_one(column)}"
@@ -199,12 +230,30 @@ class _DuckDb:
             else _one(column)
             for column in columns
         ]
+        return f"select {', '.join(chosen)} from {_quoted(table)}"
+
+    def select(self, table: str, columns: Sequence[str]) -> pa.Table:
         with self._said(table):
-            result: Any = self.connection.sql(f"select {', '.join(chosen)} from {_quoted(table)}")
+            result: Any = self.connection.sql(self._selected(table, columns))
             # The name changed with version 1.4.
             fetch = getattr(result, "to_arrow_table", None) or result.fetch_arrow_table
             found: pa.Table = fetch()
         return found
+
+    def batches(self, table: str, columns: Sequence[str], rows: int) -> Iterator[pa.Table]:
+        with self._said(table):
+            # It would keep in memory what it has read, as long as there is some.
+            self.connection.execute(f"set memory_limit = '{_DUCKDB_MEMORY}'")
+            result: Any = self.connection.cursor().sql(self._selected(table, columns))
+            # The name changed with version 1.4.
+            reader = getattr(result, "to_arrow_reader", None) or result.fetch_record_batch
+            for batch in reader(rows):
+                yield pa.Table.from_batches([batch])
+
+    def count(self, table: str) -> int:
+        with self._said(table):
+            found = self.connection.execute(f"select count(*) from {_quoted(table)}").fetchone()
+        return int(found[0]) if found else 0
 
     def declared(self) -> Declared:
         with self._said():
@@ -263,7 +312,12 @@ class _Postgres:
         return list(self.url.schemas) or [row[0] for row in self._ask("select unnest(current_schemas(false))")]
 
     def select(self, table: str, columns: Sequence[str]) -> pa.Table:
+        return pa.concat_tables(self.batches(table, columns, _BATCH))
+
+    def batches(self, table: str, columns: Sequence[str], rows: int) -> Iterator[pa.Table]:
+        """Blocks of COPY are cut as they come, not after so many rows; there is at least one table."""
         chosen = ", ".join(f"{_one(column)}::text" for column in columns)
+        yield pa.table({name: pa.array([], pa.string()) for name in columns})
         with (
             self._said(table),
             self.connection.cursor() as cursor,
@@ -272,9 +326,11 @@ class _Postgres:
             ) as copy,
         ):
             try:
-                return csv.read_csv(
+                for batch in csv.open_csv(
                     pa.PythonFile(_Blocks(iter(copy)), mode="r"),
-                    read_options=csv.ReadOptions(column_names=list(columns), use_threads=False),
+                    read_options=csv.ReadOptions(
+                        column_names=list(columns), use_threads=False, block_size=_BLOCK_BYTES
+                    ),
                     parse_options=csv.ParseOptions(newlines_in_values=True),
                     convert_options=csv.ConvertOptions(
                         column_types=dict.fromkeys(columns, pa.string()),
@@ -282,13 +338,16 @@ class _Postgres:
                         strings_can_be_null=True,
                         quoted_strings_can_be_null=False,
                     ),
-                )
+                ):
+                    yield pa.Table.from_batches([batch])
             except pa.ArrowInvalid as error:
-                if "Empty" in str(error):
-                    return pa.table({name: pa.array([], pa.string()) for name in columns})
-                raise SourceError(
-                    f"The table cannot be read: {error}.", file=self.url, table=table, hint="Is its text UTF-8?"
-                ) from None
+                if "Empty" not in str(error):
+                    raise SourceError(
+                        f"The table cannot be read: {error}.", file=self.url, table=table, hint="Is its text UTF-8?"
+                    ) from None
+
+    def count(self, table: str) -> int:
+        return int(self._ask(f"select count(*) from {_quoted(table)}")[0][0])
 
     def declared(self) -> Declared:
         rows = self._ask(

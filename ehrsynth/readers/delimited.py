@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import csv as text_csv
-import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -15,22 +14,13 @@ import pyarrow as pa
 from pyarrow import csv
 
 from ehrsynth.errors import SourceError
+from ehrsynth.readers.dialect import SAMPLE_BYTES, Dialect, sniff
 
-__all__ = ["Delimited", "Dialect", "read_delimited", "sniff"]
+__all__ = ["Delimited", "DelimitedStream", "read_delimited"]
 
-_SAMPLE_BYTES = 1 << 16
-_DELIMITERS = (",", "\t", ";", "|")
 _BLOCK_BYTES = 8 << 20
+_LARGEST_BLOCK = (1 << 31) - 1
 _QUOTE, _LINE_FEED, _RETURN = (ord(mark) for mark in '"\n\r')
-
-
-@dataclass(frozen=True, kw_only=True)
-class Dialect:
-    """How a file is written: its delimiter, whether quotation marks enclose values, and its header as it stands."""
-
-    delimiter: str
-    quoted: bool
-    header: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,67 +105,12 @@ def read_delimited(
     )
 
 
-def sniff(buffer: pa.Buffer, *, path: Path, table: str) -> Dialect:
-    """Return the dialect of a file from its first 64 KiB.
-
-    The delimiter is the one that parts the header into most names. In tab-separated files a quotation mark is a mere
-    character unless some value is enclosed in a pair of them: the OHDSI vocabularies are written like that.
-
-    Raises
-    ------
-    SourceError
-        No header, UTF-16, or not text at all.
-    """
-    sample = buffer.slice(0, min(_SAMPLE_BYTES, buffer.size)).to_pybytes()
-    if sample.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise SourceError("The file is UTF-16.", file=path, table=table, hint="Save it as UTF-8.")
-    sample = sample.removeprefix(b"\xef\xbb\xbf")
-    if b"\0" in sample:
-        raise SourceError("The file is not text.", file=path, table=table, hint="Give CSV, TSV or Parquet.")
-    lines = re.split(rb"\r\n|\n|\r", sample)
+@contextmanager
+def _opened(path: Path, table: str) -> Iterator[pa.NativeFile]:
+    """Open a file as a stream of what it holds unpacked; what the system refuses is said."""
     try:
-        first = lines[0].decode("utf-8")
-    except UnicodeDecodeError:
-        raise SourceError(
-            "The header is not UTF-8.", file=path, table=table, row=0, hint="Save the file as UTF-8."
-        ) from None
-    if not first.strip():
-        raise SourceError(
-            "The file is empty: it has not even a header.",
-            file=path,
-            table=table,
-            hint="Export the table again, or remove the file if the table is optional.",
-        )
-    delimiter = max(_DELIMITERS, key=lambda mark: len(next(text_csv.reader([first], delimiter=mark))))
-    quoted = delimiter != "\t" or _encloses(lines, delimiter.encode())
-    header = next(text_csv.reader([first], delimiter=delimiter, quoting=0 if quoted else text_csv.QUOTE_NONE))
-    return Dialect(delimiter=delimiter, quoted=quoted, header=tuple(header))
-
-
-def _encloses(lines: list[bytes], delimiter: bytes) -> bool:
-    head = lines[0].split(delimiter)
-    if all(len(value) > 1 and value.startswith(b'"') and value.endswith(b'"') for value in head):
-        return True
-    paired = False
-    for line in lines:
-        for value in line.split(delimiter):
-            if value.startswith(b'"'):
-                if len(value) < 2 or not value.endswith(b'"'):
-                    return False
-                paired = True
-    return paired
-
-
-def _load(path: Path, table: str) -> pa.Buffer:
-    try:
-        with path.open("rb") as handle:
-            start = handle.read(4)
-        for method, mark, suffix in (("gzip", b"\x1f\x8b", ".gz"), ("zstd", b"\x28\xb5\x2f\xfd", ".zst")):
-            if start.startswith(mark) or path.name.lower().endswith(suffix):
-                with pa.input_stream(str(path), compression=method) as stream:
-                    return stream.read_buffer()
-        with pa.memory_map(str(path)) as source:
-            return source.read_buffer()
+        with pa.input_stream(str(path), compression=_packing(path)) as stream:
+            yield stream
     except FileNotFoundError:
         raise SourceError("There is no such file.", file=path, table=table) from None
     except (OSError, pa.ArrowInvalid) as error:
@@ -185,6 +120,23 @@ def _load(path: Path, table: str) -> pa.Buffer:
             table=table,
             hint="Is it whole? A packed file that was cut off cannot be unpacked: copy or export it again.",
         ) from None
+
+
+def _packing(path: Path) -> str | None:
+    with path.open("rb") as handle:
+        start = handle.read(4)
+    for method, mark, suffix in (("gzip", b"\x1f\x8b", ".gz"), ("zstd", b"\x28\xb5\x2f\xfd", ".zst")):
+        if start.startswith(mark) or path.name.lower().endswith(suffix):
+            return method
+    return None
+
+
+def _load(path: Path, table: str) -> pa.Buffer:
+    with _opened(path, table) as stream:
+        if _packing(path) is not None:
+            return stream.read_buffer()
+        with pa.memory_map(str(path)) as source:
+            return source.read_buffer()
 
 
 def _count(buffer: pa.Buffer, byte: int) -> int:
@@ -223,34 +175,135 @@ class _Reading:
         try:
             return csv.read_csv(
                 pa.BufferReader(self.buffer),
-                read_options=csv.ReadOptions(use_threads=threads, block_size=block),
-                parse_options=csv.ParseOptions(
-                    delimiter=self.dialect.delimiter,
-                    quote_char='"' if self.dialect.quoted else False,
-                    newlines_in_values=self.quotes > 0,
-                    invalid_row_handler=skip,
-                ),
-                convert_options=csv.ConvertOptions(
-                    column_types=dict.fromkeys(self.include, pa.string()),
-                    include_columns=self.include,
-                    null_values=list(self.null_values),
-                    strings_can_be_null=True,
-                    quoted_strings_can_be_null=True,
-                    # Checked afterwards, so that the error can name the row.
-                    check_utf8=False,
-                ),
+                **_options(self.dialect, self.include, self.null_values, self.quotes, skip, threads, block),
             )
         except (pa.ArrowInvalid, pa.ArrowKeyError) as error:
             if "straddling" in str(error) and block < self.buffer.size:
                 # A value longer than a block: take the file in one piece.
                 ragged.clear()
-                return self.run(ragged, threads=threads, block=min(self.buffer.size + 1, (1 << 31) - 1))
+                return self.run(ragged, threads=threads, block=min(self.buffer.size + 1, _LARGEST_BLOCK))
             raise SourceError(
                 f"The file cannot be parsed: {error}.",
                 file=self.path,
                 table=self.table,
                 hint="Is it delimited text with a header?",
             ) from None
+
+
+def _options(
+    dialect: Dialect,
+    include: list[str],
+    null_values: Sequence[str],
+    quotes: int,
+    skip: Callable[[Any], str],
+    threads: bool,
+    block: int,
+) -> dict[str, Any]:
+    return {
+        "read_options": csv.ReadOptions(use_threads=threads, block_size=block),
+        "parse_options": csv.ParseOptions(
+            delimiter=dialect.delimiter,
+            quote_char='"' if dialect.quoted else False,
+            newlines_in_values=quotes > 0,
+            invalid_row_handler=skip,
+        ),
+        "convert_options": csv.ConvertOptions(
+            column_types=dict.fromkeys(include, pa.string()),
+            include_columns=include,
+            null_values=list(null_values),
+            strings_can_be_null=True,
+            quoted_strings_can_be_null=True,
+            # Checked afterwards, so that the error can name the row.
+            check_utf8=False,
+        ),
+    }
+
+
+class DelimitedStream:
+    """A file as of `read_delimited`, in pieces: twice gone through, never whole in memory.
+
+    Attributes
+    ----------
+    header : tuple of str
+    ragged : list of (int, int)
+        Complete when the last piece has come.
+    """
+
+    def __init__(self, path: Path, *, table: str, null_values: Sequence[str] = ("",)) -> None:
+        self._path, self._table, self._null_values = path, table, null_values
+        with _opened(path, table) as stream:
+            sample = stream.read(SAMPLE_BYTES)
+        self._dialect = sniff(pa.py_buffer(sample), path=path, table=table)
+        self.header = tuple(name.strip().lower() for name in self._dialect.header)
+        _check_header(self.header, path, table)
+        self.ragged: list[tuple[int, int]] = []
+
+    def pieces(self) -> Iterator[tuple[pa.Table, npt.NDArray[np.int64]]]:
+        """Yield (columns of text under lower-case names, row numbers); at least one piece, perhaps of no rows.
+
+        Raises
+        ------
+        SourceError
+            As of `read_delimited`.
+        """
+        yield pa.table({name: pa.array([], pa.string()) for name in self.header}), np.zeros(0, dtype=np.int64)
+        quotes = lines = 0
+        with _opened(self._path, self._table) as stream:
+            while data := stream.read_buffer(_BLOCK_BYTES):
+                quotes += _count(data, _QUOTE)
+                lines += _count(data, _LINE_FEED) + _count(data, _RETURN)
+        if not lines:
+            return
+        given, block = 0, _BLOCK_BYTES
+        last: tuple[pa.Table, npt.NDArray[np.int64]] | None = None
+        while True:
+            try:
+                for columns, rows in self._run(quotes if self._dialect.quoted else 0, given, block):
+                    given += len(rows)
+                    last = columns, rows
+                    yield columns, rows
+                break
+            except _LongValueError:
+                # A value longer than a block.
+                block = min(block * 16, _LARGEST_BLOCK)
+        if quotes % 2 and self._dialect.quoted and last is not None:
+            _check_closed(*last, self._path, self._table)
+
+    def _run(self, quotes: int, given: int, block: int) -> Iterator[tuple[pa.Table, npt.NDArray[np.int64]]]:
+        """Yield the pieces but for the first `given` rows."""
+        self.ragged.clear()
+
+        def skip(row: Any) -> str:
+            self.ragged.append((row.number - 1, row.actual_columns))
+            return "skip"
+
+        include, number, before = list(self._dialect.header), 1, given
+        try:
+            with pa.input_stream(str(self._path), compression=_packing(self._path)) as stream:
+                options = _options(self._dialect, include, self._null_values, quotes, skip, False, block)
+                for batch in csv.open_csv(stream, **options):
+                    left_out = {row for row, _ in self.ragged if row >= number}
+                    numbers = np.arange(number, number + batch.num_rows + len(left_out), dtype=np.int64)
+                    rows = numbers[~np.isin(numbers, list(left_out))][: batch.num_rows]
+                    number = int(rows[-1]) + 1 if len(rows) else number
+                    drop = min(before, len(rows))
+                    before -= drop
+                    columns = pa.Table.from_batches([batch]).slice(drop).rename_columns(list(self.header))
+                    _check_text(columns, rows[drop:], self._path, self._table)
+                    yield columns, rows[drop:]
+        except (OSError, pa.ArrowInvalid, pa.ArrowKeyError) as error:
+            if "straddling" in str(error) and block < _LARGEST_BLOCK:
+                raise _LongValueError from None
+            raise SourceError(
+                f"The file cannot be parsed: {error}.",
+                file=self._path,
+                table=self._table,
+                hint="Is it delimited text with a header, and whole?",
+            ) from None
+
+
+class _LongValueError(Exception):
+    """A value is longer than a block."""
 
 
 def _row_numbers(n: int, left_out: list[int]) -> npt.NDArray[np.int64]:

@@ -10,10 +10,12 @@ from ehrsynth.provenance import Provenance
 from ehrsynth.readers import assembly
 from ehrsynth.readers.account import Account
 from ehrsynth.readers.database import is_database
+from ehrsynth.readers.mapping_cut import cut_of
 from ehrsynth.readers.mapping_file import packaged_mappings, read_mapping
 from ehrsynth.readers.mapping_grammar import SourceMapping
 from ehrsynth.readers.mapping_records import Building
 from ehrsynth.readers.mapping_source import Sources
+from ehrsynth.readers.parting import Cut
 from ehrsynth.readers.report import ReadReport
 from ehrsynth.readers.source import SourceFolder, list_tables, open_source
 from ehrsynth.records import Records
@@ -49,17 +51,35 @@ class MappingReader:
         """Whether the folder has tables and a ``mapping.toml``."""
         return (source / MAPPING_FILE).is_file() and bool(list_tables(source))
 
-    def read(self, source: Path | str, *, strict: bool = True) -> tuple[Records, ReadReport]:
+    def cut(self, source: Path | str) -> Cut | None:
+        """Say how the tables fall into parts of patients; None if that does not follow from the mapping's rules."""
+        mapping, folder = self.opened(source)
+        account = Account(folder.path, self.name, strict=False)
+        return cut_of(_of_what_is_there(mapping, folder, account), folder, account)
+
+    def read(self, source: Path | str | SourceFolder, *, strict: bool = True) -> tuple[Records, ReadReport]:
         """Read a folder, or a database by its URL, through the mapping.
+
+        Raises
+        ------
+        UsageError, SourceError
+            See `opened`, and `Reader.read`.
+        """
+        mapping, folder = self.opened(source)
+        return self.read_tables(folder, mapping, Account(folder.path, self.name, strict=strict))
+
+    def opened(self, source: Path | str | SourceFolder) -> tuple[SourceMapping, SourceFolder]:
+        """Return the mapping, and the tables of a folder or database that it is for.
 
         Raises
         ------
         UsageError
             No mapping was named, and none is in the folder.
         SourceError
-            Something in the mapping or in the source cannot be; see `Reader.read`.
+            Something in the mapping or in the source cannot be.
         """
-        beside = None if is_database(source) else Path(source) / MAPPING_FILE
+        path = source.path if isinstance(source, SourceFolder) else source
+        beside = None if is_database(path) else Path(path) / MAPPING_FILE
         if self.mapping is None and (beside is None or not beside.is_file()):
             raise UsageError(
                 "The format mapping needs a mapping.",
@@ -67,8 +87,7 @@ class MappingReader:
                 f"or have one proposed: ehrsynth inspect SOURCE -o {MAPPING_FILE}.",
             )
         mapping = read_mapping(self.mapping or beside or "")
-        folder = open_source(source, null_values=("", *mapping.missing), within=mapping.folders)
-        return self.read_tables(folder, mapping, Account(folder.path, self.name, strict=strict))
+        return mapping, open_source(source, null_values=("", *mapping.missing), within=mapping.folders)
 
     def read_tables(self, folder: SourceFolder, mapping: SourceMapping, account: Account) -> tuple[Records, ReadReport]:
         """Read opened tables through a mapping; the account is kept in `account`."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,13 +19,17 @@ from ehrsynth.readers.account import Account, is_true
 from ehrsynth.readers.mapping import MappingReader
 from ehrsynth.readers.mapping_file import read_packaged
 from ehrsynth.readers.meds_codes import Meaning, meaning
+from ehrsynth.readers.parting import Cut
 from ehrsynth.readers.report import ReadReport, SetAside
-from ehrsynth.readers.source import MemoryFolder, SourceTable, plain_column
+from ehrsynth.readers.source import MemoryFolder, SourceFolder, SourceTable, plain_column
+from ehrsynth.readers.streaming import Pieces
 from ehrsynth.records import Records
 
 __all__ = ["MedsReader"]
 
 _NEEDED = frozenset({"subject_id", "time", "code"})
+_COLUMNS = ("subject_id", "time", "code", "numeric_value", "text_value", "end")
+_PIECE_ROWS = 500_000
 _NUMBER, _TEXT = ("numeric_value", "value"), ("text_value",)
 _PEOPLE = ("sex", "race", "ethnicity", "marital")
 _SHIFTED_YEAR = 2100
@@ -62,7 +67,19 @@ class MedsReader:
         except (OSError, pa.ArrowException):
             return False
 
-    def read(self, source: Path | str, *, strict: bool = True) -> tuple[Records, ReadReport]:
+    def cut(self, source: Path | str) -> Cut:
+        """Say how the events fall into parts of subjects."""
+        place = Path(source)
+        return Cut(
+            folder=MemoryFolder(place, {}),
+            patients=lambda: _subject_keys(_batches(place)),
+            keys={"events": "subject_id"},
+            streams=lambda table: _pieces(place),
+            rows=lambda: sum(pq.read_metadata(path).num_rows for path in _shards(place)),
+            facts=lambda: _facts(_batches(place)),
+        )
+
+    def read(self, source: Path | str | SourceFolder, *, strict: bool = True) -> tuple[Records, ReadReport]:
         """Read a data set.
 
         Raises
@@ -70,18 +87,24 @@ class MedsReader:
         SourceError
             See `Reader.read`.
         """
-        source = Path(source)
-        account = Account(source, self.name, strict=strict)
-        events = _events(source)
-        meanings = _meanings(events, _metadata(source))
-        tables = _sorted(events, meanings, account)
+        if isinstance(source, SourceFolder):
+            place, rows, facts = Path(source.path), source.read("events"), source.facts
+            events, numbers = rows.columns, rows.rows
+        else:
+            place = Path(source)
+            events = pa.concat_tables(_batches(place))
+            numbers = np.arange(1, len(events) + 1, dtype=np.int64)
+            facts = _facts([events])
+        account = Account(place, self.name, strict=strict)
+        meanings = _meanings(events, _metadata(place), facts["numeric"])
+        tables = _sorted(events, numbers, meanings, account, yearly=facts["yearly"])
         mapping = replace(read_packaged("output_schemas/ehrsynth/meds.toml"), name="meds")
         times = pc.min_max(pc.year(events["time"])).as_py()
         basis = "shifted" if (times["max"] or 0) >= _SHIFTED_YEAR else "calendar"
-        mapping = replace(mapping, time_basis=basis, source=f"MEDS data set {source.name}")
+        mapping = replace(mapping, time_basis=basis, source=f"MEDS data set {place.name}")
         reader = MappingReader(mapping.name)
         reader.name = self.name
-        return reader.read_tables(MemoryFolder(source, tables), mapping, account)
+        return reader.read_tables(MemoryFolder(place, tables), mapping, account)
 
 
 def _shards(source: Path) -> list[Path]:
@@ -92,8 +115,9 @@ def _shards(source: Path) -> list[Path]:
     return sorted(source.glob("*.parquet")) if source.is_dir() else []
 
 
-def _events(source: Path) -> pa.Table:
-    parts = []
+def _batches(source: Path) -> Iterator[pa.Table]:
+    """Yield the events, in pieces and in order, in their own types."""
+    found = False
     for path in _shards(source):
         try:
             names = pq.read_schema(path).names
@@ -109,24 +133,64 @@ def _events(source: Path) -> pa.Table:
                     hint=f"It has: {', '.join(names)}.",
                 )
             wanted = [name for name in (*_NEEDED, *_NUMBER, *_TEXT, "end") if name in names]
-            parts.append(_typed(pq.ParquetFile(path).read(columns=wanted), path))
+            found = True
+            with pq.ParquetFile(path) as file:
+                for batch in file.iter_batches(_PIECE_ROWS, columns=wanted):
+                    events = _typed(pa.Table.from_batches([batch]), path)
+                    empty = events["subject_id"].null_count
+                    if empty:
+                        raise SourceError(
+                            f"{empty:,} events have no subject_id.",
+                            file=path,
+                            column="subject_id",
+                            hint="Every event needs one.",
+                        )
+                    yield events
         except (OSError, pa.ArrowException) as error:
             raise SourceError(
                 f"The Parquet file cannot be read: {error}.", file=path, hint="Export it again."
             ) from None
-    if not parts:
+    if not found:
         raise SourceError(
             "There is no file of MEDS events.",
             file=source,
             hint="data/**/*.parquet must have the columns subject_id, time and code.",
         )
-    whole = pa.concat_tables(parts)
-    empty = pc.sum(pc.is_null(whole["subject_id"])).as_py() or 0
-    if empty:
-        raise SourceError(
-            f"{empty:,} events have no subject_id.", file=source, column="subject_id", hint="Every event needs one."
-        )
-    return whole
+
+
+def _pieces(source: Path) -> Pieces:
+    def numbered() -> Iterator[tuple[pa.Table, npt.NDArray[np.int64]]]:
+        at = 0
+        for batch in _batches(source):
+            yield batch, np.arange(at + 1, at + len(batch) + 1, dtype=np.int64)
+            at += len(batch)
+
+    return Pieces(file=str(source), header=_COLUMNS, pieces=numbered())
+
+
+def _subject_keys(batches: Iterable[pa.Table]) -> pa.Array:
+    found = pa.array([], pa.string())
+    for batch in batches:
+        found = pa.chunked_array([found, *batch["subject_id"].chunks]).unique()
+    return found
+
+
+def _facts(batches: Iterable[pa.Table]) -> dict[str, Any]:
+    """Return the codes that have numbers, and whether all births are on the first of January."""
+    numeric: set[str] = set()
+    yearly: set[bool] = set()
+    for events in batches:
+        codes = events["code"]
+        numeric |= set(pc.unique(codes.filter(pc.is_valid(events["numeric_value"]))).to_pylist()) - {None}
+        of_births = [code for code in pc.unique(codes).to_pylist() if code and _is_birth(code)]
+        births = events["time"].filter(pc.is_in(codes, value_set=pa.array(of_births, pa.string()))).drop_null()
+        if len(births):
+            yearly.add(pc.all(pc.equal(pc.day_of_year(births), 1)).as_py())
+    return {"numeric": numeric, "yearly": yearly == {True}}
+
+
+def _is_birth(code: str) -> bool:
+    return meaning(code, numeric=False, description="", parents=()).kind == "birth"
 
 
 def _typed(part: pa.Table, path: Path) -> pa.Table:
@@ -173,9 +237,9 @@ def _metadata(source: Path) -> dict[str, tuple[str, tuple[str, ...]]]:
     }
 
 
-def _meanings(events: pa.Table, metadata: dict[str, tuple[str, tuple[str, ...]]]) -> dict[str, Meaning]:
-    numeric = events.filter(pc.is_valid(events["numeric_value"]))
-    numbers = set(pc.unique(numeric["code"]).to_pylist())
+def _meanings(
+    events: pa.Table, metadata: dict[str, tuple[str, tuple[str, ...]]], numbers: set[str]
+) -> dict[str, Meaning]:
     found = {}
     for code in pc.unique(events["code"]).to_pylist():
         if code:
@@ -184,7 +248,9 @@ def _meanings(events: pa.Table, metadata: dict[str, tuple[str, tuple[str, ...]]]
     return found
 
 
-def _sorted(events: pa.Table, meanings: dict[str, Meaning], account: Account) -> dict[str, SourceTable]:
+def _sorted(
+    events: pa.Table, numbers: npt.NDArray[np.int64], meanings: dict[str, Meaning], account: Account, *, yearly: bool
+) -> dict[str, SourceTable]:
     """Return the events as tables by kind; those of no kind are counted in the account."""
     codes = list(meanings)
     at = pc.fill_null(pc.index_in(events["code"], value_set=pa.array(codes, pa.string())), -1).to_numpy()
@@ -203,8 +269,8 @@ def _sorted(events: pa.Table, meanings: dict[str, Meaning], account: Account) ->
             words = pa.array([getattr(meanings[code], name) or None for code in codes], pa.string()).take(said)
             place = rows.column_names.index(name) if name in rows.column_names else None
             rows = rows.append_column(name, words) if place is None else rows.set_column(place, name, words)
-        tables[kind] = _as_source(kind, account, rows, chosen + 1)
-    tables["subject"] = _subjects(events, at, codes, meanings, account)
+        tables[kind] = _as_source(kind, account, rows, numbers[chosen])
+    tables["subject"] = _subjects(events, at, codes, meanings, account, yearly=yearly)
     reasons: Counter[str] = Counter()
     for code, count in zip(*_counts(at, codes, kinds, ""), strict=True):
         reasons[f"the kind of its code is not known: {code.split('//')[0]}"] += int(count)
@@ -232,7 +298,13 @@ def _counts(
 
 
 def _subjects(
-    events: pa.Table, at: npt.NDArray[Any], codes: list[str], meanings: dict[str, Meaning], account: Account
+    events: pa.Table,
+    at: npt.NDArray[Any],
+    codes: list[str],
+    meanings: dict[str, Meaning],
+    account: Account,
+    *,
+    yearly: bool,
 ) -> SourceTable:
     """Return one row a subject with what its events say of the person; of several the first word holds."""
     subjects = pc.unique(events["subject_id"])
@@ -251,9 +323,6 @@ def _subjects(
             words = pa.array([meanings[code].code or None for code in codes], pa.string())
             source = words.take(pa.array(at[mine]))
         columns[kind] = source.take(pa.array(value, mask=value < 0))
-    births = columns["birth"]
-    known = pc.drop_null(births)
-    yearly = bool(len(known)) and pc.all(pc.equal(pc.day_of_year(known), 1)).as_py()
     precision = pa.array(["year" if yearly else "day"]).take(pa.array(np.zeros(len(subjects), np.int64)))
     columns["birth_precision"] = precision
     table = pa.table(columns)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from ehrsynth.readers.omop_layout import INDISPENSABLE, TABLES, Reading
 from ehrsynth.readers.omop_people import People, read_coverage, read_people
 from ehrsynth.readers.omop_places import read_places
 from ehrsynth.readers.omop_visits import read_visits
+from ehrsynth.readers.parting import Cut, patients_of
 from ehrsynth.readers.report import ReadReport
 from ehrsynth.readers.source import SourceFolder, list_tables, open_source
 from ehrsynth.records import Records
@@ -56,7 +58,20 @@ class OmopReader:
         found = set(list_tables(source))
         return "person" in found and bool(found & (set(TABLES) - {"person", "death", "location", "provider"}))
 
-    def read(self, source: Path | str, *, strict: bool = True) -> tuple[Records, ReadReport]:
+    def cut(self, source: Path | str) -> Cut | None:
+        """Say how the tables fall into parts of patients; None without a table of them."""
+        folder = open_source(source, null_values=_NULL_VALUES)
+        if "person" not in folder:
+            return None
+        own = [name for name, layout in TABLES.items() if "person_id" in layout.columns and name in folder]
+        return Cut(
+            folder=folder,
+            patients=partial(patients_of, folder, "person", "person_id"),
+            keys=dict.fromkeys(own, "person_id"),
+            once=frozenset({*TABLES, "concept"}) - frozenset(own),
+        )
+
+    def read(self, source: Path | str | SourceFolder, *, strict: bool = True) -> tuple[Records, ReadReport]:
         """Read a folder of OMOP tables, or a database of them by its URL.
 
         Raises

@@ -6,12 +6,10 @@ from pathlib import Path
 from typing import ClassVar
 
 from ehrsynth.errors import SourceError
-from ehrsynth.readers.account import Account
 from ehrsynth.readers.mapping import MappingReader
 from ehrsynth.readers.mapping_file import read_mapping
-from ehrsynth.readers.report import ReadReport
-from ehrsynth.readers.source import list_tables, open_source
-from ehrsynth.records import Records
+from ehrsynth.readers.mapping_grammar import SourceMapping
+from ehrsynth.readers.source import SourceFolder, list_tables
 
 __all__ = ["MimicIvReader", "SyntheaCsvReader"]
 
@@ -44,16 +42,15 @@ class MimicIvReader(_PackagedReader):
         """Whether it is MIMIC-IV or its emergency module."""
         return super().recognises(source) or {"edstays", "triage"} <= set(list_tables(source, ("ed",)))
 
-    def read(self, source: Path | str, *, strict: bool = True) -> tuple[Records, ReadReport]:
-        """Read a folder or a database; see `MappingReader.read`.
+    def opened(self, source: Path | str | SourceFolder) -> tuple[SourceMapping, SourceFolder]:
+        """Return the mapping and the tables; see `MappingReader.opened`.
 
         Raises
         ------
         SourceError
             The emergency module stands alone: it has no ages.
         """
-        mapping = read_mapping(self.packaged)
-        folder = open_source(source, null_values=("", *mapping.missing), within=mapping.folders)
+        mapping, folder = super().opened(source)
         if "edstays" in folder and "patients" not in folder:
             raise SourceError(
                 "MIMIC-IV-ED alone has no table patients, and so no ages.",
@@ -61,7 +58,7 @@ class MimicIvReader(_PackagedReader):
                 table="patients",
                 hint="Put its tables (ed/) beside those of MIMIC-IV (hosp/), and name the folder that holds both.",
             )
-        return self.read_tables(folder, mapping, Account(folder.path, self.name, strict=strict))
+        return mapping, folder
 
 
 class SyntheaCsvReader(_PackagedReader):

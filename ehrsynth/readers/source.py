@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,17 @@ import pyarrow.parquet as pq
 from ehrsynth.errors import SourceError
 from ehrsynth.readers.delimited import read_delimited
 
-__all__ = ["MemoryFolder", "SourceFolder", "SourceTable", "list_tables", "open_source", "plain_column"]
+__all__ = [
+    "MemoryFolder",
+    "SourceFolder",
+    "SourceTable",
+    "chosen_columns",
+    "list_tables",
+    "open_source",
+    "parquet_files",
+    "plain_column",
+    "read_header",
+]
 
 _TEXTS = (".csv", ".tsv", ".txt")
 _SUFFIXES = (*_TEXTS, *(f"{end}.gz" for end in _TEXTS), *(f"{end}.zst" for end in _TEXTS), ".parquet")
@@ -151,6 +161,9 @@ class SourceFolder:
                 else "It should hold .csv, .csv.gz, .tsv or .parquet files, one a table.",
             )
 
+    facts: Mapping[str, Any] = {}
+    """What a reader must know of the whole source where this is a part of it; see `ehrsynth.readers.parting.Cut`."""
+
     def __contains__(self, table: object) -> bool:
         return table in self.files
 
@@ -196,7 +209,18 @@ class SourceFolder:
         SourceError
             Two files for one table, or a file that cannot be read.
         """
-        paths = self.files[stem or table]
+        chosen = chosen_columns(wanted)
+        path = self.only(table, stem=stem)
+        if path.is_dir() or path.name.lower().endswith(".parquet"):
+            return _read_parquet(path, table, chosen)
+        text = read_delimited(path, table=table, wanted=chosen, null_values=self.null_values)
+        return SourceTable(
+            name=table, file=str(path), columns=text.columns, rows=text.rows, header=text.header, ragged=text.ragged
+        )
+
+    def only(self, table: str, *, stem: str | None = None) -> Path:
+        """Return the file of a table (or its folder of parts); a SourceError if there are several."""
+        paths: list[Path] = self.files[stem or table]
         if len(paths) > 1:
             raise SourceError(
                 f"There are {len(paths)} files for the table: {', '.join(path.name for path in paths)}.",
@@ -204,14 +228,7 @@ class SourceFolder:
                 table=table,
                 hint="Leave one of them.",
             )
-        chosen = _predicate(wanted)
-        path = paths[0]
-        if path.is_dir() or path.name.lower().endswith(".parquet"):
-            return _read_parquet(path, table, chosen)
-        text = read_delimited(path, table=table, wanted=chosen, null_values=self.null_values)
-        return SourceTable(
-            name=table, file=str(path), columns=text.columns, rows=text.rows, header=text.header, ragged=text.ragged
-        )
+        return paths[0]
 
 
 class MemoryFolder(SourceFolder):
@@ -225,12 +242,14 @@ class MemoryFolder(SourceFolder):
         self, table: str, *, stem: str | None = None, wanted: Callable[[str], bool] | Collection[str] | None = None
     ) -> SourceTable:
         """Return a table with the wanted columns."""
-        found, chosen = self._tables[stem or table], _predicate(wanted)
+        found, chosen = self._tables[stem or table], chosen_columns(wanted)
         return replace(found, columns=found.columns.select([name for name in found.header if chosen(name)]))
 
 
-def open_source(source: Path | str, *, null_values: Sequence[str] = ("",), within: Sequence[str] = ()) -> SourceFolder:
-    """Return the tables of a folder (and of the folders `within` it), or of a database by its URL.
+def open_source(
+    source: Path | str | SourceFolder, *, null_values: Sequence[str] = ("",), within: Sequence[str] = ()
+) -> SourceFolder:
+    """Return the tables of a folder (and of the folders `within` it), or of a database by its URL, or as they are.
 
     Raises
     ------
@@ -239,12 +258,15 @@ def open_source(source: Path | str, *, null_values: Sequence[str] = ("",), withi
     """
     from ehrsynth.readers.database import SourceDatabase, is_database
 
+    if isinstance(source, SourceFolder):
+        return source
     if is_database(source):
         return SourceDatabase(str(source), null_values=null_values)
     return SourceFolder(Path(source), null_values=null_values, within=within)
 
 
-def _predicate(wanted: Callable[[str], bool] | Collection[str] | None) -> Callable[[str], bool]:
+def chosen_columns(wanted: Callable[[str], bool] | Collection[str] | None) -> Callable[[str], bool]:
+    """Return whether a column is wanted, by its lower-case name; None wants all."""
     if wanted is None:
         return lambda name: True
     return wanted if callable(wanted) else frozenset(wanted).__contains__
@@ -253,20 +275,11 @@ def _predicate(wanted: Callable[[str], bool] | Collection[str] | None) -> Callab
 def _read_parquet(path: Path, table: str, wanted: Callable[[str], bool]) -> SourceTable:
     parts: list[pa.Table] = []
     header: tuple[str, ...] = ()
-    for part in _parts(path) if path.is_dir() else [path]:
+    for part in parquet_files(path):
         try:
             file = pq.ParquetFile(part)
             names = file.schema_arrow.names
-            header = tuple(name.strip().lower() for name in names)
-            if len(set(header)) < len(header):
-                twice = next(name for at, name in enumerate(header) if name in header[:at])
-                raise SourceError(
-                    f"Two columns are named {twice!r} (case does not count).",
-                    file=part,
-                    table=table,
-                    column=twice,
-                    hint="Rename or remove one of them.",
-                )
+            header = _lower(names, part, table)
             chosen = [name for name, lower in zip(names, header, strict=True) if wanted(lower)]
             rows = file.read(columns=chosen)
             # A table without columns forgets its length.
@@ -290,6 +303,35 @@ def _read_parquet(path: Path, table: str, wanted: Callable[[str], bool]) -> Sour
         rows=np.arange(1, columns.num_rows + 1, dtype=np.int64),
         header=header,
     )
+
+
+def parquet_files(path: Path) -> list[Path]:
+    """Return the files of a Parquet table: itself, or the parts in its folder."""
+    return _parts(path) if path.is_dir() else [path]
+
+
+def read_header(path: Path, table: str) -> tuple[str, ...]:
+    """Return the lower-case names of the columns of a Parquet file."""
+    try:
+        return _lower(pq.read_schema(path).names, path, table)
+    except (OSError, pa.ArrowException) as error:
+        raise SourceError(
+            f"The Parquet file cannot be read: {error}.", file=path, table=table, hint="Export it again."
+        ) from None
+
+
+def _lower(names: Sequence[str], path: Path, table: str) -> tuple[str, ...]:
+    header = tuple(name.strip().lower() for name in names)
+    if len(set(header)) < len(header):
+        twice = next(name for at, name in enumerate(header) if name in header[:at])
+        raise SourceError(
+            f"Two columns are named {twice!r} (case does not count).",
+            file=path,
+            table=table,
+            column=twice,
+            hint="Rename or remove one of them.",
+        )
+    return header
 
 
 def plain_column(column: pa.ChunkedArray) -> pa.ChunkedArray:

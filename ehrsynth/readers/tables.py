@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from ehrsynth.errors import SourceError
 from ehrsynth.provenance import Provenance
 from ehrsynth.readers import assembly
 from ehrsynth.readers.account import Account, Known, is_true, positions
+from ehrsynth.readers.parting import Cut, patients_of
 from ehrsynth.readers.report import ReadReport
 from ehrsynth.readers.source import SourceFolder, SourceTable, list_tables, open_source
 from ehrsynth.records import Records
@@ -48,7 +50,20 @@ class TablesReader:
         """Whether there is a patient table (or an encounter table) in the folder."""
         return bool({"patient", "encounter"} & set(list_tables(source)))
 
-    def read(self, source: Path | str, *, strict: bool = True) -> tuple[Records, ReadReport]:
+    def cut(self, source: Path | str) -> Cut | None:
+        """Say how the tables fall into parts of patients; None without a table of them."""
+        folder, schema = open_source(source), clinical()
+        if "patient" not in folder:
+            return None
+        own = [table.name for table in schema.tables if table.has_patient and table.name in folder]
+        return Cut(
+            folder=folder,
+            patients=partial(patients_of, folder, "patient", "patient_id"),
+            keys=dict.fromkeys(own, "patient_id"),
+            once=frozenset(table.name for table in schema.tables) - frozenset(own),
+        )
+
+    def read(self, source: Path | str | SourceFolder, *, strict: bool = True) -> tuple[Records, ReadReport]:
         """Read a folder of canonical tables, or a database of them by its URL.
 
         Raises

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import pyarrow as pa
 
@@ -66,6 +67,7 @@ class Column:
         return arrow_type(self.type, categorical=self.categorical)
 
 
+@lru_cache(maxsize=16)
 def arrow_type(type_name: str, *, categorical: bool = False) -> pa.DataType:
     """Return the Arrow type of a Table Schema type; categorical strings are dictionaries with int32 indices."""
     if categorical and type_name == "string":

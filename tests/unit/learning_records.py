@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from datetime import date, datetime, timedelta
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -12,7 +14,7 @@ import pyarrow as pa
 from ehrsynth.provenance import Provenance
 from ehrsynth.records import Records
 
-__all__ = ["cohort"]
+__all__ = ["cohort", "differences"]
 
 
 def cohort(
@@ -72,3 +74,29 @@ def cohort(
         if rows:
             tables[name] = pa.Table.from_pylist(rows)
     return Records.from_tables(tables, provenance=Provenance(source="a test", time_basis=basis))
+
+
+def differences(left: Any, right: Any, path: str = "") -> dict[str, float]:
+    """The greatest difference of numbers by place, relative to 1 or the number; infinite where things differ."""
+    if isinstance(left, np.ndarray):
+        if left.shape != right.shape or left.dtype != right.dtype:
+            return {path: np.inf}
+        if left.dtype.kind not in "fiub":
+            return {} if np.array_equal(left, right) else {path: np.inf}
+        both = [np.nan_to_num(one.astype(np.float64), posinf=1e9) for one in (left, right)]
+        worst = float((np.abs(both[0] - both[1]) / np.maximum(np.abs(both[0]), 1.0)).max(initial=0.0))
+        return {path: worst} if worst else {}
+    if dataclasses.is_dataclass(left):
+        names = [one.name for one in dataclasses.fields(left) if one.name not in ("row", "row_index", "provenance")]
+        pairs = [(name, getattr(left, name), getattr(right, name)) for name in names]
+    elif isinstance(left, dict | list | tuple):
+        if len(left) != len(right) or (isinstance(left, dict) and list(left) != list(right)):
+            return {path: np.inf}
+        keys = list(left) if isinstance(left, dict) else range(len(left))
+        pairs = [(str(key), left[key], right[key]) for key in keys]
+    elif isinstance(left, float) and np.isfinite(left):
+        worst = abs(left - right) / max(abs(left), 1.0)
+        return {path: worst} if worst else {}
+    else:
+        return {} if left == right else {path: np.inf}
+    return reduce(lambda total, pair: total | differences(pair[1], pair[2], f"{path}.{pair[0]}"), pairs, {})

@@ -11,7 +11,8 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from ehrsynth.cli.quick import QuickCommand
+from ehrsynth.cli.app import app
+from ehrsynth.cli.quick import QuickCommand, only
 
 WORDS = (
     ["--number", "7", "--share", "1.5", "--text", "a", "--text", "", "--folder", "x/y", "--on"],
@@ -63,3 +64,22 @@ def test_generate_reads_its_options_without_pydantic() -> None:
     words = ["generate", "-p", "0", "-s", "7", "-f", "csv", "--history-years", "2.5", "--state", "MA", "--deceased"]
     done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["2", "False", "False"], done.stderr
+
+
+def test_the_wanted_command_alone_is_made() -> None:
+    assert [command.name for command in only(app, ["export", "--help"]).registered_commands] == ["export"]
+    assert len(app.registered_commands) > 1
+    # What is no name of a command, or the name of several, is left to typer with all of them.
+    for words in ([], ["--version"], ["exprt"], ["models", "list"]):
+        assert only(app, words) is app
+
+
+def test_functions_of_pyarrow_work_without_their_documentation() -> None:
+    code = (
+        "import sys; from ehrsynth.cli.quick import import_compute; import_compute();"
+        "import pyarrow as pa, pyarrow.compute as pc;"
+        "assert pc.index_in(pa.array([2]), value_set=pa.array([1, 2]), skip_nulls=True).to_pylist() == [1];"
+        "assert 'pyarrow.vendored.docscrape' not in sys.modules; import pyarrow.vendored.docscrape as again;"
+        "assert again.NumpyDocString('a')['Summary'] == ['a']; import_compute()"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from ehrsynth.engines import Output
+from ehrsynth.engines.files import write_at
 from ehrsynth.errors import OutputError
 from ehrsynth.exporters import Part
 
@@ -46,6 +47,19 @@ def test_more_files_than_may_be_open(tmp_path: Path) -> None:
             writer.write(Part(f"{i}.txt", f"{round_}".encode()) for i in range(200))
     assert {path.read_text() for path in (tmp_path / "out/x").iterdir()} == {"012"}
     assert len(list((tmp_path / "out/x").iterdir())) == 200
+
+
+@pytest.mark.parametrize("size", [0, 1, (1 << 18) - 1, 1 << 18, (1 << 18) + 1, (5 << 18) + 7])
+def test_long_texts_are_written_in_pieces(tmp_path: Path, size: int) -> None:
+    data = bytes(i * 7 % 251 for i in range(1 << 10)) * (size // 1024 + 1)
+    with Output(tmp_path / "out") as output:
+        output.format("csv").write([Part("a", memoryview(data)[:size], 2), Part("a", data[:size], 3)])
+        files = output.format("csv").files
+    written = (tmp_path / "out" / "csv" / "a").read_bytes()
+    assert written == data[:size] * 2
+    assert files == {"a": {"bytes": 2 * size, "sha256": hashlib.sha256(written).hexdigest(), "rows": 5}}
+    write_at(tmp_path / "b", 3, [b"x", memoryview(data)[:size]])
+    assert (tmp_path / "b").read_bytes() == b"\0\0\0x" + data[:size]
 
 
 @pytest.mark.parametrize("error", [ValueError("x"), KeyboardInterrupt()])

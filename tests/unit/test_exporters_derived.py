@@ -14,11 +14,12 @@ import pyarrow as pa
 import pytest
 
 import ehrsynth
-from ehrsynth.exporters.fhir.joins import counted, first_of_each, grouped, least_of_each
+from ehrsynth.exporters.fhir.joins import counted, first_of_each, grouped
 from ehrsynth.exporters.fhir.notes import SECTIONS
 from ehrsynth.exporters.fhir.orders import specimen_type
 from ehrsynth.exporters.fhir.resource import Source, literal_links
 from ehrsynth.exporters.fhir.resources import BUILT_IN
+from ehrsynth.exporters.keys import least_of_each
 from ehrsynth.records import Records
 
 Made = dict[str, list[Any]]

@@ -192,7 +192,7 @@ def _interrupted(around: tuple[bytes, bytes], groups: list[bytes], rows: int) ->
 def test_rows_of_a_large_block_go_into_several_row_groups(
     small_records: Records, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ehrsynth.exporters.parquet._MOST_ROWS", 7)
+    monkeypatch.setattr("ehrsynth.exporters.parquet.MOST_ROWS", 7)
     ehrsynth.export(small_records, tmp_path / "o", formats=["parquet"])
     file = pq.ParquetFile(tmp_path / "o/parquet/condition.parquet")
     assert file.num_row_groups == -(-small_records["condition"].num_rows // 7)

@@ -139,5 +139,5 @@ def test_rows_beyond_one_chunk_are_all_there(
     small: Any, small_records: Records, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole, _ = exported(small_records)
-    monkeypatch.setattr("ehrsynth.exporters.tables.CHUNK_ROWS", 7)
+    monkeypatch.setattr("ehrsynth.exporters.tables._PLAIN_ROWS", 7)
     assert exported(small_records)[0] == whole

@@ -7,9 +7,7 @@ from functools import reduce
 from operator import add
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
@@ -36,32 +34,6 @@ def cut(records: Records, n: int) -> list[Records]:
     return [records.select_patients(ids[i * len(ids) // n : (i + 1) * len(ids) // n]) for i in range(n)]
 
 
-def differences(left: Any, right: Any, path: str = "") -> dict[str, float]:
-    """The greatest difference of numbers by place, relative to 1 or the number; infinite where things differ."""
-    if isinstance(left, np.ndarray):
-        if left.shape != right.shape or left.dtype != right.dtype:
-            return {path: np.inf}
-        if left.dtype.kind not in "fiub":
-            return {} if np.array_equal(left, right) else {path: np.inf}
-        both = [np.nan_to_num(one.astype(np.float64), posinf=1e9) for one in (left, right)]
-        worst = float((np.abs(both[0] - both[1]) / np.maximum(np.abs(both[0]), 1.0)).max(initial=0.0))
-        return {path: worst} if worst else {}
-    if dataclasses.is_dataclass(left):
-        names = [one.name for one in dataclasses.fields(left) if one.name not in ("row", "row_index", "provenance")]
-        pairs = [(name, getattr(left, name), getattr(right, name)) for name in names]
-    elif isinstance(left, dict | list | tuple):
-        if len(left) != len(right) or (isinstance(left, dict) and list(left) != list(right)):
-            return {path: np.inf}
-        keys = list(left) if isinstance(left, dict) else range(len(left))
-        pairs = [(str(key), left[key], right[key]) for key in keys]
-    elif isinstance(left, float) and np.isfinite(left):
-        worst = abs(left - right) / max(abs(left), 1.0)
-        return {path: worst} if worst else {}
-    else:
-        return {} if left == right else {path: np.inf}
-    return reduce(lambda total, pair: total | differences(pair[1], pair[2], f"{path}.{pair[0]}"), pairs, {})
-
-
 def encoded_apart(records: Records, min_patients: int, n: int) -> Timelines:
     parts = [(part, encode(part, min_patients=1)) for part in cut(records, n)]
     vocabulary = Vocabulary.of(reduce(add, (Census.of(*pair) for pair in parts)), min_patients)
@@ -73,12 +45,12 @@ def encoded_apart(records: Records, min_patients: int, n: int) -> Timelines:
 def test_encoded_apart_is_encoded_at_once(learning_records: ModuleType, min_patients: int, parts: int) -> None:
     records = learning_records.cohort(200, visits=lambda i: 1 + i % 6, codes=60)
     whole = encode(records, min_patients=min_patients)
-    assert differences(whole, encoded_apart(records, min_patients, parts)) == {}
+    assert learning_records.differences(whole, encoded_apart(records, min_patients, parts)) == {}
 
 
-def test_every_table_encoded_apart() -> None:
+def test_every_table_encoded_apart(learning_records: ModuleType) -> None:
     records = api.generate(population=150, seed=2)
-    assert differences(encode(records), encoded_apart(records, 5, 4)) == {}
+    assert learning_records.differences(encode(records), encoded_apart(records, 5, 4)) == {}
 
 
 @pytest.mark.learn
@@ -87,24 +59,22 @@ def test_learned_apart_is_learned_at_once(learning_records: ModuleType) -> None:
     here = learn(records, seed=1, settings=SETTINGS)
     raw = Here([raw_part(part, i, SETTINGS.max_visits) for i, part in enumerate(cut(records, 4))])
     there = learn_parts(raw, seed=1, settings=SETTINGS)
-    assert max(differences(here, there).values(), default=0.0) < 1e-9
+    assert max(learning_records.differences(here, there).values(), default=0.0) < 1e-9
 
 
 @pytest.mark.learn
-def test_sums_do_not_come_from_the_people_who_are_gathered(
+def test_of_very_many_visits_both_learn_from_the_same_few(
     learning_records: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Margins are moved by people drawn from the whole model, also from what codes of a visit say of each other, which
-    # is learned from those who are gathered; their own sums are held in test_pair_margins.py.
-    monkeypatch.setattr("ehrsynth.learning.learner.with_margins", lambda model, cohort, seed: model)
+    # What needs people side by side is learned from every k-th patient, wherever the patients are.
+    for name, value in (("_START_VISITS", 300), ("_FIRST_ON_FEW", 100), ("LAST_ON_ALL", 2)):
+        monkeypatch.setattr(f"ehrsynth.learning.climb.{name}", value)
+    monkeypatch.setattr("ehrsynth.learning.far_learner.LAST_ON_ALL", 2)
+    monkeypatch.setattr("ehrsynth.learning.learner.MOST_NEAR", 700)
     records = learning_records.cohort(300, visits=6)
     raw = Here([raw_part(part, i, SETTINGS.max_visits) for i, part in enumerate(cut(records, 4))])
-    here, there = learn(records, seed=1, settings=SETTINGS), learn_parts(raw, seed=1, settings=SETTINGS, most_near=200)
-    for name in ("trajectory", "person", "calendar", "disclosure"):
-        assert max(differences(getattr(here, name), getattr(there, name)).values(), default=0.0) < 1e-9
-    for one, other in zip(here.families, there.families, strict=True):
-        for name in ("codings", "never", "previous", "earlier", "lift", "repeats", "position", "duration"):
-            assert max(differences(getattr(one, name), getattr(other, name)).values(), default=0.0) < 1e-6
+    here, there = learn(records, seed=1, settings=SETTINGS), learn_parts(raw, seed=1, settings=SETTINGS)
+    assert max(learning_records.differences(here, there).values(), default=0.0) < 1e-9
 
 
 def test_parts_of_nobody_and_too_few(learning_records: ModuleType) -> None:

@@ -13,13 +13,16 @@ from hypothesis import strategies as st
 
 from ehrsynth import native
 from ehrsynth.generation import Generator
-from ehrsynth.generation.columns import labels
+from ehrsynth.generation.columns import id_column, labels
 from ehrsynth.generation.encounters import completed_years
 from ehrsynth.generation.life_course.numbers import mixed
+from ehrsynth.generation.life_course.questions import reached
 from ehrsynth.generation.life_course.segments import expand, first_in_each, order_of
+from ehrsynth.generation.life_course.tables import within
 from ehrsynth.generation.places import Ragged
 from ehrsynth.model import catalogue
 from ehrsynth.probability.categorical import cumulative, sample_rows
+from ehrsynth.randomness import identifier_bytes
 
 LOOPS = native.compiled()
 compiled = pytest.mark.skipif(LOOPS is None, reason="the package was built without a compiler")
@@ -123,18 +126,69 @@ def test_items_are_repeated_as_by_numpy(counts: list[int]) -> None:
 
 @given(
     st.lists(st.tuples(st.integers(-9, 9), st.integers(-(2**40), 2**40), st.booleans()), max_size=40),
-    st.booleans(),
+    st.sampled_from([7, 2**30, 2**63 - 1]),
 )
-def test_rows_are_ordered_as_by_a_stable_sort(rows: list[tuple[int, int, bool]], wide: bool) -> None:
+def test_rows_are_ordered_as_by_a_stable_sort(rows: list[tuple[int, int, bool]], width: int) -> None:
     # Numbers too wide to be packed go another way.
     columns = [np.array([row[at] for row in rows], dtype=np.int64) for at in range(3)]
-    columns[1] = columns[1] * 2**20 if wide else columns[1] % 7
+    columns[1] = columns[1] * 2**20 % width
     order = np.lexsort(columns[::-1])
     assert order_of(*columns).tolist() == order.tolist()
     combinations = list(zip(*(column.tolist() for column in columns), strict=True))
-    assert first_in_each(*columns).tolist() == [
-        at for at, one in enumerate(combinations) if one not in combinations[:at]
-    ]
+    firsts = [at for at, one in enumerate(combinations) if one not in combinations[:at]]
+    assert first_in_each(*columns).tolist() == firsts
+    with only_numpy():
+        assert order_of(*columns).tolist() == order.tolist()
+        assert first_in_each(*columns).tolist() == firsts
+
+
+@compiled
+@pytest.mark.parametrize("span", [1, 500, 1 << 11, 1 << 25, 1 << 61])
+def test_many_rows_are_ordered_as_by_a_stable_sort(span: int) -> None:
+    key = np.random.default_rng(span).integers(-span, span, 5000)
+    for keys in (key, np.sort(key), key[:0]):
+        assert np.array_equal(order_of(keys), np.argsort(keys, kind="stable"))
+        group = np.sort(keys // 4)
+        for pair in ((group, keys), (keys, group), (group, keys % 300)):
+            firsts = np.sort(np.unique(np.stack(pair), axis=1, return_index=True)[1])
+            assert np.array_equal(first_in_each(*pair), firsts)
+
+
+@compiled
+@given(st.integers(0, 2**32), st.integers(0, 60))
+def test_times_and_answers_are_those_of_numpy(seed: int, n: int) -> None:
+    rng = np.random.default_rng(seed)
+    start = rng.integers(-(10**9), 10**9, 9)
+    visit, share = rng.integers(0, 9, n), rng.random(n)
+    running = np.cumsum(rng.integers(0, 3, (9, 5)), axis=1) / 8
+    rank = rng.integers(0, 9, n) / 8
+    end = start + rng.integers(0, 90_000, 9)
+    found = within(start, end, visit, share), reached(running, visit, rank)
+    with only_numpy():
+        assert np.array_equal(found[0], within(start, end, visit, share))
+        assert np.array_equal(found[1], reached(running, visit, rank))
+
+
+@compiled
+@given(st.lists(st.floats(-30, 30) | st.sampled_from([0.0, -0.0, 0.05, -0.05, 0.25, np.nan])))
+def test_values_are_rounded_as_by_numpy(values: list[float]) -> None:
+    value, scale = np.array(values), np.array([1.0, 10.0])
+    least, most = np.array([-np.inf, 0.0]), np.array([np.inf, 20.0])
+    row = np.arange(len(value)) % 2
+    expected = np.round(np.clip(value, least[row], most[row]) * scale[row]) / scale[row]
+    assert LOOPS is not None
+    LOOPS.rounded(row, least, most, scale, value)
+    assert value.tobytes() == expected.tobytes()
+
+
+@compiled
+@given(st.lists(st.integers(-2, 20)))
+def test_identifiers_of_rows_are_those_of_numpy(rows: list[int]) -> None:
+    ids = identifier_bytes(3, "patient", 0, 21)
+    found = id_column(ids, np.array(rows, dtype=np.int64))
+    found.validate(full=True)
+    with only_numpy():
+        assert found.equals(id_column(ids, np.array(rows, dtype=np.int64)))
 
 
 @compiled
@@ -164,6 +218,30 @@ def test_what_is_not_there_is_refused() -> None:
         LOOPS.labelled(
             np.array([5]), np.array([0, 1, -1], dtype=np.int32), np.zeros(1, dtype=np.int32), np.zeros(1, np.uint8)
         )
+    two, year = np.array([0, 1]), np.array([2000.0])
+    for place, wrong, told in ((0, two * 9, "encounter"), (3, two * 9, "vaccine"), (4, zero + 1, "person")):
+        arrays = [two, zero, zero, two, *[zero] * 5, year, year, zero, zero.copy(), zero.copy()]
+        LOOPS.vaccinated(*arrays)
+        arrays[place] = wrong
+        with pytest.raises(IndexError, match=told):
+            LOOPS.vaccinated(*arrays)
+    with pytest.raises(IndexError, match="encounter"):
+        LOOPS.due(zero + 1, zero, zero, zero, np.array([0.0, 9.0]), two, zero.copy())
+    with pytest.raises(ValueError, match="lengths"):
+        LOOPS.due(zero, zero, zero, zero, half, two, zero.copy())
+    with pytest.raises(IndexError, match="encounter"):
+        within(zero, zero, zero + 1, half)
+    with pytest.raises(IndexError, match="row"):
+        reached(np.zeros((1, 2)), zero + 1, half)
+    with pytest.raises(IndexError, match="identifier"):
+        id_column(identifier_bytes(3, "patient", 0, 1), zero + 1)
+    with pytest.raises(ValueError, match="room"):
+        LOOPS.gathered(b"a" * 36, zero, np.zeros(1, dtype=np.int32), bytearray(1))
+    with pytest.raises(ValueError, match="lengths"):
+        LOOPS.ordered(zero, np.zeros(2, dtype=np.int64))
+    for arrays in ((zero, np.zeros(2, dtype=np.int64), bytearray(1)), (zero, zero, bytearray(2))):
+        with pytest.raises(ValueError, match="lengths"):
+            LOOPS.firsts(*arrays)
     none = np.zeros(0, dtype=np.int64)
     for counts in ([2], [-1], [1]):
         with pytest.raises((IndexError, ValueError), match=r"room|lengths"):
@@ -177,11 +255,38 @@ def test_what_is_not_there_is_refused() -> None:
             *(zero + 1, half, zero, b"\0", half, half, half.copy(), half.copy(), half.copy(), bytearray(3)),
             np.zeros(3, dtype=np.int64),
         )
-    with pytest.raises(IndexError, match="effect"):
-        LOOPS.moved(
-            *(zero, zero, zero, zero, np.array([0, 1]), zero, zero, np.array([3]), half, half),
-            *(zero, zero, zero, zero, none, np.array([1, 0]), half.copy(), half.copy(), half.copy()),
-        )
+    arrays = [
+        zero,
+        zero,
+        zero,
+        zero,
+        zero,
+        half,
+        half,
+        half,
+        half,
+        b"\1",
+        two,
+        zero,
+        zero,
+        half,
+        half,
+        zero,
+        zero,
+        zero,
+    ]
+    arrays += [two, zero, half, half, np.array([1, 10, 4]), half.copy(), np.zeros(3), zero.copy()]
+    assert LOOPS.general(*arrays) == 1
+    for place, wrong, told in (
+        *((0, zero + 1, "encounter"), (1, zero - 1, "encounter"), (2, zero + 1, "person"), (4, zero + 1, "encounter")),
+        *((10, two * 2, "effect"), (12, zero + 1, "effect"), (18, two * 2, "person")),
+    ):
+        with pytest.raises(IndexError, match=told):
+            LOOPS.general(*(wrong if at == place else array for at, array in enumerate(arrays)))
+    with pytest.raises(ValueError, match="lengths"):
+        LOOPS.general(*arrays[:-1], none)
+    with pytest.raises(IndexError, match="row"):
+        LOOPS.rounded(zero + 1, half, half, half, half.copy())
     with pytest.raises(IndexError, match="person"):
         LOOPS.fitting(
             *(zero, zero, np.array([0, 0]), np.array([0]), none, b"", np.array([1, 1]), zero, b"\0"),

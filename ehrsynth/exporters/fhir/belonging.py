@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from ehrsynth.errors import SourceError
 from ehrsynth.exporters.fhir.joins import whole
 from ehrsynth.exporters.fhir.places import work_places
 from ehrsynth.exporters.fhir.resource import Source
+from ehrsynth.exporters.keys import places_in
 
 __all__ = ["Texts", "Uses", "owners", "patients_tables", "uses_of_shared"]
 
@@ -34,16 +34,15 @@ class Texts:
 
 def owners(rows: pa.Table, patients: pa.Array) -> npt.NDArray[np.int64]:
     """Return the place in `patients` of each row's patient, shape (n,)."""
-    places = pc.index_in(whole(rows["patient_id"]), value_set=patients)
-    if places.null_count:
-        row = pc.index(places.is_null(), True).as_py()
+    places = places_in(patients, whole(rows["patient_id"]))
+    missing = np.flatnonzero(places < 0)
+    if len(missing):
         raise SourceError(
-            f"Rows of patients who are not there: {places.null_count}, the first of {rows['patient_id'][row]}.",
+            f"Rows of patients who are not there: {len(missing)}, the first of {rows['patient_id'][int(missing[0])]}.",
             column="patient_id",
             hint="Run `ehrsynth validate` on the records.",
         )
-    found: npt.NDArray[np.int64] = places.to_numpy().astype(np.int64)
-    return found
+    return places.astype(np.int64)
 
 
 def patients_tables(source: Source) -> list[str]:
@@ -61,9 +60,8 @@ class Uses:
     def rows(self, table: str, keys: pa.ChunkedArray) -> tuple[Places, Places]:
         """Return the pairs of a patient and a place in `keys`, some primary keys of `table`, that the patient needs."""
         owner, row = self.pairs[table]
-        place = pc.index_in(self.keys[table].take(pa.array(row)), value_set=whole(keys))
-        there = place.is_valid().to_numpy(zero_copy_only=False)
-        return owner[there], place.drop_null().to_numpy().astype(np.int64)
+        place = places_in(whole(keys), self.keys[table].take(pa.array(row)))
+        return owner[place >= 0], place[place >= 0].astype(np.int64)
 
 
 def uses_of_shared(source: Source, owner_of: Mapping[str, Places]) -> Uses:
@@ -89,9 +87,9 @@ def uses_of_shared(source: Source, owner_of: Mapping[str, Places]) -> Uses:
         for name, values in links:
             if name not in keys:
                 continue
-            place = pc.index_in(values, value_set=keys[name])
-            there = place.is_valid().to_numpy(zero_copy_only=False)
-            codes = owner[there] * sizes[name] + place.drop_null().to_numpy().astype(np.int64)
+            place = places_in(keys[name], values)
+            there = place >= 0
+            codes = owner[there] * sizes[name] + place[there]
             merged = np.union1d(found[name], codes)
             grown |= len(merged) > len(found[name])
             found[name] = merged

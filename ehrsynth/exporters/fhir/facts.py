@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from functools import lru_cache
 from typing import Any
 
@@ -15,13 +15,27 @@ from ehrsynth import resources
 from ehrsynth.exporters.fhir.identity import derived_ids
 from ehrsynth.exporters.fhir.joins import first_of_each, grouped, hits, joined, picked, whole, with_columns
 from ehrsynth.exporters.fhir.resource import Source
+from ehrsynth.exporters.keys import numbers_of, places_in
 
-__all__ = ["FACTS", "YEAR", "adult_visits", "facts", "has_code", "mapping", "visits", "with_condition"]
+__all__ = [
+    "FACTS",
+    "LENGTH",
+    "YEAR",
+    "adult_visits",
+    "coded_observations",
+    "facts",
+    "has_code",
+    "mapping",
+    "visits",
+    "with_condition",
+]
 
 Places = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
 
 YEAR = 365.25
+LENGTH = ("8302-2", "8306-3")
+"""LOINC codes of how tall somebody is, standing and lying."""
 
 CATEGORY = pa.dictionary(pa.int32(), pa.string())
 
@@ -94,6 +108,42 @@ def facts(key: pa.Array, what: str, table: str, length: int, **columns: Any) -> 
     return pa.table(made, schema=FACTS)
 
 
+_OF_CODED = (
+    *("observation_id", "patient_id", "encounter_id", "practitioner_id", "effective_datetime", "time_precision"),
+    *("code_system", "code", "status", "value_number", "value_unit", "value_code", "value_display", "value_text"),
+)
+
+
+def coded_observations(source: Source, codes: Iterable[str], columns: Collection[str] = _OF_CODED) -> pa.Table:
+    """Return some columns of the observations with one of some `codes` of those that facts are derived from.
+
+    Raises
+    ------
+    KeyError
+        A code that no fact is derived from.
+    """
+    wanted = set(codes)
+    if missing := wanted - _derived_from():
+        raise KeyError(f"no fact is derived from {sorted(missing)}")
+    rows = source.once("coded_observations", _coded_observations)
+    return picked(rows, hits(rows["code"], wanted), columns)
+
+
+def _coded_observations(source: Source) -> pa.Table:
+    # Most observations are of other codes: the many questions that follow are asked of few rows.
+    rows = source["observation"]
+    return picked(rows, hits(rows["code"], _derived_from()), _OF_CODED)
+
+
+@lru_cache(maxsize=1)
+def _derived_from() -> frozenset[str]:
+    """The codes of observations that facts are derived from, or take the place of."""
+    documents = (*mapping("growth").values(), *mapping("social_facts").values())
+    declared = [entry for entry in documents if isinstance(entry, dict)]
+    found = {entry[name] for entry in declared for name in ("of", "code") if name in entry} | set(LENGTH)
+    return frozenset(found | set(mapping("screening")["questions"]))
+
+
 _OF_VISITS = (
     *("encounter_id", "patient_id", "practitioner_id", "coverage_id", "encounter_class"),
     *("start_datetime", "end_datetime", "time_precision"),
@@ -119,7 +169,7 @@ def _visits(source: Source) -> pa.Table:
         age=pc.divide(pc.fill_null(days, -1).cast(pa.float64()), YEAR),
         sex=joined(rows["patient_id"], patients, "patient_id", "sex").cast(pa.string()),
     )
-    owner = pc.index_in(whole(rows["patient_id"]), value_set=whole(patients["patient_id"])).to_numpy()
+    owner = places_in(whole(patients["patient_id"]), whole(rows["patient_id"]))
     start = whole(rows["start_datetime"]).cast(pa.timestamp("s")).cast(pa.int64()).to_numpy()
     return rows.take(pa.array(np.lexsort((start, owner)))).combine_chunks()
 
@@ -139,7 +189,7 @@ def has_code(rows: pa.Table, codes: dict[str, Iterable[str]]) -> Mask:
     """Return which rows have a code that begins with one of `codes`, by code system, shape (n,)."""
     found = np.zeros(len(rows), dtype=bool)
     array = whole(rows["code"])
-    index = pc.fill_null(array.indices, -1).to_numpy()
+    index = numbers_of(array)
     # Dictionaries hold every code of a model, rows few of them.
     used = np.flatnonzero(np.bincount(index + 1, minlength=1)[1:])
     texts = array.dictionary.take(pa.array(used)).to_pylist()

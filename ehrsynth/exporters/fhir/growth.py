@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ehrsynth.exporters.fhir.datatypes import US_CORE
-from ehrsynth.exporters.fhir.facts import facts, mapping
+from ehrsynth.exporters.fhir.facts import LENGTH, coded_observations, facts, mapping
 from ehrsynth.exporters.fhir.joins import hits, joined, picked, whole
 from ehrsynth.exporters.fhir.resource import Source
 
@@ -19,7 +19,6 @@ __all__ = ["growth_facts", "percentile"]
 
 LOINC = "http://loinc.org"
 MONTH = 365.25 / 12
-LENGTH = ("8302-2", "8306-3")
 _SCALES = {"kg": 1.0, "g": 1e-3, "[lb_av]": 0.45359237, "cm": 1.0, "[in_i]": 2.54, "kg/m2": 1.0}
 _PROFILES = {
     "body_mass_index": "pediatric-bmi-for-age",
@@ -61,21 +60,15 @@ def growth_facts(source: Source) -> pa.Table:
     return pa.concat_tables([_facts(source, rows, measure) for measure in _PROFILES])
 
 
-_OF_MEASURED = (
-    *("observation_id", "patient_id", "encounter_id", "practitioner_id", "effective_datetime", "time_precision"),
-    *("code", "value_number", "value_unit"),
-)
-
-
 def _measured(source: Source) -> pa.Table:
     """The vital signs with a number, a unit that is known and a time, of patients up to 20 years old."""
-    rows, patients = source["observation"], source["patient"]
-    wanted = [mapping("growth")[measure]["of"] for measure in _PROFILES]
-    taken = hits(rows["code"], [*wanted, *LENGTH]) & hits(rows["value_unit"], _SCALES)
+    patients = source["patient"]
+    rows = coded_observations(source, [*(mapping("growth")[measure]["of"] for measure in _PROFILES), *LENGTH])
+    taken = hits(rows["value_unit"], _SCALES)
     taken &= rows["effective_datetime"].is_valid().to_numpy() & rows["value_number"].is_valid().to_numpy()
     if taken.any():
         taken &= hits(rows["code_system"], [LOINC]) & hits(rows["status"], ["final", "amended", "corrected"])
-    rows = picked(rows, taken, _OF_MEASURED)
+    rows = picked(rows, taken, rows.column_names)
     birth = joined(rows["patient_id"], patients, "patient_id", "birth_date").cast(pa.int32())
     days = pc.subtract(whole(rows["effective_datetime"]).cast(pa.date32()).cast(pa.int32()), birth)
     rows = rows.append_column("months", pc.divide(pc.fill_null(days, 1 << 20).cast(pa.float64()), MONTH))
@@ -93,8 +86,7 @@ def _scaled(rows: pa.Table) -> Numbers:
 def _facts(source: Source, measured: pa.Table, measure: str) -> pa.Table:
     chart = mapping("growth")[measure]
     rows = measured.filter(pa.array(hits(measured["code"], [chart["of"]]))).combine_chunks()
-    said = source["observation"]
-    said = picked(said, hits(said["code"], [chart["code"]]), ("patient_id",))
+    said = coded_observations(source, [chart["code"]], ["patient_id"])
     rows = rows.filter(pc.invert(pc.is_in(whole(rows["patient_id"]), whole(said["patient_id"])))).combine_chunks()
     x: Numbers = rows["months"].to_numpy()
     if chart["x"] == "length":

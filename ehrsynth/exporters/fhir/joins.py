@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ehrsynth.exporters.fhir.values import clean_text
+from ehrsynth.exporters.keys import combined, distinct, numbers_of, places_in
 
 __all__ = [
     "counted",
@@ -19,7 +20,7 @@ __all__ = [
     "has_value",
     "hits",
     "joined",
-    "least_of_each",
+    "kept",
     "picked",
     "whole",
     "with_columns",
@@ -30,8 +31,9 @@ Places = npt.NDArray[np.int64]
 
 def joined(keys: pa.ChunkedArray, other: pa.Table, key: str, column: str) -> pa.Array:
     """Return `column` of the rows of `other` whose `key` is each of `keys`; null where there is none; shape (n,)."""
-    at = pc.index_in(whole(keys), value_set=whole(other[key]))
-    return whole(other[column]).take(at)
+    at = places_in(whole(other[key]), whole(keys))
+    # Nothing is where there is no place.
+    return whole(other[column]).take(pa.array(at, mask=at < 0))
 
 
 def whole(column: pa.ChunkedArray) -> pa.Array:
@@ -42,8 +44,12 @@ def whole(column: pa.ChunkedArray) -> pa.Array:
 def hits(column: pa.ChunkedArray, values: Collection[str]) -> npt.NDArray[np.bool_]:
     """Return where a categorical column has one of `values`, shape (n,)."""
     array = whole(column)
-    among = np.array([*(value in values for value in array.dictionary.to_pylist()), False], dtype=bool)
-    found: npt.NDArray[np.bool_] = among[pc.fill_null(array.indices, -1).to_numpy()]
+    among = np.zeros(len(array.dictionary) + 1, dtype=bool)
+    wanted = pa.array(list(values), array.dictionary.type)
+    among[:-1] = pc.is_in(array.dictionary, wanted).to_numpy(zero_copy_only=False)
+    if not among.any():
+        return np.zeros(len(array), dtype=bool)
+    found: npt.NDArray[np.bool_] = among[numbers_of(array)]
     return found
 
 
@@ -58,24 +64,17 @@ def has_value(column: pa.ChunkedArray) -> npt.NDArray[np.bool_]:
 
 def has_text(column: pa.ChunkedArray) -> npt.NDArray[np.bool_]:
     """Return where a column of strings has text that FHIR can hold, shape (n,)."""
-    encoded = whole(column).dictionary_encode()
-    there = np.array([*(clean_text(text) is not None for text in encoded.dictionary.to_pylist()), False], dtype=bool)
-    found: npt.NDArray[np.bool_] = there[pc.fill_null(encoded.indices, -1).to_numpy()]
+    texts = whole(column)
+    index, first = distinct(texts)
+    shown = texts.take(pa.array(first)).to_pylist()
+    found: npt.NDArray[np.bool_] = np.array([*(clean_text(text) is not None for text in shown), False])[index]
     return found
 
 
 def grouped(*columns: pa.ChunkedArray | pa.Array) -> Places:
     """Return which distinct combination of `columns` each row has, by first appearance, shape (n,)."""
-    group: Places | None = None
-    for column in columns:
-        array = whole(column) if isinstance(column, pa.ChunkedArray) else column
-        encoded = array if pa.types.is_dictionary(array.type) else array.dictionary_encode()
-        code = pc.fill_null(encoded.indices.cast(pa.int64()), -1).to_numpy() + 1
-        if group is not None:
-            code = group * (len(encoded.dictionary) + 1) + code
-        group = pa.array(code).dictionary_encode().indices.to_numpy().astype(np.int64)
-    assert group is not None
-    return group
+    arrays = [whole(column) if isinstance(column, pa.ChunkedArray) else column for column in columns]
+    return combined(arrays, len(arrays[0]))[0].astype(np.int64)
 
 
 def first_of_each(group: Places) -> Places:
@@ -83,17 +82,6 @@ def first_of_each(group: Places) -> Places:
     first = np.empty(int(group.max()) + 1 if len(group) else 0, dtype=np.int64)
     first[group[::-1]] = np.arange(len(group) - 1, -1, -1)
     return first
-
-
-def least_of_each(group: Places, keys: pa.Array) -> Places:
-    """Return the row of each group with the least of `keys`, shape (k,): the same in whatever order the rows stand."""
-    least = first_of_each(group)
-    several = np.flatnonzero(np.bincount(group, minlength=1)[group] > 1)
-    if len(several):
-        # Only groups of several have to be sorted, and texts are what is slow to sort.
-        order = several[pc.sort_indices(keys.take(pa.array(several))).to_numpy().astype(np.int64)]
-        least[group[order[::-1]]] = order[::-1]
-    return least
 
 
 def counted(group: Places) -> Places:
@@ -110,6 +98,14 @@ def picked(rows: pa.Table, where: npt.NDArray[np.bool_] | pa.ChunkedArray, colum
     """Return some columns of the rows `where`, shape (n,): what is not asked for is not copied."""
     mask = pa.array(where) if isinstance(where, np.ndarray) else where
     return rows.select(list(columns)).filter(mask).combine_chunks()
+
+
+def kept(rows: pa.Table, where: npt.NDArray[np.bool_] | pa.Array | pa.ChunkedArray) -> pa.Table:
+    """Return the rows `where`, shape (n,), in one chunk a column; where that is all of them nothing is copied."""
+    mask = pa.array(where) if isinstance(where, np.ndarray) else where
+    if pc.all(mask, min_count=0, skip_nulls=False).as_py():
+        return rows.combine_chunks()
+    return rows.filter(mask).combine_chunks()
 
 
 def with_columns(rows: pa.Table, **columns: pa.Array) -> pa.Table:

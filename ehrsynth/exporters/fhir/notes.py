@@ -15,9 +15,10 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ehrsynth.exporters.fhir.joins import first_of_each, grouped, joined, whole, with_columns
+from ehrsynth.exporters.fhir.joins import first_of_each, grouped, hits, joined, kept, whole, with_columns
 from ehrsynth.exporters.fhir.resource import Source
 from ehrsynth.exporters.fragments import Slot, constant, join, pool_of, row_texts, time_slots
+from ehrsynth.exporters.keys import distinct, listed, numbers_of, places_in, rows_by_owner
 from ehrsynth.native import compiled
 
 __all__ = ["SECTIONS", "documented_encounters", "note_texts"]
@@ -49,16 +50,13 @@ def note_texts(source: Source) -> tuple[pa.Table, pa.Array]:
 
 def _finished(source: Source) -> pa.Table:
     rows = source["encounter"]
-    rows = rows.filter(
-        pc.and_(pc.equal(rows["status"].cast(pa.string()), "finished"), rows["start_datetime"].is_valid())
-    )
-    return rows.combine_chunks()
+    return kept(rows, hits(rows["status"], ["finished"]) & rows["start_datetime"].is_valid().to_numpy())
 
 
 def _documented(source: Source) -> pa.Table:
     rows = _finished(source)
     noted = pc.coalesce(whole(rows["end_datetime"]), whole(rows["start_datetime"]))
-    return with_columns(rows, noted=noted, note=_base64(_padded(join(_slots(rows, source), len(rows)))))
+    return with_columns(rows, noted=noted, note=_base64(join(_slots(rows, source), len(rows))))
 
 
 def _slots(rows: pa.Table, source: Source) -> list[Slot]:
@@ -122,8 +120,8 @@ def _joined_names(given: pa.Array, family: pa.Array) -> pa.Array:
 def _coded(lead: bytes, rows: pa.Table, code: str, display: str, close: bytes) -> list[Slot]:
     """The slots of ``code display`` of each row, nothing without a code; made once per distinct pair."""
     group = grouped(rows[code], rows[display])
-    first = pa.array(first_of_each(group))
-    codes, displays = (whole(rows[name]).take(first).to_pylist() for name in (code, display))
+    first = first_of_each(group)
+    codes, displays = (listed(whole(rows[name]), first) for name in (code, display))
     texts = [None if c is None else f"{c} {d}" if d else c for c, d in zip(codes, displays, strict=True)]
     return _distinct(lead, texts, group, close)
 
@@ -142,12 +140,14 @@ def _distinct(
 
 def _section(heading: str, rows: pa.Table, keys: pa.Array, n: int) -> list[Slot]:
     """The slots of a heading and the lines below it; nothing for encounters without any."""
-    owner = pc.index_in(whole(rows["encounter_id"]), value_set=keys)
-    order = np.argsort(pc.fill_null(owner, -1).to_numpy(), kind="stable")[owner.null_count :]
+    owner = places_in(keys, whole(rows["encounter_id"]))
+    order = rows_by_owner(owner)
     if len(order) == 0:
         return []
     rows = rows.select([name for name in _SHOWN if name in rows.column_names])
-    rows, owners = rows.take(pa.array(order)).combine_chunks(), owner.take(pa.array(order)).to_numpy()
+    if len(order) < len(owner) or (np.diff(order) < 0).any():
+        rows = rows.take(pa.array(order)).combine_chunks()
+    owners = owner[order]
     lines = [constant(b"- "), *_coded(b"", rows, "code", "display", b"")]
     if "value_number" in rows.column_names:
         lines += [*_value(rows)]
@@ -165,22 +165,25 @@ def _section(heading: str, rows: pa.Table, keys: pa.Array, n: int) -> list[Slot]
 def _value(rows: pa.Table) -> list[Slot]:
     """`` = value unit`` of results that have one: a number, or the words of a code, or a text."""
     numbers = whole(rows["value_number"])
-    numbers = pc.if_else(pc.is_finite(numbers), numbers, None).dictionary_encode()
+    numbers = pc.if_else(pc.is_finite(numbers), numbers, None)
     taken = np.zeros(len(rows), dtype=bool)
     slots: list[Slot] = []
-    shown = [(numbers.dictionary.cast(pa.string()), numbers.indices)]
+    index, first = distinct(numbers)
+    shown = [(numbers.take(pa.array(first)).cast(pa.string()), index)]
     for name in ("value_display", "value_code", "value_text"):
         column = whole(rows[name])
-        encoded = column if pa.types.is_dictionary(column.type) else column.dictionary_encode()
-        shown.append((encoded.dictionary, encoded.indices))
-    for texts, indices in shown:
-        index = pc.fill_null(indices, -1).to_numpy()
+        if pa.types.is_dictionary(column.type):
+            shown.append((column.dictionary, numbers_of(column)))
+        elif column.null_count < len(column):
+            index, first = distinct(column)
+            shown.append((column.take(pa.array(first)), index))
+    for texts, index in shown:
         here = ~taken & (index >= 0)
         if here.any():
             slots += _distinct(b" = ", texts.to_pylist(), np.where(here, index, -1), b"")
             taken |= here
     unit = whole(rows["value_unit"])
-    index = np.where(numbers.is_valid().to_numpy(zero_copy_only=False), pc.fill_null(unit.indices, -1).to_numpy(), -1)
+    index = np.where(shown[0][1] >= 0, numbers_of(unit), -1)
     where = np.where(index >= 0, 0, -1).astype(np.int32)
     units = Slot(unit.dictionary.cast(pa.large_binary()), index.astype(np.int32), foldable=False)
     return [*slots, constant(b" ", where), units]
@@ -195,10 +198,12 @@ def _padded(texts: pa.LargeBinaryArray) -> pa.LargeBinaryArray:
 
 
 def _base64(texts: pa.LargeBinaryArray) -> pa.Array:
+    native = compiled()
+    if native is None:
+        texts = _padded(texts)
     _, offsets, data = texts.buffers()
     ends = np.frombuffer(offsets, dtype=np.int64, count=len(texts) + 1)
     content = b"" if data is None else memoryview(data)[: int(ends[-1])]
-    native = compiled()
-    coded = binascii.b2a_base64(content, newline=False) if native is None else native.base64(content)
     bounds = ends // 3 * 4
-    return pa.LargeStringArray.from_buffers(len(texts), pa.py_buffer(bounds.tobytes()), pa.py_buffer(coded))
+    coded = binascii.b2a_base64(content, newline=False) if native is None else native.base64(content, ends, bounds)
+    return pa.LargeStringArray.from_buffers(len(texts), pa.py_buffer(bounds), pa.py_buffer(coded))

@@ -17,12 +17,12 @@ from ehrsynth.exporters.fhir.joins import (
     grouped,
     hits,
     joined,
-    least_of_each,
     picked,
     whole,
     with_columns,
 )
 from ehrsynth.exporters.fhir.resource import Source
+from ehrsynth.exporters.keys import least_of_each
 
 __all__ = ["LOINC", "laboratory_orders", "laboratory_results", "specimen_type", "specimens"]
 
@@ -173,6 +173,6 @@ def specimens(source: Source) -> pa.Table:
 
 def _specimens(source: Source) -> pa.Table:
     rows = laboratory_results(source)
-    rows = rows.filter(rows["specimen_key"].is_valid()).combine_chunks()
-    least = least_of_each(grouped(rows["specimen_key"]), whole(rows["observation_id"]))
-    return _whole_rows(source, rows, least)
+    place = np.flatnonzero(rows["specimen_key"].is_valid().to_numpy())
+    keys, ids = (whole(rows[name]).take(pa.array(place)) for name in ("specimen_key", "observation_id"))
+    return _whole_rows(source, rows, place[least_of_each(grouped(keys), ids)])

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from ehrsynth.exporters.fhir.joins import grouped, joined, least_of_each, whole
+from ehrsynth.exporters.fhir.joins import grouped, joined, whole
 from ehrsynth.exporters.fhir.resource import Source
+from ehrsynth.exporters.keys import least_of_each
 
 __all__ = ["work_places"]
 

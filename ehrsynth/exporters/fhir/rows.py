@@ -9,9 +9,9 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from ehrsynth.exporters.fragments import Index, Slot, constant, numbered
+from ehrsynth.exporters.fragments import Index, Slot, constant
+from ehrsynth.exporters.keys import combined, listed
 
 __all__ = ["NOTHING", "Node", "Piece", "Present", "Rows", "both", "either", "lacks", "only"]
 
@@ -47,6 +47,10 @@ class Rows:
         Tables with the items of `Many`.
     own : pyarrow.Array, optional
         The ids of the resources themselves.
+    at : pyarrow.Array, optional
+        Which rows of the table, shape (n,); by default all, in their order.
+    alike : bool
+        Each stands for many that are alike.
     """
 
     table: pa.Table
@@ -54,17 +58,30 @@ class Rows:
     ids: Callable[[pa.Array, str], pa.Array]
     others: Mapping[str, pa.Table] = field(default_factory=dict)
     own: pa.Array | None = None
+    at: pa.Array | None = None
+    alike: bool = False
     _cache: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
 
     def __len__(self) -> int:
-        return int(self.table.num_rows)
+        return int(self.table.num_rows) if self.at is None else len(self.at)
+
+    def of(self, table: pa.Table, at: npt.NDArray[np.int64] | None = None) -> Rows:
+        """Return rows of another table in the same surroundings; only columns that are asked for are taken."""
+        everything = at is None or (len(at) == table.num_rows and (at == np.arange(len(at))).all())
+        return replace(self, table=table, at=None if everything else pa.array(at), own=None, _cache={})
+
+    def some(self, at: npt.NDArray[np.int64]) -> Rows:
+        """Return the rows `at`, which stand for all."""
+        places = pa.array(at)
+        return replace(self, at=places if self.at is None else self.at.take(places), own=None, alike=True, _cache={})
 
     def column(self, name: str) -> pa.Array:
         """Return a column as one array."""
         key = ("column", name)
         if key not in self._cache:
             chunked = self.table[name]
-            self._cache[key] = chunked.chunk(0) if chunked.num_chunks == 1 else chunked.combine_chunks()
+            array = chunked.chunk(0) if chunked.num_chunks == 1 else chunked.combine_chunks()
+            self._cache[key] = array if self.at is None else array.take(self.at)
         return self._cache[key]
 
     def valid(self, name: str) -> Present:
@@ -97,30 +114,17 @@ class Rows:
         return found
 
     def _distinct(self, columns: tuple[str, ...]) -> tuple[list[tuple[Any, ...]], Index]:
-        index, size = np.zeros(len(self), dtype=np.int64), 1
-        for name in columns:
-            column = self.column(name)
-            encoded = column if pa.types.is_dictionary(column.type) else column.dictionary_encode()
-            of_column = len(encoded.dictionary) + 1
-            indices = encoded.indices
-            own = (indices if indices.null_count == 0 else pc.fill_null(indices, -1)).to_numpy()
-            if size > 1 and size * of_column > _DENSE * len(self):
-                # Fewer combinations occur than could: before numbers grow too large to be a place in a table.
-                distinct, place = numbered(index, size)
-                index, size = place.astype(np.int64), len(distinct)
-                if size * of_column > _DENSE * len(self):
-                    used, own = numbered(own.astype(np.int64) + 1, of_column)
-                    index, size = index * len(used) + own, size * len(used)
-                    continue
-            size *= of_column
-            index *= of_column
-            index += own
-            index += 1
-        distinct, found = numbered(index, size)
-        first = np.empty(len(distinct), dtype=np.int64)
-        first[found[::-1]] = np.arange(len(self) - 1, -1, -1)
-        values = [_listed(self.column(name), pa.array(first)) for name in columns]
+        found, first = self.combination(columns)
+        values = [listed(self.column(name), first) for name in columns]
         return list(zip(*values, strict=True)) if values else [()] * len(first), found
+
+    def combination(self, columns: tuple[str, ...]) -> tuple[Index, npt.NDArray[np.int64]]:
+        """Return which distinct combination of some columns' values each row has, and the first row of each."""
+        key = ("combination", columns)
+        if key not in self._cache:
+            self._cache[key] = combined([self.column(name) for name in columns], len(self))
+        found: tuple[Index, npt.NDArray[np.int64]] = self._cache[key]
+        return found
 
     def marked(self, text: bytes, where: Present) -> Slot:
         """Return the slot of a constant that stands where `where`."""
@@ -131,18 +135,6 @@ class Rows:
             # The mask is kept beside its index: an id is only good while its owner lives.
             self._cache[key] = (where, where.astype(np.int32) - np.int32(1))
         return constant(text, self._cache[key][1])
-
-
-_DENSE = 4
-"""Combinations a row that a table is worth having for."""
-
-
-def _listed(column: pa.Array, at: pa.Array) -> list[Any]:
-    """Return the values of some rows."""
-    if pa.types.is_dictionary(column.type):
-        # Arrow makes a dictionary's values one by one, and plain ones quickly.
-        return list(column.dictionary.take(column.indices.take(at)).to_pylist())
-    return list(column.take(at).to_pylist())
 
 
 class Node(Protocol):

@@ -16,11 +16,12 @@ import pyarrow.compute as pc
 
 from ehrsynth.exporters.fhir.chance import chances, choices
 from ehrsynth.exporters.fhir.datatypes import US_CORE
-from ehrsynth.exporters.fhir.facts import facts, mapping, visits, with_condition
+from ehrsynth.exporters.fhir.facts import coded_observations, facts, mapping, visits, with_condition
 from ehrsynth.exporters.fhir.identity import derived_ids
-from ehrsynth.exporters.fhir.joins import first_of_each, grouped, hits, joined, picked, whole, with_columns
+from ehrsynth.exporters.fhir.joins import first_of_each, grouped, hits, joined, whole, with_columns
 from ehrsynth.exporters.fhir.resource import Source
 from ehrsynth.exporters.fhir.social import employment
+from ehrsynth.exporters.keys import places_in
 
 __all__ = ["screened", "screening_facts"]
 
@@ -117,10 +118,10 @@ _ANSWERS = ("patient_id", "effective_datetime", "value_code", "value_display", "
 def _said(source: Source, rows: pa.Table, code: str) -> Codes:
     """What the tables say themselves: the latest answer until the visit, else the first after it; None where none."""
     found: Codes = np.full(len(rows), None, dtype=object)
-    own = source["observation"]
-    own = picked(own, hits(own["code"], [code]) & own["effective_datetime"].is_valid().to_numpy(), _ANSWERS)
-    who = pc.index_in(whole(own["patient_id"]), value_set=whole(rows["patient_id"]))
-    own, who = own.filter(who.is_valid()).combine_chunks(), who.drop_null().to_numpy()
+    own = coded_observations(source, [code], _ANSWERS)
+    own = own.filter(own["effective_datetime"].is_valid()).combine_chunks()
+    who = places_in(whole(rows["patient_id"]), whole(own["patient_id"]))
+    own, who = own.filter(pa.array(who >= 0)).combine_chunks(), who[who >= 0]
     if len(own) == 0:
         return found
     when, then = (

@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 
 from ehrsynth.exporters.fhir.chance import chances, choices
 from ehrsynth.exporters.fhir.datatypes import US_CORE
-from ehrsynth.exporters.fhir.facts import adult_visits, facts, has_code, mapping, visits
+from ehrsynth.exporters.fhir.facts import adult_visits, coded_observations, facts, has_code, mapping, visits
 from ehrsynth.exporters.fhir.joins import first_of_each, grouped, hits, picked, whole
 from ehrsynth.exporters.fhir.resource import Source
 
@@ -88,8 +88,7 @@ def _observed(source: Source, told: Told) -> pa.Table:
 
 def _unsaid(source: Source, rows: pa.Table, code: str) -> pa.Table:
     """The visits of patients of whom no table says `code`."""
-    said = source["observation"]
-    said = picked(said, hits(said["code"], [code]), ("patient_id",))
+    said = coded_observations(source, [code], ["patient_id"])
     return rows.filter(pc.invert(pc.is_in(whole(rows["patient_id"]), whole(said["patient_id"])))).combine_chunks()
 
 

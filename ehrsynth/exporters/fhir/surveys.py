@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 
-from ehrsynth.exporters.fhir.joins import grouped, has_text, has_value, hits, least_of_each, whole, with_columns
+from ehrsynth.exporters.fhir.joins import grouped, has_text, has_value, hits, whole, with_columns
 from ehrsynth.exporters.fhir.resource import Source
+from ehrsynth.exporters.keys import least_of_each
 
 __all__ = ["answers"]
 

@@ -19,7 +19,7 @@ nothing null or empty is ever written. Constants are folded when the template is
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import reduce
 from typing import Any
 
@@ -27,15 +27,20 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from ehrsynth.exporters.fhir.rows import NOTHING, Node, Piece, Present, Rows, both, either, lacks, only
 from ehrsynth.exporters.fragments import Slot, constant, join, pool_of
+from ehrsynth.exporters.keys import places_in, rows_by_owner
 
 __all__ = ["Array", "Each", "First", "Fixed", "Instead", "Later", "Many", "Object", "When", "compile_template"]
 
 _MOST_KEPT = 1 << 13
 """Texts that a node remembers from table to table."""
+
+
+def _json(value: Any) -> bytes:
+    # What orjson returns holds on to the four kilobytes that it was written in: thousands of texts are kept here.
+    return bytes(memoryview(orjson.dumps(value)))
 
 
 @dataclass(frozen=True)
@@ -55,7 +60,7 @@ class Later:
     make: Callable[[], Any]
 
     def piece(self, rows: Rows) -> Piece:
-        return Piece((constant(orjson.dumps(self.make())),), True)
+        return Piece((constant(_json(self.make())),), True)
 
 
 @dataclass(frozen=True)
@@ -90,7 +95,7 @@ class Each:
         """Whether the next table is likely to have the same combinations: codes, not names."""
         # Minus zero is zero to a dictionary, not to a reader.
         floating = any(pa.types.is_floating(rows.column(name).type) for name in self.columns)
-        return 4 * len(combinations) <= len(rows) and not floating
+        return (rows.alike or 4 * len(combinations) <= len(rows)) and not floating
 
     def _texts(
         self, combinations: Sequence[tuple[Any, ...]], needed: Sequence[int], *, keep: bool
@@ -107,7 +112,7 @@ class Each:
 
     def _text(self, values: tuple[Any, ...], needed: Sequence[int]) -> bytes | None:
         value = None if any(values[at] is None for at in needed) else self.make(*values)
-        return value if value is None or isinstance(value, bytes) else orjson.dumps(value)
+        return value if value is None or isinstance(value, bytes) else _json(value)
 
 
 @dataclass(frozen=True)
@@ -136,9 +141,7 @@ class Object:
 
     def enclosed(self, pieces: Mapping[str, Piece], present: Present, rows: Rows) -> Piece:
         """Return the object with the given pieces of its parts, where `present`."""
-        return _enclosed(
-            b"{", [(orjson.dumps(key) + b":", piece) for key, piece in pieces.items()], b"}", present, rows
-        )
+        return _enclosed(b"{", [(_json(key) + b":", piece) for key, piece in pieces.items()], b"}", present, rows)
 
 
 @dataclass(frozen=True)
@@ -247,13 +250,12 @@ class Many:
 
     def piece(self, rows: Rows) -> Piece:
         other = rows.others[self.other]
-        owner = pc.index_in(other[self.by], value_set=rows.column(self.key)).combine_chunks()
-        order = np.argsort(pc.fill_null(owner, -1).to_numpy(), kind="stable")[owner.null_count :]
+        owner = places_in(rows.column(self.key), rows.of(other).column(self.by))
+        order = rows_by_owner(owner)
         if len(order) == 0:
             return NOTHING
-        table = other.take(pa.array(order)).combine_chunks()
-        piece = self.item.piece(replace(rows, table=table, _cache={}))
-        owners = owner.take(pa.array(order)).to_numpy()
+        piece = self.item.piece(rows.of(other, order))
+        owners = owner[order]
         written = np.flatnonzero(np.broadcast_to(piece.present, len(order)))
         if len(written) == 0:
             return NOTHING
@@ -280,13 +282,13 @@ def compile_template(template: Any) -> Node:
     if isinstance(template, Mapping):
         parts = tuple((key, compile_template(value)) for key, value in template.items())
         fixed = all(isinstance(part, Fixed) for _, part in parts)
-        return Fixed(orjson.dumps(_plain(template))) if fixed else Object(parts)
+        return Fixed(_json(_plain(template))) if fixed else Object(parts)
     if isinstance(template, list | tuple):
         items = tuple(compile_template(item) for item in template)
         fixed = all(isinstance(item, Fixed) for item in items)
-        return Fixed(orjson.dumps(_plain(template))) if fixed else Array(items)
+        return Fixed(_json(_plain(template))) if fixed else Array(items)
     if isinstance(template, str | int | float | bool):
-        return Fixed(orjson.dumps(template))
+        return Fixed(_json(template))
     node: Node = template
     return node
 

@@ -15,6 +15,7 @@ from ehrsynth.exporters.fhir.identity import derived_ids
 from ehrsynth.exporters.fhir.rows import NOTHING, Piece, Present, Rows, lacks, only
 from ehrsynth.exporters.fhir.templates import Each, First, When
 from ehrsynth.exporters.fragments import Slot, row_texts, time_slots
+from ehrsynth.exporters.keys import distinct
 
 __all__ = [
     "Boolean",
@@ -56,12 +57,9 @@ class Words(Each):
         column = rows.column(self.columns[0])
         if not pa.types.is_string(column.type) or column.null_count == len(column) or not _plain(column):
             return super().piece(rows)
-        encoded = column.dictionary_encode()
-        pool = pc.binary_join_element_wise('"', encoded.dictionary, '"', "").cast(pa.large_binary())
-        if encoded.null_count == 0:
-            return Piece((Slot(pool, encoded.indices.to_numpy()),), True)
-        index = pc.fill_null(encoded.indices, -1).to_numpy()
-        return Piece((Slot(pool, index),), index >= 0)
+        index, first = distinct(column)
+        pool = pc.binary_join_element_wise('"', column.take(pa.array(first)), '"', "").cast(pa.large_binary())
+        return Piece((Slot(pool, index),), True if column.null_count == 0 else index >= 0)
 
 
 def _plain(values: pa.Array) -> bool:
@@ -122,12 +120,9 @@ class Number:
             column = pc.add(pc.if_else(pc.is_finite(column), column, None), 0.0)
         if column.null_count == len(column):
             return NOTHING
-        encoded = column.dictionary_encode()
-        pool = encoded.dictionary.cast(pa.large_string()).cast(pa.large_binary())
-        if encoded.null_count == 0:
-            return Piece((Slot(pool, encoded.indices.to_numpy(), foldable=False),), True)
-        index = pc.fill_null(encoded.indices, -1).to_numpy()
-        return Piece((Slot(pool, index, foldable=False),), index >= 0)
+        index, first = distinct(column)
+        pool = column.take(pa.array(first)).cast(pa.large_string()).cast(pa.large_binary())
+        return Piece((Slot(pool, index, foldable=False),), True if column.null_count == 0 else index >= 0)
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ import numpy.typing as npt
 from ehrsynth.generation.life_course.courses import Episodes
 from ehrsynth.generation.life_course.diagnoses import first_after
 from ehrsynth.generation.life_course.people import DAYS_PER_YEAR, NEVER, Lives
+from ehrsynth.generation.life_course.questions import GIVEN_UP, NEVER_SMOKED, SMOKES, Question
 from ehrsynth.generation.life_course.schedule import EMERGENCY, Schedule
 from ehrsynth.generation.life_course.segments import order_of, starts
 from ehrsynth.model.life_course import LifeCourseModel
@@ -17,7 +18,6 @@ __all__ = ["BackgroundSampler"]
 Int = npt.NDArray[np.int64]
 Float = npt.NDArray[np.float64]
 
-_SMOKING = {"266919005": 0, "8517006": 1, "449868002": 2, "428041000124106": 2, "77176002": 2}
 _ASKED_EVERY = 1100
 _DISEASE_COUNTS = 40.0
 
@@ -29,9 +29,10 @@ class BackgroundSampler:
         self._allergies, self._social = model.listing("allergies"), model.listing("social")
         self._devices, self._causes = model.listing("devices"), model.listing("causes")
         questions = self._social.text["question_code"]
-        self._questions = {
-            code: np.array([at for at, one in enumerate(questions) if one == code]) for code in dict.fromkeys(questions)
-        }
+        self._questions = [
+            Question(self._social, np.array([at for at, one in enumerate(questions) if one == code]))
+            for code in dict.fromkeys(questions)
+        ]
         self._n_chronic = len(model.listing("chronic"))
 
     def allergic(self, lives: Lives, schedule: Schedule, rng: np.random.Generator) -> tuple[Int, Int, Int]:
@@ -63,39 +64,27 @@ class BackgroundSampler:
 
     def answers(self, lives: Lives, schedule: Schedule, rng: np.random.Generator) -> tuple[Int, Int]:
         """Return encounter and row of the social answers: each question every few years, answers that last."""
-        rows = self._social
         n = len(lives)
         smoking = lives.people.states["smoking"]
         practice = np.flatnonzero(schedule.setting < EMERGENCY)
-        low, high, sex = rows.number["age_min"], rows.number["age_max"], rows.integers("sex_limit")
         visits, answers = [], []
         whose, old = schedule.patient[practice], schedule.encounters.visits.age_days[practice]
-        for options in self._questions.values():
+        for question in self._questions:
             turn = rng.integers(0, _ASKED_EVERY, n)
             own = rng.random(n)
             first = starts(whose * (1 << 16) + (old + turn[whose]) // _ASKED_EVERY)
             visit = practice[first]
-            patient, age = schedule.patient[visit], schedule.age[visit]
-            is_smoking = rows.text["kind"][options[0]] == "smoking"
-            fits = (low[options] <= age[:, None]) & (age[:, None] <= high[options])
-            fits &= (sex[options] == 0) | (sex[options] == lives.sex[patient][:, None] + 1)
-            weight = np.where(fits, rows.number["percent"][options], 0.0)
-            if is_smoking:
-                meaning = np.array([_SMOKING.get(rows.text["answer_code"][at], -1) for at in options])
+            patient, age, status = schedule.patient[visit], schedule.age[visit], None
+            if question.smoking:
                 # Nobody smokes as a child; who gave up did so in the second half of the years since.
                 begun = age >= 17
-                status = np.where(begun, smoking[patient], 0)
+                status = np.where(begun, smoking[patient], NEVER_SMOKED)
                 late = age < 17 + (lives.age[patient] - 17) * 0.5
-                status = np.where((status == 1) & late, 2, status)
-                same = meaning[None, :] == status[:, None]
-                weight = np.where(same, np.maximum(weight, 1e-6), 0.0) * (age >= 12)[:, None]
-            total = weight.sum(axis=1)
-            asked = total > 0
-            running = np.cumsum(weight[asked], axis=1) / total[asked, None]
+                status = np.where((status == GIVEN_UP) & late, SMOKES, status)
             # An answer depends on the person: it is the same again while the shares are.
-            chosen = (own[patient[asked]][:, None] >= running).sum(axis=1)
+            asked, answer = question.draw(lives.sex[patient], age, status, own[patient])
             visits.append(visit[asked])
-            answers.append(options[np.minimum(chosen, len(options) - 1)])
+            answers.append(answer)
         if not visits:
             return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
         return np.concatenate(visits), np.concatenate(answers)

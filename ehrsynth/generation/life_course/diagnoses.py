@@ -194,7 +194,7 @@ class Agenda:
         self._day = schedule.day[self._rows]
         self._key = self._whose * (1 << 22) + self._day - lives.birth_day[self._whose]
 
-    def _windows(self) -> tuple[Int, Int, Int]:
+    def windows(self) -> tuple[Int, Int, Int]:
         """Return where the encounters of each person begin, their days and the encounters."""
         if self._edges is None:
             self._edges = np.searchsorted(self._whose, np.arange(len(self._birth) + 1))
@@ -212,7 +212,7 @@ class Agenda:
         native = compiled()
         if native is not None:
             found = np.empty(len(patient), dtype=np.int64)
-            native.following(*self._windows(), *map(np.ascontiguousarray, (patient, day)), found)
+            native.following(*self.windows(), *map(np.ascontiguousarray, (patient, day)), found)
             return found
         at = self.place(patient, day)
         here = np.minimum(at, len(rows) - 1)

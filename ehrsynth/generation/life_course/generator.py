@@ -31,6 +31,7 @@ from ehrsynth.generation.life_course.readings import ReadingSampler
 from ehrsynth.generation.life_course.schedule import ADMIT_SOURCES, CLASSES, DISPOSITIONS, TYPES, Schedule, settle
 from ehrsynth.generation.life_course.segments import order_of
 from ehrsynth.generation.life_course.tables import Writer
+from ehrsynth.generation.life_course.vaccinations import VaccineSampler
 from ehrsynth.generation.tables import encounter_columns, patient_columns
 from ehrsynth.model import Coding
 from ehrsynth.model.life_course import AGES, LifeCourseModel
@@ -94,6 +95,7 @@ class LifeCourseGenerator(BlockMaker):
         self._codes = CodeSampler(model, scenario.codes)
         self._demands = DemandSampler(model)
         self._interventions = InterventionSampler(model)
+        self._vaccines = VaccineSampler(model)
         self._pregnancies = PregnancySampler(model)
         self._orders = OrderSampler(model)
         self._panels = PanelSampler(model)
@@ -184,7 +186,7 @@ class LifeCourseGenerator(BlockMaker):
             *(lives, planned, schedule, pregnancies, seen),
             *(schedule.of_demand[: len(own)], rng("procedure/done")),
         )
-        shots = self._interventions.vaccinated(lives, schedule, rng("immunization"))
+        shots = self._vaccines.draw(lives, schedule, rng("immunization"))
         kinds = self.model.listing("procedures").integers("key_number")[done[1]]
         devices = self._background.devices(
             episodes, seen, (done[0], kinds), self.model.listing("devices").integers("procedure"), rng("device")

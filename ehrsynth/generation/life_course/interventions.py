@@ -1,17 +1,16 @@
-"""Procedures, what they bring with them, and vaccinations."""
+"""Procedures and what they bring with them."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import date
 
 import numpy as np
 import numpy.typing as npt
 
 from ehrsynth.generation.life_course.courses import Episodes
 from ehrsynth.generation.life_course.demands import BIRTH, DELIVERY, PROCEDURE, Demands, on_working_days
-from ehrsynth.generation.life_course.diagnoses import Agenda, first_after
-from ehrsynth.generation.life_course.people import DAYS_PER_YEAR, NEVER, Lives
+from ehrsynth.generation.life_course.diagnoses import first_after
+from ehrsynth.generation.life_course.people import DAYS_PER_YEAR, Lives
 from ehrsynth.generation.life_course.pregnancies import Pregnancies
 from ehrsynth.generation.life_course.schedule import EMERGENCY, Schedule
 from ehrsynth.generation.life_course.segments import RowIndex, expand, first_in_each, order_of, starts
@@ -27,10 +26,8 @@ Bool = npt.NDArray[np.bool_]
 _SCREENING, _PREGNANCY, _NEWBORN = -7, -4, -8
 _DELAY = 500.0
 _SPREAD = 0.55
-_APART = 28
 _SETTING = {"amb": 0, "urgent": 1, "emer": 2, "imp": 3}
 _LATEST_COMPLICATION = 60
-_EPOCH = date(1970, 1, 1).toordinal()
 _OTHER_SIDE = 290
 """Days between the operations of both sides."""
 
@@ -59,7 +56,7 @@ class Planned:
 
 
 class InterventionSampler:
-    """The procedures and vaccines of a model made ready for drawing many blocks."""
+    """The procedures of a model made ready for drawing many blocks."""
 
     def __init__(self, model: LifeCourseModel) -> None:
         rows = model.listing("procedures")
@@ -84,16 +81,6 @@ class InterventionSampler:
         }
         self._weeks = np.stack([rows.number["week_from"], rows.number["week_to"]], axis=1)
         self._mode, self._closing = rows.integers("mode"), rows.number["closing"] > 0
-        vaccines = model.listing("immunizations")
-        self._vaccines = vaccines
-        # Of those that come with a season: its days, and the score below which people take it.
-        self._seasons = [
-            _season(int(first), int(last)) if seasonal > 0 else None
-            for seasonal, first, last in zip(
-                *(vaccines.number[name] for name in ("seasonal", "from_year", "to_year")), strict=True
-            )
-        ]
-        self._taken_below = normal.quantile(vaccines.number["coverage"] / 100.0)
         self._complication_days = np.concatenate(
             [np.full(self._n_chronic, 30.0), model.listing("acute").number["days"]]
         )
@@ -261,72 +248,3 @@ class InterventionSampler:
             visits.append(found.visit[at])
             what.append(np.full(len(at), row))
         return np.concatenate(visits), np.concatenate(what)
-
-    def vaccinated(self, lives: Lives, schedule: Schedule, rng: np.random.Generator) -> tuple[Int, Int]:
-        """Return encounter and vaccine row of each vaccination, sorted by encounter."""
-        rows, n = self._vaccines, len(lives)
-        willing = rng.standard_normal(n)
-        # Vaccines are given at practices and after birth, not in emergencies.
-        offered = np.flatnonzero((schedule.setting < EMERGENCY) | (schedule.kind == BIRTH))
-        agenda = Agenda(schedule, lives, offered)
-        parts = []
-        due, latest = rows.number["age_months_due"], rows.number["age_months_latest"]
-        sex = rows.integers("sex_limit")
-        series = rows.integers("series")
-        apart = rows.number["apart"] if "apart" in rows.number else np.full(len(rows), _APART)
-        scores: dict[int, Float] = {}
-        ranks: dict[int, Float] = {}
-        last: dict[int, Int] = {}
-        year = schedule.encounters.start.astype("datetime64[s]").astype("datetime64[Y]").astype(np.int64) + 1970
-        for row in range(len(rows)):
-            # Who has the third dose of a series has had the second.
-            if int(series[row]) not in scores:
-                scores[int(series[row])] = np.sqrt(_SPREAD) * willing + np.sqrt(1 - _SPREAD) * rng.standard_normal(n)
-                ranks[int(series[row])] = 100.0 * normal.cdf(scores[int(series[row])])
-            score, rank = scores[int(series[row])], ranks[int(series[row])]
-            takes = (sex[row] == 0) | (sex[row] == lives.sex + 1)
-            begin = lives.birth_day + int(due[row] * DAYS_PER_YEAR / 12)
-            stop = np.minimum(lives.birth_day + int(min(latest[row], 1500) * DAYS_PER_YEAR / 12), lives.last_day)
-            season = self._seasons[row]
-            if season is not None:
-                first = np.searchsorted(season, begin)
-                many = np.searchsorted(season, stop - 30, side="right") - first
-                patient, number = expand(np.where(takes, np.maximum(many, 0), 0))
-                which = first[patient] + number
-                own = 0.7 * score[patient] + np.sqrt(1 - 0.49) * rng.standard_normal(len(patient))
-                kept = own < self._taken_below[row]
-                patient, day = patient[kept], season[which[kept]]
-                until = day + 100
-            else:
-                # Some rows are of those alone who had not the one before: a series that is begun late.
-                takes = takes & (rank < rows.number["coverage"][row]) & (rank >= rows.number["from_coverage"][row])
-                takes &= begin <= lives.last_day
-                patient = np.flatnonzero(takes)
-                day, until = begin[patient], stop[patient]
-            # Not before the least interval after the dose before.
-            before = last.setdefault(int(series[row]), np.full(n, -NEVER, dtype=np.int64))
-            wanted = np.maximum(np.maximum(day, lives.first_day[patient]), before[patient] + int(apart[row]))
-            in_record = day >= lives.first_day[patient]
-            patient, wanted, until = patient[in_record], wanted[in_record], until[in_record]
-            visit = agenda.first_after(patient, wanted)
-            at = np.maximum(visit, 0)
-            calendar = year[at]
-            fits = (visit >= 0) & (schedule.day[at] <= until)
-            fits &= (calendar >= rows.number["from_year"][row]) & (calendar <= rows.number["to_year"][row])
-            visit = visit[fits]
-            np.maximum.at(before, patient[fits], schedule.day[visit])
-            parts.append((visit, np.full(len(visit), row)))
-        if not parts:
-            return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
-        visit, what = (np.concatenate(columns) for columns in zip(*parts, strict=True))
-        order = order_of(visit)
-        visit, what = visit[order], what[order]
-        # One dose of a vaccine in one encounter.
-        code = rows.integers("code_number")[what]
-        kept = first_in_each(visit, code)
-        return visit[kept], what[kept]
-
-
-def _season(first: int, last: int) -> Int:
-    """Return the day on which the season of each year begins, of these years."""
-    return np.array([date(year, 1, 1).toordinal() - _EPOCH for year in range(first, last + 1)], dtype=np.int64) + 250

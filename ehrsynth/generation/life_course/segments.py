@@ -52,12 +52,21 @@ def order_of(*keys: Int) -> Int:
     The keys and the number of the row become one number where 63 bits suffice: numpy sorts numbers many times faster
     than it finds their order.
     """
+    native = compiled()
+    if native is not None and len(keys) == 1:
+        order = np.empty(len(keys[0]), dtype=np.int64)
+        if native.ordered(*_plain(keys), order):
+            return order
     packed, bits = _packed(keys)
     if packed is None:
         return np.lexsort(keys[::-1])
     packed.sort()
     packed &= (1 << bits) - 1
     return packed
+
+
+def _plain(keys: tuple[Int, ...]) -> list[Int]:
+    return [np.ascontiguousarray(key, dtype=np.int64) for key in keys]
 
 
 def _packed(keys: tuple[Int, ...]) -> tuple[Int | None, int]:
@@ -92,6 +101,11 @@ def number_within(keys: Int) -> Int:
 
 def first_in_each(*keys: Int) -> Int:
     """Return the rows that are the first of each distinct combination of `keys`, ascending."""
+    native = compiled()
+    if native is not None and len(keys) == 2:
+        is_first = np.empty(len(keys[0]), dtype=bool)
+        if native.firsts(*_plain(keys), is_first):
+            return np.flatnonzero(is_first)
     packed, bits = _packed(keys)
     if packed is not None:
         packed.sort()

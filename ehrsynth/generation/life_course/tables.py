@@ -28,10 +28,11 @@ from ehrsynth.generation.life_course.people import NEVER, Lives
 from ehrsynth.generation.life_course.readings import FAILED
 from ehrsynth.generation.life_course.segments import number_within, order_of
 from ehrsynth.model.life_course import LifeCourseModel, Listing
+from ehrsynth.native import compiled
 from ehrsynth.randomness import identifier_bytes
 from ehrsynth.terminology import CVX, ICD10CM, LOINC, RXNORM, SNOMED
 
-__all__ = ["Writer"]
+__all__ = ["Writer", "within"]
 
 Int = npt.NDArray[np.int64]
 Float = npt.NDArray[np.float64]
@@ -61,11 +62,7 @@ class Writer:
 
     def _within(self, visit: Int, share: Float) -> Int:
         """Return a time within each encounter, on its first day, in whole minutes."""
-        encounters = self.context.encounters
-        start, end = encounters.start[visit], encounters.end[visit]
-        length = np.minimum(end - start, 6 * 3600)
-        same_day = (start // 86_400 + 1) * 86_400 - 60
-        return np.asarray(np.minimum(start + (share * length).astype(np.int64) // 60 * 60, same_day))
+        return within(self.context.encounters.start, self.context.encounters.end, visit, share)
 
     def conditions(self, found: Diagnoses) -> tuple[pa.Table, npt.NDArray[np.bytes_]]:
         """Return the condition table and its identifiers."""
@@ -247,3 +244,24 @@ def _number(rows: Listing, name: str, row: Int, *, whole: bool) -> pa.Array:
     plain = np.nan_to_num(value)
     column = number_column(plain.astype(np.int64) if whole else plain, known)
     return column if whole else pc.cast(column, pa.float64())
+
+
+def within(start: Int, end: Int, visit: Int, share: Float) -> Int:
+    """Return a time in whole minutes on the first day of each encounter, when a share of it is over.
+
+    Parameters
+    ----------
+    start, end : int64[v]
+        Of all encounters, in seconds; of long ones the first six hours count.
+    visit : int64[r]
+    share : float64[r]
+    """
+    native = compiled()
+    if native is not None:
+        found = np.empty(len(visit), dtype=np.int64)
+        native.within(*map(np.ascontiguousarray, (start, end, visit, share)), found)
+        return found
+    begin = start[visit]
+    length = np.minimum(end[visit] - begin, 6 * 3600)
+    same_day = (begin // 86_400 + 1) * 86_400 - 60
+    return np.asarray(np.minimum(begin + (share * length).astype(np.int64) // 60 * 60, same_day))

@@ -7,11 +7,12 @@ import pyarrow as pa
 
 from ehrsynth.exporters.fhir.datatypes import US_CORE, coding, make_concept
 from ehrsynth.exporters.fhir.identity import SYSTEM
-from ehrsynth.exporters.fhir.joins import grouped, least_of_each, whole
+from ehrsynth.exporters.fhir.joins import grouped, whole
 from ehrsynth.exporters.fhir.resource import Resource, Source
 from ehrsynth.exporters.fhir.surveys import answers
 from ehrsynth.exporters.fhir.templates import Each, First, Many, compile_template
 from ehrsynth.exporters.fhir.values import Code, Link, Number, OwnId, Text, Time
+from ehrsynth.exporters.keys import least_of_each
 
 __all__ = ["QUESTIONNAIRE_RESPONSE"]
 

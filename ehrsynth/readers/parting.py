@@ -1,0 +1,233 @@
+"""A source cut into parts of its patients, once: each part is then read like a source of its own.
+
+Rows of tables that name a patient go to the part of that patient; rows that name nobody known go with the first, whose
+reader says what is wrong with them. Other tables (places, vocabularies) belong to every part. Files keep their names,
+rows their numbers, so an error says where it is in the source itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ehrsynth.readers.source import SourceFolder, SourceTable, chosen_columns
+from ehrsynth.readers.streaming import Pieces, rows_about, settled, stream
+from ehrsynth.readers.values import text
+
+__all__ = ["Cut", "PartFolder", "keys_of", "part_bounds", "patients_of", "rows_of", "split"]
+
+_ROW = "\0row"
+_HELD_BYTES = 32 << 20
+"""What is held before it goes to the parts: written row by row, files would be many small pieces."""
+
+Streams = Callable[[str], Pieces]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cut:
+    """How a source falls into patients; what readers say that can read a part.
+
+    Attributes
+    ----------
+    folder : SourceFolder
+    patients : callable
+        Gives their keys, a pyarrow.Array of text, in the order in which the reader has them.
+    keys : mapping of table to column
+        The tables that fall into parts (under the names of `folder`), and their column with the patient's key.
+    once : frozenset of str
+        Tables, as the account calls them, that every part has.
+    streams : callable, optional
+        Gives a table in pieces; default `ehrsynth.readers.streaming.stream`.
+    rows : callable, optional
+        Gives about how many rows the tables have that fall into parts; default `ehrsynth.readers.streaming.rows_about`.
+    facts : callable, optional
+        Gives what the reader must know of the whole source to read a part (`SourceFolder.facts`).
+    """
+
+    folder: SourceFolder
+    patients: Callable[[], pa.Array]
+    keys: Mapping[str, str]
+    once: frozenset[str] = frozenset()
+    streams: Streams | None = None
+    rows: Callable[[], int] | None = None
+    facts: Callable[[], Mapping[str, Any]] | None = None
+
+
+def keys_of(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return the keys of patients as text that is the same in tables that write them in other ways: 7, 7.0, ' 7'."""
+    if pa.types.is_floating(column.type):
+        column = column.cast(pa.string())
+    words = pc.utf8_trim_whitespace(text(column))
+    return pc.replace_substring_regex(words, r"^(-?[0-9]+)\.0$", r"\1")
+
+
+def patients_of(folder: SourceFolder, table: str, key: str) -> pa.Array:
+    """Return the column of a table that names the patients, as `keys_of`; empty where there is no such column."""
+    pieces = [keys_of(columns[key]) for columns, _ in stream(folder, table).pieces if key in columns.column_names]
+    return pa.chunked_array([chunk for piece in pieces for chunk in piece.chunks], pa.string()).combine_chunks()
+
+
+def rows_of(cut: Cut) -> int:
+    """Return about how many rows the tables have that fall into parts."""
+    return cut.rows() if cut.rows is not None else sum(rows_about(cut.folder, table) for table in cut.keys)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Told:
+    """What the parts of a table share; `ragged` lines are the first part's."""
+
+    file: str
+    header: tuple[str, ...]
+    ragged: list[tuple[int, int]]
+    whole_numbers: dict[str, bool]
+    empty: pa.Table
+
+
+class PartFolder(SourceFolder):
+    """The tables of a part in the place of a source.
+
+    Attributes
+    ----------
+    number : int
+    """
+
+    def __init__(self, cut: Cut, into: Path, number: int, told: Mapping[str, _Told], facts: Mapping[str, Any]) -> None:
+        self._origin, self._into, self._told, self._keys = cut.folder, into, told, cut.keys
+        self.path, self.null_values, self.files = cut.folder.path, cut.folder.null_values, cut.folder.files
+        self.facts, self.number = facts, number
+
+    @property
+    def name(self) -> str:
+        """What people call the source."""
+        return self._origin.name
+
+    def beside(self, file: str) -> bytes:
+        """Return a file beside the tables of the source."""
+        return self._origin.beside(file)
+
+    def read(
+        self, table: str, *, stem: str | None = None, wanted: Callable[[str], bool] | Collection[str] | None = None
+    ) -> SourceTable:
+        """Read a table; see `SourceFolder.read`."""
+        own = stem or table
+        if own not in self._keys:
+            return self._origin.read(table, stem=stem, wanted=wanted)
+        told, path = self._told[own], _place(self._into, own, self.number)
+        rows = told.empty
+        if path.exists():
+            with pa.OSFile(str(path)) as file:
+                rows = pa.ipc.open_stream(file).read_all()
+        chosen = chosen_columns(wanted)
+        return SourceTable(
+            name=table,
+            file=told.file,
+            columns=settled(rows.select([name for name in told.header if chosen(name)]), told.whole_numbers),
+            rows=rows[_ROW].to_numpy(),
+            header=told.header,
+            ragged=told.ragged if self.number == 0 else [],
+        )
+
+    def forget(self) -> None:
+        """Remove what was written of this part."""
+        for table in self._keys:
+            _place(self._into, table, self.number).unlink(missing_ok=True)
+
+
+def _place(into: Path, table: str, number: int) -> Path:
+    return into / f"{table.replace('/', '_')}-{number}.arrow"
+
+
+def split(cut: Cut, into: Path, of: int) -> list[PartFolder]:
+    """Write the tables of patients in `of` parts of consecutive patients to the folder `into`; give the parts.
+
+    Raises
+    ------
+    SourceError
+        A table cannot be read.
+    """
+    patients = cut.patients().unique()
+    facts = cut.facts() if cut.facts is not None else {}
+    told = {}
+    for table, key in cut.keys.items():
+        pieces = (cut.streams or _of(cut.folder))(table)
+        told[table] = _distribute(pieces, table, key, patients, into, of)
+    return [PartFolder(cut, into, number, told, facts) for number in range(of)]
+
+
+def _of(folder: SourceFolder) -> Streams:
+    def of_folder(table: str) -> Pieces:
+        return stream(folder, table)
+
+    return of_folder
+
+
+def _distribute(pieces: Pieces, table: str, key: str, patients: pa.Array, into: Path, of: int) -> _Told:
+    empty: pa.Table | None = None
+    held: list[pa.Table] = []
+    size = 0
+    with ExitStack() as stack:
+        writers: dict[int, Any] = {}
+
+        def send() -> None:
+            for number, rows in _shares(pa.concat_tables(held), key, patients, of):
+                if number not in writers:
+                    sink = stack.enter_context(pa.OSFile(str(_place(into, table, number)), "wb"))
+                    options = pa.ipc.IpcWriteOptions(compression="lz4")
+                    writers[number] = stack.enter_context(pa.ipc.new_stream(sink, rows.schema, options=options))
+                writers[number].write_table(rows)
+            held.clear()
+
+        for columns, rows in pieces.pieces:
+            piece = columns.append_column(_ROW, pa.array(rows))
+            empty = piece.slice(0, 0) if empty is None else empty
+            if len(piece):
+                held.append(piece)
+                size += piece.nbytes
+            if size > _HELD_BYTES:
+                send()
+                size = 0
+        if held:
+            send()
+    if empty is None:
+        empty = pa.table({name: pa.array([], pa.string()) for name in pieces.header} | {_ROW: pa.array([], pa.int64())})
+    return _Told(
+        file=pieces.file,
+        header=pieces.header,
+        ragged=pieces.ragged,
+        whole_numbers=pieces.whole_numbers,
+        empty=empty,
+    )
+
+
+def _shares(rows: pa.Table, key: str, patients: pa.Array, of: int) -> list[tuple[int, pa.Table]]:
+    """Return the rows of each part that has some."""
+    if key in rows.column_names:
+        at = np.asarray(pc.fill_null(pc.index_in(keys_of(rows[key]), value_set=patients), 0), dtype=np.int64)
+    else:
+        # The reader says that the column is not there.
+        at = np.zeros(len(rows), dtype=np.int64)
+    bounds = part_bounds(len(patients), of)
+    part = np.searchsorted(bounds, at, side="right") - 1
+    if (np.diff(part) < 0).any():
+        order = np.argsort(part, kind="stable")
+        rows, part = rows.take(pa.array(order)), part[order]
+    numbers, first = np.unique(part, return_index=True)
+    stops = np.append(first[1:], len(part))
+    return [
+        (number, rows.slice(start, stop - start))
+        for number, start, stop in zip(numbers.tolist(), first.tolist(), stops.tolist(), strict=True)
+    ]
+
+
+def part_bounds(n: int, of: int) -> npt.NDArray[np.int64]:
+    """Return the first patient of each of `of` parts of about as many of `n` patients."""
+    result: npt.NDArray[np.int64] = np.arange(of, dtype=np.int64) * n // of
+    return result
