@@ -209,16 +209,17 @@ def seen_between(ages: npt.NDArray[np.floating[Any]], patients: Ints) -> npt.NDA
     return seen
 
 
-def stratum_ages_of(seen: npt.NDArray[np.int64], min_per_band: int) -> tuple[float, ...]:
+def stratum_ages_of(seen: npt.NDArray[np.int64], min_per_band: int, *, fine: bool = True) -> tuple[float, ...]:
     """Return age edges for strata (years, the last infinite) from the counts of `seen_between`.
 
     Bands are made from the youngest up, each of at least `min_per_band` patients; what is left over at the top joins
     the last one. Where nobody is seen for some bands (a source may know decades only) the edge is a usual one.
+    Not `fine`: all edges are.
     """
     edges: list[float] = [0.0]
     first = 0
     for band in range(len(seen) - 1):
-        if seen[first, band] >= min_per_band:
+        if seen[first, band] >= min_per_band and (fine or _FINE[band + 1] in _BANDS):
             empty = int((seen[band + 1, band + 1 :] == 0).sum())
             between = _FINE[band + 1 : band + 2 + min(empty, len(seen) - band - 2)]
             edges.append(next((edge for edge in between if edge in _BANDS), between[0]))

@@ -163,9 +163,6 @@ def learn_bins(cohort: Cohort, min_patients: int, notes: list[str]) -> Bins:
     """Return the discretisation of the visits, from all timelines."""
     n, told = cohort.n_patients, cohort.vocabulary
     shape = cohort.total(VisitShape.of)
-    # A stratum must hold enough people for a lift of its own; with few patients there are few bands.
-    ages = stratum_ages_of(shape.ages, max(4 * min_patients, min(n // 12, 200)))
-    strata = Strata(sexes=told.person["sex"].labels, age_edges=ages)
     n_bins = int(np.clip(cohort.n_visits // 200, 4, 16))
     gaps = cohort.total(partial(known_of_visits, name="gap_days"))
     gap = histogram_of(gaps, min_patients=min_patients, n_coarse=n_bins, n_fine=512)
@@ -195,6 +192,10 @@ def learn_bins(cohort: Cohort, min_patients: int, notes: list[str]) -> Bins:
     if conditions is not None and sizes is not None:
         slots = fixed_slots(sizes) if truncated == conditions.n_codes else 0
         few = 0 if slots else open_slots(sizes)
+    # A stratum must hold enough people for a lift of its own; with few patients there are few bands. Codes of a fixed
+    # number have one for each usual band, see `grouped_targets`; finer ones would only make their tables large.
+    ages = stratum_ages_of(shape.ages, max(4 * min_patients, min(n // 12, 200)), fine=not slots)
+    strata = Strata(sexes=told.person["sex"].labels, age_edges=ages)
     visits = visit_bands(shape.visits, min_patients)
     elapsed = elapsed_bands(shape.ends, min_patients) if gaps.patients else np.zeros(1, dtype=np.int64)
     return Bins(

@@ -91,6 +91,7 @@ def test_strata_are_bands_with_enough_people() -> None:
     assert (np.histogram(ages, bins=edges)[0] >= 30).all()
     # The first year is parted where enough are seen.
     assert 0.27 < edges[1] < 0.5
+    assert stratum_ages_of(seen_between(ages, np.arange(len(ages))), 30, fine=False) == (0.0, 1.0, 5.0, 40.0, np.inf)
     decades = np.repeat([5.0, 15, 25, 35, 45, 55], 40)
     edges = stratum_ages_of(seen_between(decades, np.arange(len(decades))), 30)
     assert edges == (0.0, 12.0, 18.0, 30.0, 40.0, 50.0, float("inf"))
