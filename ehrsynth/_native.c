@@ -30,6 +30,7 @@ PyObject *ehrsynth_labelled(PyObject *self, PyObject *args);
 PyObject *ehrsynth_ordered(PyObject *self, PyObject *args);
 PyObject *ehrsynth_firsts(PyObject *self, PyObject *args);
 
+PyObject *ehrsynth_seeded(PyObject *self, PyObject *args); /* _seed.c */
 PyObject *ehrsynth_sets(PyObject *self, PyObject *args); /* _sets.c */
 /* _keys.c, _combine.c */
 PyObject *ehrsynth_places(PyObject *self, PyObject *args);
@@ -252,6 +253,7 @@ done:
 static PyMethodDef methods[] = {
     {"join", ehrsynth_join, METH_VARARGS, "join(slots, start, n, ends, allocate): rows that the slots describe, and their ends."},
     {"csv", ehrsynth_csv, METH_VARARGS, "csv(columns, commas, n, dates, day, allocate): the lines of a table."},
+    {"seeded", ehrsynth_seeded, METH_VARARGS, "seeded(digest): the state of a stream."},
     {"uuids", uuids, METH_VARARGS, "uuids(k0, k1, block, count): the texts of identifiers."},
     {"gathered", gathered, METH_VARARGS, "gathered(ids, rows, ends, known): the identifiers of some rows."},
     {"are_uuids", are_uuids, METH_VARARGS, "are_uuids(texts): whether every 36 bytes are a UUID in lower case."},

@@ -44,6 +44,10 @@ class Native(Protocol):
         """
         ...
 
+    def seeded(self, digest: bytes) -> bytes:
+        """Return what numpy's SeedSequence of 32 bytes gives for four words of 64 bits."""
+        ...
+
     def uuids(self, k0: int, k1: int, block: int, count: int) -> bytearray:
         """Return the texts of `ehrsynth.randomness.identifier_bytes`."""
         ...

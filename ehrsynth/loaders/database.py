@@ -98,6 +98,13 @@ def _tables(source: Path) -> tuple[Path, dict[str, TableFile]]:
         inside = [source / name for name in _SET_NAMES if (source / name).is_dir()]
         folder = next((path for path in (source, *inside) if _known(path)), source)
     found = _known(folder)
+    omop = next((path for path in (source, *source.glob("omop*")) if any(path.glob("person.*"))), None)
+    if "patient" not in found and omop is not None:
+        raise SourceError(
+            "These are tables of OMOP; what is loaded are the canonical ones.",
+            file=omop,
+            hint="OMOP in a database, with its keys: `-f omop-duckdb` instead of `-f omop` writes omop.duckdb.",
+        )
     if "patient" not in found:
         raise SourceError(
             "There is no table patient, to which all others lead." if found else "There are no tables in it.",

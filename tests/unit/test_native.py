@@ -18,7 +18,7 @@ from ehrsynth.exporters import make_exporters
 from ehrsynth.exporters.fhir.identity import _are_uuids, _turned
 from ehrsynth.exporters.fragments import Slot, constant, join, joined_in_parts, pool_of
 from ehrsynth.probability.sets import BEFORE, KINDS, Allowed, Company, Given, SetLaw
-from ehrsynth.randomness import identifier_bytes
+from ehrsynth.randomness import identifier_bytes, stream
 from ehrsynth.records import Records
 
 pytestmark = pytest.mark.skipif(native.compiled() is None, reason="the package was built without a compiler")
@@ -214,3 +214,17 @@ def test_runs_of_many_combinations_are_joined_alike(kinds: int) -> None:
     found.validate(full=True)
     with only_numpy():
         assert found.equals(join(slots, 3000))
+
+
+@given(st.binary(min_size=32, max_size=32), st.integers(0, 32))
+def test_streams_are_those_of_a_seed_sequence(digest: bytes, zeros: int) -> None:
+    loop = native.compiled()
+    assert loop is not None
+    for number in (digest, bytes(zeros) + digest[zeros:]):
+        expected = np.random.SeedSequence(int.from_bytes(number, "big")).generate_state(4, np.uint64)
+        assert loop.seeded(number) == expected.tobytes()
+    with pytest.raises(ValueError, match="32 bytes"):
+        loop.seeded(digest[1:])
+    found = stream(7, "trajectory", zeros)
+    with only_numpy():
+        assert found.bit_generator.state == stream(7, "trajectory", zeros).bit_generator.state
