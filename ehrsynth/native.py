@@ -12,7 +12,7 @@ from typing import Any, Protocol, cast
 __all__ = ["Native", "compiled"]
 
 
-_INTERFACE = 4
+_INTERFACE = 5
 """Counts the changes of what `_native.c` has."""
 
 
@@ -67,8 +67,11 @@ class Native(Protocol):
         """Return UUIDs with their digits combined with those of `by` (36 numbers below 16) by exclusive or."""
         ...
 
-    def base64(self, data: Any) -> bytes:
-        """Return the Base64 of `data`, whole threes of bytes."""
+    def base64(self, data: Any, ends: Any, bounds: Any) -> bytes:
+        """Return texts in Base64, each with line feeds at its end up to whole threes of bytes.
+
+        They lie in `data` between `ends`, and in what is returned between `bounds` (both int64), which are filled.
+        """
         ...
 
     # Values of an Arrow array are (offsets, data, validity, first, count, kind), the buffers None where there are none;

@@ -5,6 +5,7 @@ from __future__ import annotations
 import binascii
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
@@ -177,15 +178,27 @@ def test_what_is_no_uuid_is_told_as_by_numpy(letter: str, place: int) -> None:
         assert _are_uuids(keys) == found
 
 
-@given(st.binary(max_size=300))
-def test_base64_is_that_of_python(data: bytes) -> None:
+@given(st.lists(st.binary(max_size=40), max_size=20), st.integers(0, 3))
+def test_base64_is_that_of_python(texts: list[bytes], first: int) -> None:
     loop = native.compiled()
     assert loop is not None
-    whole = data[: len(data) // 3 * 3]
-    assert loop.base64(whole) == binascii.b2a_base64(whole, newline=False)
-    for odd in (b"a", b"ab", b"abcd"):
-        with pytest.raises(ValueError, match="threes"):
-            loop.base64(odd)
+    ends = np.cumsum([first, *map(len, texts)])
+    bounds = np.empty(len(texts) + 1, np.int64)
+    coded = loop.base64(b"x" * first + b"".join(texts), ends, bounds)
+    padded = [text + b"\n" * (-len(text) % 3) for text in texts]
+    found = [coded[start:stop] for start, stop in pairwise(bounds.tolist())]
+    assert found == [binascii.b2a_base64(text, newline=False) for text in padded]
+    assert bounds[-1] == len(coded)
+
+
+@pytest.mark.parametrize("ends", [[0, 4], [0, 2, 1], [-1, 2], []])
+def test_base64_refuses_texts_outside_their_buffer(ends: list[int]) -> None:
+    loop = native.compiled()
+    assert loop is not None
+    with pytest.raises(ValueError, match="outside"):
+        loop.base64(b"abc", np.array(ends, np.int64), np.empty(len(ends), np.int64))
+    with pytest.raises(ValueError, match="outside"):
+        loop.base64(b"abc", np.array([0, 3]), np.empty(1, np.int64))
     with pytest.raises(ValueError, match="36"):
         loop.turned(b"a" * 35, b"b" * 36)
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ehrsynth import resources
-from ehrsynth.exporters.fhir.joins import counted, hits, joined, picked, whole, with_columns
+from ehrsynth.exporters.fhir.joins import counted, hits, joined, kept, picked, whole, with_columns
 from ehrsynth.exporters.fhir.resource import Source
 from ehrsynth.exporters.keys import places_in
 
@@ -38,8 +38,8 @@ def _encounters(source: Source) -> pa.Table:
     rows, facts = source["encounter"], charges()
     there = rows["coverage_id"].is_valid().to_numpy() & rows["start_datetime"].is_valid().to_numpy()
     there &= (rows["organization_id"].is_valid().to_numpy()) | rows["practitioner_id"].is_valid().to_numpy()
-    there &= pc.equal(rows["status"].cast(pa.string()), "finished").to_numpy()
-    rows = rows.filter(pa.array(there)).combine_chunks()
+    there &= hits(rows["status"], ["finished"])
+    rows = kept(rows, there)
     start = whole(rows["start_datetime"]).cast(pa.date32())
     end = pc.coalesce(whole(rows["end_datetime"]).cast(pa.date32()), start)
     days = pc.subtract(end.cast(pa.int32()), start.cast(pa.int32())).to_numpy() + 1
@@ -64,7 +64,7 @@ def _encounters(source: Source) -> pa.Table:
 
 
 def _count(procedures: pa.Table, rows: pa.Table, source: Source) -> npt.NDArray[np.int64]:
-    done = procedures.filter(pc.equal(procedures["status"].cast(pa.string()), "completed"))
+    done = picked(procedures, hits(procedures["status"], ["completed"]), ("encounter_id",))
     at = places_in(whole(rows["encounter_id"]), whole(done["encounter_id"]))
     return np.bincount(at[at >= 0], minlength=len(rows)).astype(np.int64)
 
@@ -91,7 +91,7 @@ def _conditions(source: Source) -> pa.Table:
 
 def _numbered(rows: pa.Table, source: Source) -> pa.Table:
     at = places_in(whole(billed_encounters(source)["encounter_id"]), whole(rows["encounter_id"]))
-    rows = rows.filter(pa.array(at >= 0)).combine_chunks()
+    rows = kept(rows, at >= 0)
     return with_columns(rows, number=pa.array(counted(at[at >= 0].astype(np.int64))))
 
 

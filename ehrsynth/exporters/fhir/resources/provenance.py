@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ehrsynth.exporters.fhir.datatypes import US_CORE, absent_without, fixed_concept, needing
-from ehrsynth.exporters.fhir.joins import whole
+from ehrsynth.exporters.fhir.joins import kept, whole
 from ehrsynth.exporters.fhir.resource import Resource, Source
 from ehrsynth.exporters.fhir.templates import First, Many, When
 from ehrsynth.exporters.fhir.values import Link, LinkByKind, Time
@@ -23,7 +23,7 @@ def _rows(source: Source) -> pa.Table:
     """Encounters of a known organization: it passes on what its practitioner, or else itself, wrote."""
     rows = source["encounter"]
     rows = rows.append_column("recorded", pc.coalesce(whole(rows["end_datetime"]), whole(rows["start_datetime"])))
-    return rows.filter(rows["organization_id"].is_valid()).combine_chunks()
+    return kept(rows, rows["organization_id"].is_valid())
 
 
 def _others(source: Source) -> Mapping[str, pa.Table]:
