@@ -14,10 +14,21 @@ setup(
             "ehrsynth._native",
             [
                 f"ehrsynth/{name}.c"
-                for name in ("_native", "_join", "_csv", "_sets", "_draw", "_course", "_order", "_keys", "_combine")
+                for name in (
+                    "_native",
+                    "_join",
+                    "_csv",
+                    "_sets",
+                    "_draw",
+                    "_course",
+                    "_order",
+                    "_keys",
+                    "_combine",
+                    "_seed",
+                )
             ],
             extra_compile_args=[] if os.name == "nt" else ["-O3", "-ffp-contract=off"],
-            depends=["ehrsynth/_arrays.h", "ehrsynth/_hash.h"],
+            depends=["setup.py", "ehrsynth/_arrays.h", "ehrsynth/_hash.h"],
             optional=True,
         )
     ]

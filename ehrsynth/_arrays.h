@@ -8,7 +8,7 @@
 #include <stdint.h>
 #include <string.h>
 
-#define MOST 20
+#define MOST 26
 
 typedef struct {
     Py_buffer of[MOST];

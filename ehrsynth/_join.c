@@ -48,7 +48,7 @@ static const void *line_hold(Line *line, PyObject *object, Py_ssize_t least, Py_
 }
 
 /* A slot is (offsets, first, count, data or None, index or int, foldable): `count` texts from number `first` on. */
-static int line_parse(Line *line, PyObject *slots, Py_ssize_t n) {
+static int line_parse(Line *line, PyObject *slots, Py_ssize_t start, Py_ssize_t n) {
     memset(line, 0, sizeof(*line));
     Py_ssize_t count = PyList_GET_SIZE(slots), room = 0;
     line->held = PyMem_Calloc((size_t)count * 3 + 1, sizeof(Py_buffer));
@@ -94,8 +94,8 @@ static int line_parse(Line *line, PyObject *slots, Py_ssize_t n) {
             slot->length = slot->offsets[at + 1] - slot->offsets[at];
             room += slot->length;
         } else {
-            Py_ssize_t bytes;
-            if (!(slot->index = line_hold(line, index, 4 * n, &bytes))) return -1;
+            if (!(slot->index = line_hold(line, index, 4 * (start + n), NULL))) return -1;
+            slot->index += start;
             int32_t low = 0, high = -1;
             for (Py_ssize_t row = 0; row < n; row++) {
                 low = slot->index[row] < low ? slot->index[row] : low;
@@ -323,15 +323,15 @@ static int line_fold(Line *line, Py_ssize_t n) {
 PyObject *ehrsynth_join(PyObject *self, PyObject *args) {
     (void)self;
     PyObject *slots, *allocate, *data = NULL, *given = NULL;
-    Py_ssize_t n;
+    Py_ssize_t start, n;
     Py_buffer ends_view, out;
     Line line;
-    if (!PyArg_ParseTuple(args, "O!nw*O", &PyList_Type, &slots, &n, &ends_view, &allocate)) return NULL;
-    if (n < 0 || ends_view.len < 8 * (n + 1)) {
+    if (!PyArg_ParseTuple(args, "O!nnw*O", &PyList_Type, &slots, &start, &n, &ends_view, &allocate)) return NULL;
+    if (start < 0 || n < 0 || n > INT32_MAX || start > INT32_MAX || ends_view.len < 8 * (n + 1)) {
         PyErr_SetString(PyExc_ValueError, "there is no room for the ends");
         goto done;
     }
-    if (line_parse(&line, slots, n) < 0) goto parsed;
+    if (line_parse(&line, slots, start, n) < 0) goto parsed;
     int64_t *ends = ends_view.buf;
     int folded;
     Py_BEGIN_ALLOW_THREADS;

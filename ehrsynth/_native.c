@@ -12,9 +12,12 @@ PyObject *ehrsynth_sampled(PyObject *self, PyObject *args);
 PyObject *ehrsynth_ancestral(PyObject *self, PyObject *args);
 PyObject *ehrsynth_reached(PyObject *self, PyObject *args);
 PyObject *ehrsynth_within(PyObject *self, PyObject *args);
+PyObject *ehrsynth_due(PyObject *self, PyObject *args);
 PyObject *ehrsynth_ragged(PyObject *self, PyObject *args);
 PyObject *ehrsynth_fitting(PyObject *self, PyObject *args);
-PyObject *ehrsynth_moved(PyObject *self, PyObject *args);
+PyObject *ehrsynth_general(PyObject *self, PyObject *args);
+PyObject *ehrsynth_rounded(PyObject *self, PyObject *args);
+PyObject *ehrsynth_quantiles(PyObject *self, PyObject *args);
 PyObject *ehrsynth_mixed(PyObject *self, PyObject *args);
 PyObject *ehrsynth_observed(PyObject *self, PyObject *args);
 PyObject *ehrsynth_expanded(PyObject *self, PyObject *args);
@@ -28,6 +31,7 @@ PyObject *ehrsynth_labelled(PyObject *self, PyObject *args);
 PyObject *ehrsynth_ordered(PyObject *self, PyObject *args);
 PyObject *ehrsynth_firsts(PyObject *self, PyObject *args);
 
+PyObject *ehrsynth_seeded(PyObject *self, PyObject *args); /* _seed.c */
 PyObject *ehrsynth_sets(PyObject *self, PyObject *args); /* _sets.c */
 /* _keys.c, _combine.c */
 PyObject *ehrsynth_places(PyObject *self, PyObject *args);
@@ -193,43 +197,69 @@ static PyObject *turned(PyObject *self, PyObject *args) {
     return made;
 }
 
-/* -- Base64 (RFC 4648), of whole threes of bytes ------------------------------------------------------------------ */
+/* -- Base64 (RFC 4648) --------------------------------------------------------------------------------------------- */
 
+/* Two letters for each twelve bits. */
+static void pairs_of_letters(char pairs[4096][2]) {
+    static const char letters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    for (int i = 0; i < 4096; i++) {
+        pairs[i][0] = letters[i >> 6];
+        pairs[i][1] = letters[i & 63];
+    }
+}
+
+static inline char *encoded(char *out, const uint8_t *in, char pairs[4096][2]) {
+    uint32_t bits = (uint32_t)in[0] << 16 | (uint32_t)in[1] << 8 | in[2];
+    memcpy(out, pairs[bits >> 12], 2);
+    memcpy(out + 2, pairs[bits & 4095], 2);
+    return out + 4;
+}
+
+/* texts, their ends (int64), out (int64): the texts in Base64, each with line feeds up to whole threes, and their ends */
 static PyObject *base64(PyObject *self, PyObject *args) {
     (void)self;
-    Py_buffer text;
+    Py_buffer text, ends, bounds;
     PyObject *made = NULL;
-    if (!PyArg_ParseTuple(args, "y*", &text)) return NULL;
-    if (text.len % 3) {
-        PyErr_SetString(PyExc_ValueError, "not whole threes of bytes");
-    } else if ((made = PyBytes_FromStringAndSize(NULL, text.len / 3 * 4))) {
-        static const char letters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-        /* Two letters for each twelve bits. */
-        char pairs[4096][2];
-        for (int i = 0; i < 4096; i++) {
-            pairs[i][0] = letters[i >> 6];
-            pairs[i][1] = letters[i & 63];
-        }
-        const uint8_t *in = text.buf;
-        char *out = PyBytes_AS_STRING(made);
-        for (Py_ssize_t i = 0; i < text.len; i += 3, out += 4) {
-            uint32_t bits = (uint32_t)in[i] << 16 | (uint32_t)in[i + 1] << 8 | in[i + 2];
-            memcpy(out, pairs[bits >> 12], 2);
-            memcpy(out + 2, pairs[bits & 4095], 2);
+    if (!PyArg_ParseTuple(args, "y*y*w*", &text, &ends, &bounds)) return NULL;
+    const int64_t *end = ends.buf;
+    int64_t *bound = bounds.buf, n = ends.len / 8 - 1;
+    int wrong = n < 0 || ends.len % 8 || bounds.len != ends.len || end[0] < 0 || end[n] > text.len;
+    for (int64_t i = 0; i < n && !wrong; i++) wrong = end[i + 1] < end[i];
+    if (wrong) {
+        PyErr_SetString(PyExc_ValueError, "texts lie outside their buffer");
+        goto done;
+    }
+    bound[0] = 0;
+    for (int64_t i = 0; i < n; i++) bound[i + 1] = bound[i] + (end[i + 1] - end[i] + 2) / 3 * 4;
+    if (!(made = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)bound[n]))) goto done;
+    char *out = PyBytes_AS_STRING(made), pairs[4096][2];
+    Py_BEGIN_ALLOW_THREADS;
+    pairs_of_letters(pairs);
+    for (int64_t i = 0; i < n; i++) {
+        const uint8_t *in = (const uint8_t *)text.buf + end[i], *stop = (const uint8_t *)text.buf + end[i + 1];
+        for (; stop - in >= 3; in += 3) out = encoded(out, in, pairs);
+        if (in < stop) {
+            uint8_t last[3] = {in[0], stop - in > 1 ? in[1] : '\n', '\n'};
+            out = encoded(out, last, pairs);
         }
     }
+    Py_END_ALLOW_THREADS;
+done:
     PyBuffer_Release(&text);
+    PyBuffer_Release(&ends);
+    PyBuffer_Release(&bounds);
     return made;
 }
 
 static PyMethodDef methods[] = {
-    {"join", ehrsynth_join, METH_VARARGS, "join(slots, n, ends, allocate): the rows that the slots describe, and their ends."},
+    {"join", ehrsynth_join, METH_VARARGS, "join(slots, start, n, ends, allocate): rows that the slots describe, and their ends."},
     {"csv", ehrsynth_csv, METH_VARARGS, "csv(columns, commas, n, dates, day, allocate): the lines of a table."},
+    {"seeded", ehrsynth_seeded, METH_VARARGS, "seeded(digest): the state of a stream."},
     {"uuids", uuids, METH_VARARGS, "uuids(k0, k1, block, count): the texts of identifiers."},
     {"gathered", gathered, METH_VARARGS, "gathered(ids, rows, ends, known): the identifiers of some rows."},
     {"are_uuids", are_uuids, METH_VARARGS, "are_uuids(texts): whether every 36 bytes are a UUID in lower case."},
     {"turned", turned, METH_VARARGS, "turned(texts, by): UUIDs with their digits combined by exclusive or."},
-    {"base64", base64, METH_VARARGS, "base64(data): the letters of whole threes of bytes."},
+    {"base64", base64, METH_VARARGS, "base64(data, ends, bounds): texts in Base64, filled up with line feeds."},
     {"places", ehrsynth_places, METH_VARARGS, "places(keys, others, out): where keys are among others."},
     {"distinct", ehrsynth_distinct, METH_VARARGS, "distinct(values, out, first): numbers by first appearance."},
     {"least", ehrsynth_least, METH_VARARGS, "least(groups, values, out): the least value of each group."},
@@ -238,10 +268,13 @@ static PyMethodDef methods[] = {
     {"sampled", ehrsynth_sampled, METH_VARARGS, "sampled(thresholds, categories, rows, u, out): categories."},
     {"ancestral", ehrsynth_ancestral, METH_VARARGS, "ancestral(thresholds, begin, categories, offsets, parents, order, u, out): states."},
     {"reached", ehrsynth_reached, METH_VARARGS, "reached(entries, m, rows, ranks, out): how many entries are reached."},
+    {"due", ehrsynth_due, METH_VARARGS, "due(here, age, person, days, ages, period, out): encounters of people of an age."},
     {"within", ehrsynth_within, METH_VARARGS, "within(start, end, visit, share, out): times within encounters."},
     {"ragged", ehrsynth_ragged, METH_VARARGS, "ragged(items, upper, offsets, keys, u, out): an item of each key."},
     {"fitting", ehrsynth_fitting, METH_VARARGS, "fitting(...): which codes a person can have on a day."},
-    {"moved", ehrsynth_moved, METH_VARARGS, "moved(...): what illnesses and drugs do to values."},
+    {"general", ehrsynth_general, METH_VARARGS, "general(...): values that illnesses and drugs move."},
+    {"rounded", ehrsynth_rounded, METH_VARARGS, "rounded(rows, least, most, scale, values): values as they are told."},
+    {"quantiles", ehrsynth_quantiles, METH_VARARGS, "quantiles(...): values of scores."},
     {"mixed", ehrsynth_mixed, METH_VARARGS, "mixed(own, person, turns, phases, noise, drift, rest, out): scores."},
     {"observed", ehrsynth_observed, METH_VARARGS, "observed(...): values, ranges and what is said of them."},
     {"expanded", ehrsynth_expanded, METH_VARARGS, "expanded(first, counts, item, number): items repeated."},
@@ -259,6 +292,6 @@ static struct PyModuleDef module = {PyModuleDef_HEAD_INIT, "_native", NULL, 0, m
 PyMODINIT_FUNC PyInit__native(void) {
     PyObject *made = PyModule_Create(&module);
     /* What ehrsynth/native.py asks for: a build of older sources is as good as none. */
-    if (made && PyModule_AddIntConstant(made, "INTERFACE", 3)) Py_CLEAR(made);
+    if (made && PyModule_AddIntConstant(made, "INTERFACE", 5)) Py_CLEAR(made);
     return made;
 }

@@ -12,15 +12,17 @@ from typing import Any, Protocol, cast
 __all__ = ["Native", "compiled"]
 
 
-_INTERFACE = 3
+_INTERFACE = 5
 """Counts the changes of what `_native.c` has."""
 
 
 class Native(Protocol):
     """What ``ehrsynth._native`` (``_native.c``) has."""
 
-    def join(self, slots: list[Any], n: int, ends: Any, allocate: Any) -> Any:
-        """Return the buffer of `n` rows that `slots` describe (see `ehrsynth.exporters.fragments`), joined.
+    def join(self, slots: list[Any], start: int, n: int, ends: Any, allocate: Any) -> Any:
+        """Return the buffer of `n` rows from `start` on of those that `slots` describe, joined.
+
+        See `ehrsynth.exporters.fragments`.
 
         A slot is (offsets, first, count, data, index, foldable): `count` texts from number `first` on of an Arrow array
         of 64-bit offsets, which of them stands in each row (int32, -1 for none; an int if it is always the same), and
@@ -42,6 +44,10 @@ class Native(Protocol):
         """
         ...
 
+    def seeded(self, digest: bytes) -> bytes:
+        """Return what numpy's SeedSequence of 32 bytes gives for four words of 64 bits."""
+        ...
+
     def uuids(self, k0: int, k1: int, block: int, count: int) -> bytearray:
         """Return the texts of `ehrsynth.randomness.identifier_bytes`."""
         ...
@@ -61,8 +67,11 @@ class Native(Protocol):
         """Return UUIDs with their digits combined with those of `by` (36 numbers below 16) by exclusive or."""
         ...
 
-    def base64(self, data: Any) -> bytes:
-        """Return the Base64 of `data`, whole threes of bytes."""
+    def base64(self, data: Any, ends: Any, bounds: Any) -> bytes:
+        """Return texts in Base64, each with line feeds at its end up to whole threes of bytes.
+
+        They lie in `data` between `ends`, and in what is returned between `bounds` (both int64), which are filled.
+        """
         ...
 
     # Values of an Arrow array are (offsets, data, validity, first, count, kind), the buffers None where there are none;
@@ -117,6 +126,10 @@ class Native(Protocol):
         """Do `ehrsynth.generation.life_course.questions.reached`."""
         ...
 
+    def due(self, *arrays: Any) -> int:
+        """Do `ehrsynth.generation.life_course.measured.PanelSampler`'s choice of encounters; return how many."""
+        ...
+
     def within(self, *arrays: Any) -> None:
         """Do `ehrsynth.generation.life_course.tables.within`."""
         ...
@@ -125,8 +138,16 @@ class Native(Protocol):
         """Do `ehrsynth.generation.life_course.requirements.Requirements.fits`."""
         ...
 
-    def moved(self, *arrays: Any) -> None:
-        """Add up what illnesses and drugs do to the values of `ehrsynth.generation.life_course.laboratory`."""
+    def general(self, *arrays: Any) -> int:
+        """Do `ehrsynth.generation.life_course.laboratory.GeneralSampler`, but for the logarithms of skewed values."""
+        ...
+
+    def rounded(self, *arrays: Any) -> None:
+        """Bring values into their range and round them, as `ehrsynth.generation.life_course.observations` does."""
+        ...
+
+    def quantiles(self, *arrays: Any) -> None:
+        """Do `ehrsynth.generation.life_course.quantiles.CoreQuantiles.value`."""
         ...
 
     def mixed(self, *arrays: Any) -> None:

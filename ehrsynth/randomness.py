@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -34,8 +35,30 @@ def stream(seed: int, name: str, block: int = 0) -> np.random.Generator:
     PCG64 seeded through numpy's SeedSequence with 256 bits of SHA-256 over the three parts: the same on every platform
     and in every process.
     """
-    entropy = int.from_bytes(_digest("ehrsynth", seed, name, block), "big")
-    return np.random.Generator(np.random.PCG64(np.random.SeedSequence(entropy)))
+    digest = _digest("ehrsynth", seed, name, block)
+    native = compiled()
+    if native is not None:
+        words = np.frombuffer(native.seeded(digest), dtype=np.uint64)
+        return np.random.Generator(np.random.PCG64(_seeded()(words)))
+    return np.random.Generator(np.random.PCG64(np.random.SeedSequence(int.from_bytes(digest, "big"))))
+
+
+@lru_cache(maxsize=1)
+def _seeded() -> Any:
+    """Return a seed sequence of words that are made already: every part of a block asks for fifty streams."""
+    # Here, as numpy.random is imported by who draws only.
+    from numpy.random.bit_generator import ISeedSequence
+
+    class Seeded(ISeedSequence):
+        def __init__(self, words: npt.NDArray[np.uint64]) -> None:
+            self._words = words
+
+        def generate_state(self, n_words: int, dtype: Any = np.uint32) -> npt.NDArray[Any]:
+            if n_words != len(self._words) or np.dtype(dtype) != np.uint64:
+                raise ValueError("PCG64 asks for four words of 64 bits, and for nothing else.")
+            return self._words
+
+    return Seeded
 
 
 def _splitmix64(x: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:

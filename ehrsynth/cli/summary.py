@@ -37,6 +37,13 @@ def _note(name: str, note: Mapping[str, Any]) -> Iterator[str]:
         )
     for what, count in note.get("not_carried", {}).items():
         yield f"{name}: left out {count:,} rows: {what}"
+    values = note.get("values_not_carried", {})
+    if values:
+        most = sorted(values, key=lambda column: (-values[column], column))[:3]
+        yield (
+            f"{name}: no place for {sum(values.values()):,} values of {len(values)} columns "
+            f"({', '.join(most)}...); manifest.json counts them"
+        )
 
 
 def print_run(summary: RunSummary, *, json: bool, report: ReadReport | None = None) -> None:

@@ -7,30 +7,37 @@ those who look for them; `ehrsynth validate` finds them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from ehrsynth.databases.dialect import Dialect, quoted, text
 from ehrsynth.schema import Column, DatasetSchema, TableSchema
 
-__all__ = ["comments", "create_table", "indexes", "keys", "metadata_table", "script"]
+__all__ = ["KINDS", "comments", "create_table", "indexes", "keys", "metadata_table", "script"]
 
 METADATA = "ehrsynth_metadata"
+KINDS = ("primary", "unique", "foreign")
 
 
-def create_table(table: TableSchema, dialect: Dialect, *, with_keys: bool = True) -> str:
-    """Return the statement that makes `table`; without its keys it loads faster, and they are to be added (`keys`)."""
+def create_table(table: TableSchema, dialect: Dialect, *, without: Collection[str] = ()) -> str:
+    """Return the statement that makes `table`.
+
+    Parameters
+    ----------
+    without : collection of str
+        Kinds of keys (`KINDS`) to leave out: the table loads faster, and they are to be added (`keys`).
+    """
     lines = [_column(column, table, dialect) for column in table.columns]
-    if with_keys:
-        lines += [f"CONSTRAINT {quoted(name)} {what}" for name, what in _keys(table)]
+    lines += [f"CONSTRAINT {quoted(name)} {what}" for kind, name, what in _keys(table) if kind not in without]
     lines += [f"CONSTRAINT {quoted(name)} CHECK ({what})" for name, what in _checks(table, dialect)]
     body = ",\n  ".join(lines)
     return f"CREATE TABLE {quoted(table.name)} (\n  {body}\n)"
 
 
-def keys(table: TableSchema) -> Iterator[str]:
-    """Yield the statements that add the keys to a table that was made without: the foreign ones last."""
-    for name, what in _keys(table):
-        yield f"ALTER TABLE {quoted(table.name)} ADD CONSTRAINT {quoted(name)} {what}"
+def keys(table: TableSchema, kinds: Collection[str] = KINDS) -> Iterator[str]:
+    """Yield the statements that add keys to a table that was made without: the foreign ones last."""
+    for kind, name, what in _keys(table):
+        if kind in kinds:
+            yield f"ALTER TABLE {quoted(table.name)} ADD CONSTRAINT {quoted(name)} {what}"
 
 
 def indexes(table: TableSchema, dialect: Dialect) -> Iterator[str]:
@@ -79,15 +86,15 @@ def _column(column: Column, table: TableSchema, dialect: Dialect) -> str:
     return f"{quoted(column.name)} {kind}{' NOT NULL' if column.required else ''}"
 
 
-def _keys(table: TableSchema) -> Iterator[tuple[str, str]]:
+def _keys(table: TableSchema) -> Iterator[tuple[str, str, str]]:
     if table.primary_key:
-        yield f"pk_{table.name}", f"PRIMARY KEY ({quoted(table.primary_key)})"
+        yield "primary", f"pk_{table.name}", f"PRIMARY KEY ({quoted(table.primary_key)})"
     for column in table.columns:
         if column.unique and column.name != table.primary_key:
-            yield f"uq_{table.name}_{column.name}", f"UNIQUE ({quoted(column.name)})"
+            yield "unique", f"uq_{table.name}_{column.name}", f"UNIQUE ({quoted(column.name)})"
     for key in table.foreign_keys:
         target = f"{quoted(key.reference_table)} ({quoted(key.reference_column)})"
-        yield f"fk_{table.name}_{key.column}", f"FOREIGN KEY ({quoted(key.column)}) REFERENCES {target}"
+        yield "foreign", f"fk_{table.name}_{key.column}", f"FOREIGN KEY ({quoted(key.column)}) REFERENCES {target}"
 
 
 def _checks(table: TableSchema, dialect: Dialect) -> Iterator[tuple[str, str]]:

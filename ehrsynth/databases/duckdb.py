@@ -39,8 +39,11 @@ def load(
             counts = {}
             for each in schema.tables:
                 table = each.name
-                connection.execute(ddl.create_table(each, _DIALECT))
+                later = () if together or _refers_to_itself(each) else ("primary",)
+                connection.execute(ddl.create_table(each, _DIALECT, without=later))
                 counts[table] = _insert(connection, each, rows, progress)
+                if later:
+                    _add_primary_key(connection, each, target)
                 for statement in (*ddl.indexes(each, _DIALECT), *ddl.comments(each, _DIALECT)):
                     connection.execute(statement)
                 if not together and counts[table] > _CHUNK_ROWS:
@@ -59,7 +62,7 @@ def load(
                 f"DuckDB refused it, nothing was loaded: {_first_line(error)}",
                 file=target.shown,
                 table=table,
-                hint="`ehrsynth validate` on the source names every row that breaks a rule.",
+                hint=_SEE,
             ) from None
         finally:
             # What was not committed is gone with the connection.
@@ -67,6 +70,37 @@ def load(
     return counts
 
 
+def _refers_to_itself(table: TableSchema) -> bool:
+    """Whether rows lead to rows of their own table: its key has to be there before them.
+
+    Any other is made when the rows are in, in one go, in a quarter of the time. DuckDB adds no foreign key to a table
+    that is there, nor a key within the transaction that filled it.
+    """
+    return any(key.reference_table == table.name for key in table.foreign_keys)
+
+
+def _add_primary_key(connection: Any, table: TableSchema, target: Address) -> None:
+    import duckdb
+
+    try:
+        for statement in ddl.keys(table, ("primary",)):
+            connection.execute(statement)
+    except duckdb.ConstraintException:
+        # It does not say which.
+        key, name = quoted(table.primary_key), quoted(table.name)
+        twice = connection.execute(f"SELECT {key} FROM {name} GROUP BY {key} HAVING count(*) > 1 LIMIT 1").fetchone()
+        if twice is None:
+            raise
+        raise OutputError(
+            f"DuckDB refused it, nothing was loaded: {twice[0]!r} is the key of more than one row.",
+            file=target.shown,
+            table=table.name,
+            column=table.primary_key,
+            hint=_SEE,
+        ) from None
+
+
+_SEE = "`ehrsynth validate` on the source names every row that breaks a rule."
 _DIALECT = DIALECTS["duckdb"]
 _CHUNK_ROWS = 4 * 122_880
 """Rows of four of DuckDB's row groups. What is inserted at once has its indexes in memory twice."""

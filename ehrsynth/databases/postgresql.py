@@ -56,7 +56,7 @@ def load(
             counts = {}
             for each in schema.tables:
                 table = each.name
-                connection.execute(ddl.create_table(each, dialect, with_keys=False))
+                connection.execute(ddl.create_table(each, dialect, without=ddl.KINDS))
                 counts[table] = _copy(connection, each, rows, progress)
             for each in schema.tables:
                 table = each.name

@@ -8,7 +8,7 @@ in Python, and a text that many rows share is made once.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -18,7 +18,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ehrsynth.native import Native, compiled
+from ehrsynth.native import compiled
 
 __all__ = [
     "FIRST_DAY",
@@ -29,6 +29,7 @@ __all__ = [
     "fold",
     "join",
     "joined_bytes",
+    "joined_in_parts",
     "numbered",
     "pool_of",
     "row_texts",
@@ -83,29 +84,52 @@ def _one(text: bytes) -> pa.LargeBinaryArray:
 
 def row_texts(values: pa.Array) -> Slot:
     """Return the slot of a column of texts that need no escaping, null where there is none; shape (n,)."""
-    pool = values.cast(pa.large_binary())
+    pool = _wide(values) if pa.types.is_string(values.type) else values.cast(pa.large_binary())
     index = np.arange(len(pool), dtype=np.int32)
-    if pool.null_count:
-        index = np.where(pool.is_valid().to_numpy(zero_copy_only=False), index, np.int32(-1))
+    if values.null_count:
+        index = np.where(values.is_valid().to_numpy(zero_copy_only=False), index, np.int32(-1))
     return Slot(pool, index, foldable=False)
+
+
+def _wide(texts: pa.StringArray) -> pa.LargeBinaryArray:
+    """Return what Arrow's cast does without looking at the texts; nothing stands where one is null."""
+    _, offsets, data = texts.buffers()
+    if offsets is None:
+        return pool_of([b""] * len(texts))
+    ends = np.frombuffer(offsets, dtype=np.int32)[texts.offset : texts.offset + len(texts) + 1].astype(np.int64)
+    return pa.LargeBinaryArray.from_buffers(pa.large_binary(), len(texts), [None, pa.py_buffer(ends), data])
 
 
 def join(slots: Sequence[Slot], n: int) -> pa.LargeBinaryArray:
     """Return the `n` rows that `slots` describe, each row's texts one after the other."""
+    (joined,) = joined_in_parts(slots, n, max(n, 1)) if n else (pool_of([]),)
+    return joined
+
+
+def joined_in_parts(slots: Sequence[Slot], n: int, size: int) -> Iterator[pa.LargeBinaryArray]:
+    """Yield the `n` rows that `slots` describe, `size` at a time: less text at once, from slots made once."""
     native = compiled()
-    return _take(fold(slots, n), n) if native is None else _joined(native, slots, n)
+    lines = [] if native is None else [_given(slot) for slot in slots]
+    for start in range(0, n, size):
+        count = min(size, n - start)
+        if native is None:
+            yield _take(fold([_cut(slot, start, count) for slot in slots], count), count)
+            continue
+        # What `_take` does of folded slots; the loop folds them itself.
+        ends = pa.allocate_buffer(8 * (count + 1))
+        data = native.join(lines, start, count, ends, pa.allocate_buffer)
+        yield pa.LargeBinaryArray.from_buffers(pa.large_binary(), count, [None, ends, data])
 
 
-def _joined(native: Native, slots: Sequence[Slot], n: int) -> pa.LargeBinaryArray:
-    """Return what `_take` does of folded slots; the loop folds them itself."""
-    lines = []
-    for slot in slots:
-        _, offsets, data = slot.pool.buffers()
-        index = slot.index if isinstance(slot.index, int) else np.ascontiguousarray(slot.index, dtype=np.int32)
-        lines.append((offsets, slot.pool.offset, len(slot.pool), data, index, slot.foldable))
-    ends = pa.allocate_buffer(8 * (n + 1))
-    data = native.join(lines, n, ends, pa.allocate_buffer)
-    return pa.LargeBinaryArray.from_buffers(pa.large_binary(), n, [None, ends, data])
+def _given(slot: Slot) -> tuple[Any, ...]:
+    _, offsets, data = slot.pool.buffers()
+    index = slot.index if isinstance(slot.index, int) else np.ascontiguousarray(slot.index, dtype=np.int32)
+    return offsets, slot.pool.offset, len(slot.pool), data, index, slot.foldable
+
+
+def _cut(slot: Slot, start: int, count: int) -> Slot:
+    index = slot.index if isinstance(slot.index, int) else slot.index[start : start + count]
+    return Slot(slot.pool, index, slot.foldable)
 
 
 def _take(slots: Sequence[Slot], n: int) -> pa.LargeBinaryArray:

@@ -60,8 +60,14 @@ class NameTables:
 
 
 def _ascii(names: list[str]) -> pa.Array:
-    plain = (unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower() for name in names)
-    return pa.array(["".join(letter for letter in name if letter.isalpha()) for name in plain], type=pa.string())
+    return pa.array([_letters(name) for name in names], type=pa.string())
+
+
+def _letters(name: str) -> str:
+    # Nearly all names are ASCII letters: they need not be looked at one by one.
+    if not name.isascii():
+        name = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
+    return name.lower() if name.isalpha() else "".join(filter(str.isalpha, name.lower()))
 
 
 @lru_cache(maxsize=1)

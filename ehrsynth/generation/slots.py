@@ -85,8 +85,11 @@ class SlotSampler:
             times[who, code] += 1
             had[people] = np.bincount(row, minlength=len(people))
         visit, code, recurs = (np.concatenate(parts) for parts in zip(*found, strict=True))
-        order = np.lexsort((code, visit))
-        return Present(visit=visit[order], code=code[order], recurs=recurs[order])
+        key = (visit * c + code) * 2 + recurs
+        key.sort()
+        visit = key // (2 * c)
+        code = (key >> 1) - visit * c
+        return Present(visit=visit, code=code, recurs=(key & 1).astype(bool))
 
     def _given(
         self, last: npt.NDArray[np.int32], times: npt.NDArray[np.int16], people: Int, state: Int, stratum: Int, now: int

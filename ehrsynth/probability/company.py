@@ -30,7 +30,7 @@ class Allowed:
     ----------
     things : int64[l]
         Those that some rows may not have.
-    check : callable (row int64[m], thing int64[m]) -> bool[m]
+    check : callable (row int64[...], thing int64[...]) -> bool[...], as numpy broadcasts them
         Whether a row may have a thing.
     """
 

@@ -110,6 +110,10 @@ def cdf(z: npt.ArrayLike) -> Doubles:
     """
     x = np.asarray(z, dtype=np.float64)
     size = np.abs(x)
+    if (size < 7.07106781186547).all():
+        # As nearly always.
+        upper = np.exp(-size * size / 2) * _ratio((_HART_TOP, _HART_BOTTOM), size)
+        return np.asarray(np.where(x > 0, 1 - upper, upper))
     near = np.minimum(size, 7.07106781186547)
     # Far out: four levels of the continued fraction of the tail.
     far = np.maximum(np.minimum(size, 40.0), 7.07106781186547)

@@ -33,7 +33,7 @@ from ehrsynth import terminology
 from ehrsynth.records import Records
 from ehrsynth.terminology import LOINC, library
 
-__all__ = ["carried", "panels", "read_back"]
+__all__ = ["KEPT", "carried", "panels", "read_back"]
 
 Row = dict[str, Any]
 Tables = dict[str, list[Row]]
@@ -52,7 +52,7 @@ _TABLES = (
     "allergy_intolerance",
     "coverage",
 )
-_KEPT = {
+KEPT = {
     "organization": "name address_line city state postal_code",
     "practitioner": "npi given_name family_name sex specialty_display organization_id",
     "patient": "birth_date birth_date_precision sex race_code ethnicity_code death_datetime death_precision "
@@ -109,7 +109,7 @@ def read_back(records: Records) -> Tables:
             if name in _TIMES:
                 timed = any(row[one] is not None for one in _TIMES[name]) and row["time_precision"] != "day"
                 row["time_precision"] = "time" if timed else "day"
-            rows.append({column: row[column] for column in _KEPT[name].split()})
+            rows.append({column: row[column] for column in KEPT[name].split()})
         done[name] = rows if name in ("organization", "practitioner", "patient") else sorted(rows, key=_order)
     for row in done["patient"]:
         row["birth_date_precision"] = row["birth_date_precision"] or "day"

@@ -157,6 +157,30 @@ def test_a_refused_row_leaves_nothing(
     assert {item.name for item in tmp_path.iterdir()} == ({path.name} if there_before else set())
 
 
+@pytest.mark.parametrize("table", ["condition", "observation"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_key_that_comes_twice_is_told(kind: str, table: str, small_records: Records, tmp_path: Path) -> None:
+    key = f"{table}_id"
+    twice = small_records[table][key][0].as_py()
+    with pytest.raises(OutputError, match="nothing was loaded") as caught:
+        load(address(f"{kind}:////{tmp_path}/x.{kind}"), clinical(), rows_of(small_records, **{table: {key: twice}}))
+    assert caught.value.table == table
+    assert key in str(caught.value)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_database_still_refuses_what_breaks_a_key(kind: str, small_records: Records, tmp_path: Path) -> None:
+    path = tmp_path / f"x.{kind}"
+    load(address(f"{kind}:////{path}"), clinical(), rows_of(small_records))
+    with connect(kind, path) as connection:
+        connection.execute("PRAGMA foreign_keys = ON" if kind == "sqlite" else "SELECT 1")
+        for table in clinical().tables:
+            if connection.execute(f"SELECT count(*) FROM {table.name}").fetchone()[0]:
+                with pytest.raises(Exception, match=r"(?i)constraint"):
+                    connection.execute(f"INSERT INTO {table.name} SELECT * FROM {table.name} LIMIT 1")
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_tables_beside_others_and_never_twice(kind: str, csv: Path, tmp_path: Path) -> None:
     path = tmp_path / f"x.{kind}"
@@ -257,6 +281,8 @@ REFUSED = {
     "a key turned into numbers": ("device", lambda data: b"\n".join(_with_number(data)), "decimal number"),
     "a row cut short": ("device", lambda data: data.rstrip(b"\n").rpartition(b",")[0] + b"\n", "cells"),
     "no column that must be": ("device", lambda data: data.replace(b"code_system", b"system"), "required column"),
+    "UTF-16": ("device", lambda data: data.decode().encode("utf-16"), "UTF-8"),
+    "a zero byte": ("device", lambda data: data.rstrip(b"\n") + b"\0\n", "zero byte"),
     "not even a header": ("device", lambda data: b"", "not even a header"),
 }
 
@@ -279,6 +305,21 @@ def test_wrong_files_are_refused_and_leave_nothing(name: str, kind: str, csv: Pa
     assert not [item for item in tmp_path.iterdir() if "x." in item.name]
 
 
+def _with_column(data: bytes) -> list[bytes]:
+    head, *rest = data.splitlines()
+    return [head + b",shoe_size", *(line + b",44" for line in rest), b""]
+
+
+def test_what_is_too_much_or_lacking_is_told(csv: Path, tmp_path: Path) -> None:
+    rewrite(csv, "device", lambda data: b"\n".join(_with_column(data)))
+    report = load_database(csv, f"sqlite:///{tmp_path}/x.sqlite")
+    assert report.unknown == ["device.shoe_size"]
+    (csv / "encounter.csv").unlink()
+    with pytest.raises(OutputError, match="nothing was loaded") as caught:
+        load_database(csv, f"sqlite:///{tmp_path}/y.sqlite")
+    assert "Its keys lead to encounter: not in the source." in str(caught.value.hint)
+
+
 def test_a_key_of_mixed_types_in_parquet_is_refused(small_records: Records, tmp_path: Path) -> None:
     import pyarrow.parquet as pq
 
@@ -290,6 +331,14 @@ def test_a_key_of_mixed_types_in_parquet_is_refused(small_records: Records, tmp_
     with pytest.raises(SourceError, match="stored as double") as caught:
         load_database(tmp_path / "o", f"duckdb:///{tmp_path}/x.duckdb")
     assert (caught.value.table, caught.value.column) == ("condition", "patient_id")
+
+
+def test_the_format_is_named_that_has_omop_as_a_database(small_records: Records, tmp_path: Path) -> None:
+    ehrsynth.export(small_records, tmp_path / "o", formats=["omop"])
+    for folder in (tmp_path / "o", tmp_path / "o/omop"):
+        with pytest.raises(SourceError, match="OMOP") as caught:
+            load_database(folder, f"sqlite:////{tmp_path}/x.sqlite")
+        assert "-f omop-duckdb" in str(caught.value.hint)
 
 
 def test_fhir_is_no_table(small_records: Records, tmp_path: Path) -> None:

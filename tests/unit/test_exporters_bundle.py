@@ -191,6 +191,7 @@ def test_chunks_add_up_to_the_whole(
 ) -> None:
     whole = exported(exporter, small_records, small)
     monkeypatch.setattr("ehrsynth.exporters.fhir.resource.CHUNK_ROWS", 5)
+    monkeypatch.setattr("ehrsynth.exporters.fhir.ndjson._PLAIN_ROWS", 2)
     monkeypatch.setattr("ehrsynth.exporters.fhir.bundle._ROWS_AT_A_TIME", 100)
     assert exported(exporter, small_records, small) == whole
 

@@ -347,6 +347,7 @@ def test_rows_go_where_their_concept_belongs_and_what_did_not_happen_stays_out(t
         "encounter that did not take place": 1,
     }
     assert rows(folder, "observation_period")[0]["observation_period_start_date"] == "2020-05-01"
+    assert summary.notes["omop"]["values_not_carried"] == {}
     again = api.read(folder, format="omop")
     assert again["condition"]["code"].to_pylist() == ["I10", "Z00.00"]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import binascii
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
@@ -15,9 +16,9 @@ from hypothesis import strategies as st
 from ehrsynth import native
 from ehrsynth.exporters import make_exporters
 from ehrsynth.exporters.fhir.identity import _are_uuids, _turned
-from ehrsynth.exporters.fragments import Slot, constant, join, pool_of
+from ehrsynth.exporters.fragments import Slot, constant, join, joined_in_parts, pool_of
 from ehrsynth.probability.sets import BEFORE, KINDS, Allowed, Company, Given, SetLaw
-from ehrsynth.randomness import identifier_bytes
+from ehrsynth.randomness import identifier_bytes, stream
 from ehrsynth.records import Records
 
 pytestmark = pytest.mark.skipif(native.compiled() is None, reason="the package was built without a compiler")
@@ -50,6 +51,17 @@ def test_joined_rows_are_those_of_arrow(data: st.DataObject, n: int) -> None:
     found.validate(full=True)
     with only_numpy():
         assert found.equals(join(slots, n))
+
+
+@given(st.lists(st.integers(-1, 2), max_size=150), st.integers(1, 70))
+def test_rows_joined_in_parts_are_the_rows(index: list[int], size: int) -> None:
+    pool = pool_of([b"a", "\u00e9\u00e9".encode(), b"x" * 70])
+    slots = [constant(b"<"), Slot(pool, np.array(index, np.int32)), Slot(pool, np.array(index, np.int32), False)]
+    found = list(joined_in_parts(slots, len(index), size))
+    assert [text for part in found for text in part.to_pylist()] == join(slots, len(index)).to_pylist()
+    with only_numpy():
+        others = list(joined_in_parts(slots, len(index), size))
+    assert [part.to_pylist() for part in found] == [part.to_pylist() for part in others]
 
 
 @pytest.mark.parametrize("seed", range(12))
@@ -105,9 +117,17 @@ def test_what_is_not_there_is_refused() -> None:
     loop = native.compiled()
     assert loop is not None
     with pytest.raises(ValueError, match="outside"):
-        loop.join([(pa.py_buffer(np.array([0, 9])), 0, 1, pa.py_buffer(b"abc"), 0, True)], 1, bytearray(16), bytearray)
+        loop.join(
+            [(pa.py_buffer(np.array([0, 9])), 0, 1, pa.py_buffer(b"abc"), 0, True)], 0, 1, bytearray(16), bytearray
+        )
     with pytest.raises(ValueError, match="room"):
-        loop.join([], 2, bytearray(16), bytearray)
+        loop.join([], 0, 2, bytearray(16), bytearray)
+    texts = (pa.py_buffer(np.array([0, 1])), 0, 1, pa.py_buffer(b"a"), np.zeros(4, np.int32), True)
+    for start, count in ((0, 5), (3, 2), (5, 0), (2**62, 1), (1, 2**62)):
+        with pytest.raises(ValueError, match=r"too short|room"):
+            loop.join([texts], start, count, bytearray(64), bytearray)
+    with pytest.raises(ValueError, match="room"):
+        loop.join([texts], -1, 1, bytearray(64), bytearray)
 
 
 @pytest.mark.parametrize(("seed", "block", "count"), [(0, 0, 0), (7, 0, 1000), (2**40, 2**30 - 1, 33)])
@@ -158,15 +178,27 @@ def test_what_is_no_uuid_is_told_as_by_numpy(letter: str, place: int) -> None:
         assert _are_uuids(keys) == found
 
 
-@given(st.binary(max_size=300))
-def test_base64_is_that_of_python(data: bytes) -> None:
+@given(st.lists(st.binary(max_size=40), max_size=20), st.integers(0, 3))
+def test_base64_is_that_of_python(texts: list[bytes], first: int) -> None:
     loop = native.compiled()
     assert loop is not None
-    whole = data[: len(data) // 3 * 3]
-    assert loop.base64(whole) == binascii.b2a_base64(whole, newline=False)
-    for odd in (b"a", b"ab", b"abcd"):
-        with pytest.raises(ValueError, match="threes"):
-            loop.base64(odd)
+    ends = np.cumsum([first, *map(len, texts)])
+    bounds = np.empty(len(texts) + 1, np.int64)
+    coded = loop.base64(b"x" * first + b"".join(texts), ends, bounds)
+    padded = [text + b"\n" * (-len(text) % 3) for text in texts]
+    found = [coded[start:stop] for start, stop in pairwise(bounds.tolist())]
+    assert found == [binascii.b2a_base64(text, newline=False) for text in padded]
+    assert bounds[-1] == len(coded)
+
+
+@pytest.mark.parametrize("ends", [[0, 4], [0, 2, 1], [-1, 2], []])
+def test_base64_refuses_texts_outside_their_buffer(ends: list[int]) -> None:
+    loop = native.compiled()
+    assert loop is not None
+    with pytest.raises(ValueError, match="outside"):
+        loop.base64(b"abc", np.array(ends, np.int64), np.empty(len(ends), np.int64))
+    with pytest.raises(ValueError, match="outside"):
+        loop.base64(b"abc", np.array([0, 3]), np.empty(1, np.int64))
     with pytest.raises(ValueError, match="36"):
         loop.turned(b"a" * 35, b"b" * 36)
 
@@ -182,3 +214,17 @@ def test_runs_of_many_combinations_are_joined_alike(kinds: int) -> None:
     found.validate(full=True)
     with only_numpy():
         assert found.equals(join(slots, 3000))
+
+
+@given(st.binary(min_size=32, max_size=32), st.integers(0, 32))
+def test_streams_are_those_of_a_seed_sequence(digest: bytes, zeros: int) -> None:
+    loop = native.compiled()
+    assert loop is not None
+    for number in (digest, bytes(zeros) + digest[zeros:]):
+        expected = np.random.SeedSequence(int.from_bytes(number, "big")).generate_state(4, np.uint64)
+        assert loop.seeded(number) == expected.tobytes()
+    with pytest.raises(ValueError, match="32 bytes"):
+        loop.seeded(digest[1:])
+    found = stream(7, "trajectory", zeros)
+    with only_numpy():
+        assert found.bit_generator.state == stream(7, "trajectory", zeros).bit_generator.state

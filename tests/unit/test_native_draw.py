@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 
 import numpy as np
 import pyarrow as pa
@@ -16,6 +17,7 @@ from ehrsynth.generation import Generator
 from ehrsynth.generation.columns import id_column, labels
 from ehrsynth.generation.encounters import completed_years
 from ehrsynth.generation.life_course.numbers import mixed
+from ehrsynth.generation.life_course.quantiles import CoreQuantiles
 from ehrsynth.generation.life_course.questions import reached
 from ehrsynth.generation.life_course.segments import expand, first_in_each, order_of
 from ehrsynth.generation.life_course.tables import within
@@ -26,6 +28,11 @@ from ehrsynth.randomness import identifier_bytes
 
 LOOPS = native.compiled()
 compiled = pytest.mark.skipif(LOOPS is None, reason="the package was built without a compiler")
+
+
+@lru_cache(maxsize=1)
+def core_quantiles() -> CoreQuantiles:
+    return CoreQuantiles(catalogue.open_model("us_ambulatory"))
 
 
 @contextmanager
@@ -170,6 +177,33 @@ def test_times_and_answers_are_those_of_numpy(seed: int, n: int) -> None:
 
 
 @compiled
+@given(st.lists(st.floats(-30, 30) | st.sampled_from([0.0, -0.0, 0.05, -0.05, 0.25, np.nan])))
+def test_values_are_rounded_as_by_numpy(values: list[float]) -> None:
+    value, scale = np.array(values), np.array([1.0, 10.0])
+    least, most = np.array([-np.inf, 0.0]), np.array([np.inf, 20.0])
+    row = np.arange(len(value)) % 2
+    expected = np.round(np.clip(value, least[row], most[row]) * scale[row]) / scale[row]
+    assert LOOPS is not None
+    LOOPS.rounded(row, least, most, scale, value)
+    assert value.tobytes() == expected.tobytes()
+
+
+@compiled
+@given(st.integers(0, 2**32), st.integers(0, 50))
+def test_quantiles_are_those_of_numpy(seed: int, n: int) -> None:
+    rng = np.random.default_rng(seed)
+    core = core_quantiles()
+    stratum, sex = rng.integers(0, 2, (2, n))
+    # Also beyond all ages and scores, and just on them.
+    age, score = rng.choice([rng.uniform(-9, 120), 0.0, 18.0, 65.0, 200.0], n), rng.normal(0, 3, n).round(1)
+    found = core.value("sbp", stratum, sex, age, score)
+    with only_numpy():
+        assert found.tobytes() == core.value("sbp", stratum, sex, age, score).tobytes()
+    with pytest.raises(IndexError, match="stratum"):
+        core.value("sbp", np.full(n + 1, 99), np.zeros(n + 1, np.int64), np.zeros(n + 1), np.zeros(n + 1))
+
+
+@compiled
 @given(st.lists(st.integers(-2, 20)))
 def test_identifiers_of_rows_are_those_of_numpy(rows: list[int]) -> None:
     ids = identifier_bytes(3, "patient", 0, 21)
@@ -214,6 +248,10 @@ def test_what_is_not_there_is_refused() -> None:
         with pytest.raises(IndexError, match=told):
             LOOPS.vaccinated(*arrays)
     with pytest.raises(IndexError, match="encounter"):
+        LOOPS.due(zero + 1, zero, zero, zero, np.array([0.0, 9.0]), two, zero.copy())
+    with pytest.raises(ValueError, match="lengths"):
+        LOOPS.due(zero, zero, zero, zero, half, two, zero.copy())
+    with pytest.raises(IndexError, match="encounter"):
         within(zero, zero, zero + 1, half)
     with pytest.raises(IndexError, match="row"):
         reached(np.zeros((1, 2)), zero + 1, half)
@@ -239,11 +277,38 @@ def test_what_is_not_there_is_refused() -> None:
             *(zero + 1, half, zero, b"\0", half, half, half.copy(), half.copy(), half.copy(), bytearray(3)),
             np.zeros(3, dtype=np.int64),
         )
-    with pytest.raises(IndexError, match="effect"):
-        LOOPS.moved(
-            *(zero, zero, zero, zero, np.array([0, 1]), zero, zero, np.array([3]), half, half),
-            *(zero, zero, zero, zero, none, np.array([1, 0]), half.copy(), half.copy(), half.copy()),
-        )
+    arrays = [
+        zero,
+        zero,
+        zero,
+        zero,
+        zero,
+        half,
+        half,
+        half,
+        half,
+        b"\1",
+        two,
+        zero,
+        zero,
+        half,
+        half,
+        zero,
+        zero,
+        zero,
+    ]
+    arrays += [two, zero, half, half, np.array([1, 10, 4]), half.copy(), np.zeros(3), zero.copy()]
+    assert LOOPS.general(*arrays) == 1
+    for place, wrong, told in (
+        *((0, zero + 1, "encounter"), (1, zero - 1, "encounter"), (2, zero + 1, "person"), (4, zero + 1, "encounter")),
+        *((10, two * 2, "effect"), (12, zero + 1, "effect"), (18, two * 2, "person")),
+    ):
+        with pytest.raises(IndexError, match=told):
+            LOOPS.general(*(wrong if at == place else array for at, array in enumerate(arrays)))
+    with pytest.raises(ValueError, match="lengths"):
+        LOOPS.general(*arrays[:-1], none)
+    with pytest.raises(IndexError, match="row"):
+        LOOPS.rounded(zero + 1, half, half, half, half.copy())
     with pytest.raises(IndexError, match="person"):
         LOOPS.fitting(
             *(zero, zero, np.array([0, 0]), np.array([0]), none, b"", np.array([1, 1]), zero, b"\0"),

@@ -34,6 +34,12 @@ _OWN = {
 _FIXED = ("Ethnicity", "Gender", "Race", "Type Concept", "Visit")
 _DOMAINS = ("Condition", "Observation", "Procedure", "Measurement", "Device", "Specimen", "Drug", "Unit")
 # OHDSI's own, which the data sets do not name: version of the model, ranks of diagnoses, places of visits...
+# Ids and names that public code states, looked up in November 2026: 32817 and 32840 in the list of OMOP's type concepts
+# of a LinkML schema (`EHR`, `EHR problem list`); 581478, 581385 and 8717 in N3C's crosswalk of PCORnet's encounters
+# (National-Clinical-Cohort-Collaborative/Data-Ingestion-and-Harmonization, n3c_xwalk_mapping.sql; 581385 as
+# "Observation room", 8676 and 8756 also in peleese/n3c_macrovisits, 1-inpatient_microvisits.sql); 8971, 8756, 8717 and
+# 8870 in PEDSnet's conventions for visits; 5083 in several loaders (`5083 -- Telehealth`). No public source was found
+# for 8615 and 8920: their names are those of the places' CMS codes, 13 and 61, and their ids of older notes of ours.
 _HAND = (
     ("0", "No matching concept", "Metadata", "None", "Undefined", "", "No matching concept"),
     ("756265", "OMOP CDM Version 5.4.0", "Metadata", "CDM", "CDM", "S", "CDM v5.4.0"),
@@ -63,7 +69,10 @@ _HAND = (
 )
 
 
-# Ingredients of new drugs that the data sets do not have.
+# Ingredients of new drugs that the data sets do not have. OHDSI's LEGEND-T2DM (ohdsi-studies/LegendT2dm,
+# inst/settings/ExposuresOfInterest.csv) names dulaglutide 45774435, semaglutide 793143, empagliflozin 45774751 and
+# dapagliflozin 44785829. 45774435 stands for empagliflozin or liraglutide in some hand-written lists, which contradict
+# it and each other. 1502905 is insulin glargine in lists of concepts of others, and among insulins in cohorts.
 _INGREDIENTS = {
     "43013024": ("apixaban", "1364430"),
     "40241331": ("rivaroxaban", "1114195"),

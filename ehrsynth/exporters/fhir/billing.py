@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ehrsynth import resources
-from ehrsynth.exporters.fhir.joins import counted, joined, whole, with_columns
+from ehrsynth.exporters.fhir.joins import counted, hits, joined, kept, picked, whole, with_columns
 from ehrsynth.exporters.fhir.resource import Source
 from ehrsynth.exporters.keys import places_in
 
@@ -38,8 +38,8 @@ def _encounters(source: Source) -> pa.Table:
     rows, facts = source["encounter"], charges()
     there = rows["coverage_id"].is_valid().to_numpy() & rows["start_datetime"].is_valid().to_numpy()
     there &= (rows["organization_id"].is_valid().to_numpy()) | rows["practitioner_id"].is_valid().to_numpy()
-    there &= pc.equal(rows["status"].cast(pa.string()), "finished").to_numpy()
-    rows = rows.filter(pa.array(there)).combine_chunks()
+    there &= hits(rows["status"], ["finished"])
+    rows = kept(rows, there)
     start = whole(rows["start_datetime"]).cast(pa.date32())
     end = pc.coalesce(whole(rows["end_datetime"]).cast(pa.date32()), start)
     days = pc.subtract(end.cast(pa.int32()), start.cast(pa.int32())).to_numpy() + 1
@@ -64,30 +64,43 @@ def _encounters(source: Source) -> pa.Table:
 
 
 def _count(procedures: pa.Table, rows: pa.Table, source: Source) -> npt.NDArray[np.int64]:
-    done = procedures.filter(pc.equal(procedures["status"].cast(pa.string()), "completed"))
+    done = picked(procedures, hits(procedures["status"], ["completed"]), ("encounter_id",))
     at = places_in(whole(rows["encounter_id"]), whole(done["encounter_id"]))
     return np.bincount(at[at >= 0], minlength=len(rows)).astype(np.int64)
 
 
 def billed_procedures(source: Source) -> pa.Table:
     """Return the completed procedures of billed encounters, numbered within them."""
+    return source.once("billed_procedures", _procedures)
+
+
+def _procedures(source: Source) -> pa.Table:
     rows = source["procedure"]
-    return _numbered(rows.filter(pc.equal(rows["status"].cast(pa.string()), "completed")), source)
+    done = hits(rows["status"], ["completed"])
+    return _numbered(picked(rows, done, ("encounter_id", "procedure_id", "code_system", "code", "display")), source)
 
 
 def billed_conditions(source: Source) -> pa.Table:
     """Return the conditions of billed encounters, numbered within them."""
-    return _numbered(source["condition"], source)
+    return source.once("billed_conditions", _conditions)
+
+
+def _conditions(source: Source) -> pa.Table:
+    return _numbered(source["condition"].select(["encounter_id", "condition_id"]), source)
 
 
 def _numbered(rows: pa.Table, source: Source) -> pa.Table:
     at = places_in(whole(billed_encounters(source)["encounter_id"]), whole(rows["encounter_id"]))
-    rows = rows.filter(pa.array(at >= 0)).combine_chunks()
+    rows = kept(rows, at >= 0)
     return with_columns(rows, number=pa.array(counted(at[at >= 0].astype(np.int64))))
 
 
 def billed_items(source: Source) -> pa.Table:
     """Return the lines of bills: the encounter itself as the first, then its procedures."""
+    return source.once("billed_items", _items)
+
+
+def _items(source: Source) -> pa.Table:
     rows, done = billed_encounters(source), billed_procedures(source)
     amount = pa.array(np.full(len(done), float(charges()["procedure"])))
     own = pa.table(

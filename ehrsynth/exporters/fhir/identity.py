@@ -10,7 +10,6 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from ehrsynth.native import compiled
 
@@ -115,7 +114,9 @@ def _are_uuids(keys: pa.Array) -> bool:
     texts = keys.drop_null() if keys.null_count else keys
     if len(texts) == 0:
         return True
-    if pc.min(pc.binary_length(texts)).as_py() != 36 or pc.max(pc.binary_length(texts)).as_py() != 36:
+    width = np.int64 if pa.types.is_large_string(texts.type) else np.int32
+    ends = np.frombuffer(texts.buffers()[1], dtype=width)[texts.offset : texts.offset + len(texts) + 1].astype(np.int64)
+    if ends[-1] - ends[0] != 36 * len(texts) or not (ends[1:] - ends[:-1] == 36).all():
         return False
     letters = _letters(texts)
     native = compiled()

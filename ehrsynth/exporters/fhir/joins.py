@@ -20,6 +20,7 @@ __all__ = [
     "has_value",
     "hits",
     "joined",
+    "kept",
     "picked",
     "whole",
     "with_columns",
@@ -97,6 +98,14 @@ def picked(rows: pa.Table, where: npt.NDArray[np.bool_] | pa.ChunkedArray, colum
     """Return some columns of the rows `where`, shape (n,): what is not asked for is not copied."""
     mask = pa.array(where) if isinstance(where, np.ndarray) else where
     return rows.select(list(columns)).filter(mask).combine_chunks()
+
+
+def kept(rows: pa.Table, where: npt.NDArray[np.bool_] | pa.Array | pa.ChunkedArray) -> pa.Table:
+    """Return the rows `where`, shape (n,), in one chunk a column; where that is all of them nothing is copied."""
+    mask = pa.array(where) if isinstance(where, np.ndarray) else where
+    if pc.all(mask, min_count=0, skip_nulls=False).as_py():
+        return rows.combine_chunks()
+    return rows.filter(mask).combine_chunks()
 
 
 def with_columns(rows: pa.Table, **columns: pa.Array) -> pa.Table:

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from ehrsynth.errors import UsageError
 from ehrsynth.exporters.compression import check_method, packed
-from ehrsynth.exporters.fhir.resource import Resource, Source, literal_links
+from ehrsynth.exporters.fhir.resource import TEXT_ROWS, Resource, Source, literal_links
 from ehrsynth.exporters.fhir.resources import resources
 from ehrsynth.exporters.fragments import Slot, constant, joined_bytes
 from ehrsynth.exporters.part import ExportSummary, Part
@@ -20,6 +20,9 @@ __all__ = ["NdjsonExporter"]
 
 _PART_BYTES = 1 << 20
 """Size of the parts of files that are split: so near to the limit are they filled."""
+
+_PLAIN_ROWS = 1 << 11
+"""Resources at a time where parts leave no trace in the files: their text stays in the processor's cache."""
 
 
 class NdjsonExporter:
@@ -75,15 +78,16 @@ class NdjsonExporter:
         source = Source(block=block, shared=shared, links=literal_links)
         for resource in resources():
             if resource.shared == shared_ones:
-                yield from packed(_lines(resource, source, self.split_at), self.compress)
+                size = _PLAIN_ROWS if self.compress is None and not self.split_at else TEXT_ROWS
+                yield from packed(_lines(resource, source, self.split_at, size), self.compress)
 
 
 def _type_of(path: str) -> str:
     return path.partition(".")[0]
 
 
-def _lines(resource: Resource, source: Source, split_at: int) -> Iterator[Part]:
-    for written in resource.write(source, _line):
+def _lines(resource: Resource, source: Source, split_at: int, size: int) -> Iterator[Part]:
+    for written in resource.write(source, _line, size):
         texts = written.texts
         for start, stop in _cuts(texts) if split_at else [(0, len(texts))]:
             yield Part(f"{resource.type}.ndjson", joined_bytes(texts, start, stop), stop - start, split_at)

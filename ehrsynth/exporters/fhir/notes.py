@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ehrsynth.exporters.fhir.joins import first_of_each, grouped, joined, whole, with_columns
+from ehrsynth.exporters.fhir.joins import first_of_each, grouped, hits, joined, kept, whole, with_columns
 from ehrsynth.exporters.fhir.resource import Source
 from ehrsynth.exporters.fragments import Slot, constant, join, pool_of, row_texts, time_slots
 from ehrsynth.exporters.keys import distinct, listed, numbers_of, places_in, rows_by_owner
@@ -50,16 +50,13 @@ def note_texts(source: Source) -> tuple[pa.Table, pa.Array]:
 
 def _finished(source: Source) -> pa.Table:
     rows = source["encounter"]
-    rows = rows.filter(
-        pc.and_(pc.equal(rows["status"].cast(pa.string()), "finished"), rows["start_datetime"].is_valid())
-    )
-    return rows.combine_chunks()
+    return kept(rows, hits(rows["status"], ["finished"]) & rows["start_datetime"].is_valid().to_numpy())
 
 
 def _documented(source: Source) -> pa.Table:
     rows = _finished(source)
     noted = pc.coalesce(whole(rows["end_datetime"]), whole(rows["start_datetime"]))
-    return with_columns(rows, noted=noted, note=_base64(_padded(join(_slots(rows, source), len(rows)))))
+    return with_columns(rows, noted=noted, note=_base64(join(_slots(rows, source), len(rows))))
 
 
 def _slots(rows: pa.Table, source: Source) -> list[Slot]:
@@ -201,10 +198,12 @@ def _padded(texts: pa.LargeBinaryArray) -> pa.LargeBinaryArray:
 
 
 def _base64(texts: pa.LargeBinaryArray) -> pa.Array:
+    native = compiled()
+    if native is None:
+        texts = _padded(texts)
     _, offsets, data = texts.buffers()
     ends = np.frombuffer(offsets, dtype=np.int64, count=len(texts) + 1)
     content = b"" if data is None else memoryview(data)[: int(ends[-1])]
-    native = compiled()
-    coded = binascii.b2a_base64(content, newline=False) if native is None else native.base64(content)
     bounds = ends // 3 * 4
-    return pa.LargeStringArray.from_buffers(len(texts), pa.py_buffer(bounds.tobytes()), pa.py_buffer(coded))
+    coded = binascii.b2a_base64(content, newline=False) if native is None else native.base64(content, ends, bounds)
+    return pa.LargeStringArray.from_buffers(len(texts), pa.py_buffer(bounds), pa.py_buffer(coded))

@@ -173,6 +173,6 @@ def specimens(source: Source) -> pa.Table:
 
 def _specimens(source: Source) -> pa.Table:
     rows = laboratory_results(source)
-    rows = rows.filter(rows["specimen_key"].is_valid()).combine_chunks()
-    least = least_of_each(grouped(rows["specimen_key"]), whole(rows["observation_id"]))
-    return _whole_rows(source, rows, least)
+    place = np.flatnonzero(rows["specimen_key"].is_valid().to_numpy())
+    keys, ids = (whole(rows[name]).take(pa.array(place)) for name in ("specimen_key", "observation_id"))
+    return _whole_rows(source, rows, place[least_of_each(grouped(keys), ids)])

@@ -14,11 +14,12 @@ from ehrsynth.exporters.fhir.identity import derived_ids, fhir_ids, identifier_s
 from ehrsynth.exporters.fhir.rows import Node, Rows
 from ehrsynth.exporters.fhir.templates import Object, compile_template
 from ehrsynth.exporters.fhir.values import OwnId
-from ehrsynth.exporters.fragments import Slot, join
+from ehrsynth.exporters.fragments import Slot, joined_in_parts
 from ehrsynth.records import Records
 
 __all__ = [
     "TARGETS",
+    "TEXT_ROWS",
     "Addition",
     "Frame",
     "Links",
@@ -30,8 +31,11 @@ __all__ = [
     "urn_links",
 ]
 
-CHUNK_ROWS = 1 << 14
-"""Rows written at a time: large enough that Python's share vanishes, small enough (20 MB of text) for flat memory."""
+CHUNK_ROWS = 1 << 17
+"""Rows that a template is applied to at a time: so many that Python's share vanishes."""
+
+TEXT_ROWS = 1 << 14
+"""Rows written at a time: few enough (20 MB of text) for flat memory."""
 
 HTEST = {
     "system": "http://terminology.hl7.org/CodeSystem/v3-ActReason",
@@ -185,14 +189,16 @@ class Resource:
     def _parts(self) -> tuple[tuple[str, Node], ...]:
         return tuple((name, made_alike(compile_template(value))) for name, value in self.elements.items())
 
-    def write(self, source: Source, frame: Frame) -> Iterator[Written]:
-        """Yield the resources of `source`, each within `frame`, some thousands at a time, in the order of the rows."""
+    def write(self, source: Source, frame: Frame, size: int = TEXT_ROWS) -> Iterator[Written]:
+        """Yield the resources of `source`, each within `frame`, `size` at a time, in the order of the rows."""
         table = source[self.table] if self.rows is None else self.rows(source)
         others = {} if self.others is None else self.others(source)
         for start in range(0, table.num_rows, CHUNK_ROWS):
-            yield self._write(table.slice(start, CHUNK_ROWS).combine_chunks(), source, others, frame)
+            yield from self._write(table.slice(start, CHUNK_ROWS).combine_chunks(), source, others, frame, size)
 
-    def _write(self, table: pa.Table, source: Source, others: Mapping[str, pa.Table], frame: Frame) -> Written:
+    def _write(
+        self, table: pa.Table, source: Source, others: Mapping[str, pa.Table], frame: Frame, size: int
+    ) -> Iterator[Written]:
         rows = Rows(table=table, link=source.links, ids=fhir_ids, others=others)
         key, kind = self.key or source.block.schema[self.table].primary_key, self.kind or self.table
         ids = derived_ids(rows.column(key), kind) if self.derived else rows.keys(key, kind)
@@ -208,7 +214,8 @@ class Resource:
         pieces = {name: part.piece(rows) for name, part in root.parts}
         before, after = frame(self, ids)
         slots = (*before, *root.enclosed(pieces, True, rows).slots, *after)
-        return Written(texts=join(slots, len(rows)), rows=table)
+        for number, texts in enumerate(joined_in_parts(slots, len(rows), size)):
+            yield Written(texts=texts, rows=table.slice(number * size, size))
 
     def _meta(self, source: Source) -> Node:
         profile = (("profile", compile_template([self.profile])),) if self.profile else ()

@@ -139,6 +139,7 @@ class Used:
     systems: dict[str, str] = field(default_factory=dict)
     counts: dict[str, list[int]] = field(default_factory=dict)
     dropped: dict[str, int] = field(default_factory=dict)
+    lost: dict[str, int] = field(default_factory=dict)
     first_day: int | None = None
     last_day: int | None = None
     time_basis: str = ""
@@ -147,6 +148,11 @@ class Used:
         """Count rows that OMOP has no place for."""
         if count:
             self.dropped[what] = self.dropped.get(what, 0) + int(count)
+
+    def lose(self, column: str, count: int) -> None:
+        """Count values of a column (``table.column``) that no column of OMOP holds."""
+        if count:
+            self.lost[column] = self.lost.get(column, 0) + int(count)
 
     def count(self, table: str, coded: Coded, kept: Mask | None = None) -> None:
         """Count the rows of a table by how their code leads to a standard concept (`RELATIONS`)."""

@@ -168,6 +168,7 @@ def _source_words(block: Block, rows: pa.Table, nights: Ints) -> tuple[pa.Array,
     # A long emergency is taken for the stay that it led to, where the source does not say that it was one.
     long_emergency = pc.and_(pc.equal(kind, "EMER"), pa.array(nights > 1))
     typed = pc.and_(pc.and_(plain, pc.invert(long_emergency)), pa.array(type_.index >= 0))
+    block.used.lose("encounter.type_code", int((type_.index >= 0).sum()) - (pc.sum(typed).as_py() or 0))
     return pc.if_else(typed, type_.texts, kind), pc.if_else(typed, type_.source_ids, pa.scalar(0, pa.int64()))
 
 

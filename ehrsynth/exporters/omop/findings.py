@@ -141,6 +141,9 @@ def observations(block: Block, seen: Visits) -> list[Sheet]:
                 "range_high": flat(rows["reference_high"]),
             }
         else:
+            for name in ("value_comparator", "reference_low", "reference_high"):
+                said = flat(pc.is_valid(rows[name])).to_numpy(zero_copy_only=False)
+                block.used.lose(f"observation.{name}", int((said & here).sum()))
             columns |= {"value_as_string": pc.utf8_slice_codeunits(texts, 0, 60)}
         block.used.count(table, event.coded, here)
         found.append(Sheet(table=table, person=event.person, columns=columns).keep(here))

@@ -29,6 +29,7 @@ def note_of(used: Used) -> bytes:
         "systems": sorted(used.systems.items()),
         "counts": used.counts,
         "dropped": used.dropped,
+        "lost": used.lost,
         "last_day": used.last_day,
         "time_basis": used.time_basis,
     }
@@ -52,6 +53,8 @@ def read_notes(lines: Iterable[bytes]) -> Used:
             whole.counts[table] = [one + two for one, two in zip(total, counts, strict=True)]
         for what, count in note["dropped"].items():
             whole.drop(what, count)
+        for column, count in note["lost"].items():
+            whole.lose(column, count)
         whole.time_basis = note["time_basis"] or whole.time_basis
         days = [day for day in (whole.last_day, note["last_day"]) if day is not None]
         whole.last_day = max(days) if days else None
@@ -59,7 +62,7 @@ def read_notes(lines: Iterable[bytes]) -> Used:
 
 
 def account(used: Used) -> dict[str, Any]:
-    """Return how many rows of each table have a standard concept, and what was left out, for the manifest."""
+    """Return how many rows of each table have a standard concept, and what was left out: rows, and values."""
     tables = {
         table: {"rows": sum(counts), **dict(zip((*RELATIONS[:-1], "no_standard_concept"), counts, strict=True))}
         for table, counts in sorted(used.counts.items())
@@ -71,6 +74,7 @@ def account(used: Used) -> dict[str, Any]:
         "rows_with_standard_concept": total - lacking,
         "standard_concepts": tables,
         "not_carried": dict(sorted(used.dropped.items())),
+        "values_not_carried": dict(sorted(used.lost.items())),
     }
 
 

@@ -12,6 +12,7 @@ from ehrsynth.exporters.omop.concepts import ConceptIds
 from ehrsynth.exporters.omop.derived import costs, notes, specimens
 from ehrsynth.exporters.omop.eras import Spans, eras, expand
 from ehrsynth.exporters.omop.in_use import note_of
+from ehrsynth.exporters.omop.losses import lost_in_block, lost_in_shared
 from ehrsynth.records import Records
 from ehrsynth.schema import omop
 
@@ -44,6 +45,7 @@ def shared_tables(shared: Records, concepts: ConceptIds) -> tuple[dict[str, pa.T
             rows = rows.set_column(place, schema.primary_key, columns[schema.primary_key])
         tables[name] = rows
     block.used.concepts |= {facts()["cdm_version"], *facts()["sex"].values()}
+    lost_in_shared(block)
     block.used.time_basis = shared.provenance.time_basis
     return tables, note_of(block.used)
 
@@ -86,6 +88,7 @@ def block_tables(records: Records, shared: Records, concepts: ConceptIds) -> tup
         derived = [specimens(block), costs(block, seen, tables["payer_plan_period"]), notes(block, seen)]
         tables |= {sheet.table: whole_table(block, sheet.table, [sheet]) for sheet in derived if sheet is not None}
     _note_persons(tables["person"], block)
+    lost_in_block(block)
     if len(until):
         block.used.last_day = int(until.max())
     return tables, note_of(block.used)

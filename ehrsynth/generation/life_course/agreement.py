@@ -69,7 +69,7 @@ def agree(codes: Sequence[str], code: Int, visit: Int, value: Float, decimals: I
     number: Mapping[str, int] = {text: at for at, text in enumerate(codes)}
     # Rows of a code side by side, in the order of encounters.
     order = order_of(code)
-    edges = np.searchsorted(code[order], np.arange(len(codes) + 1))
+    edges = np.concatenate([[0], np.cumsum(np.bincount(code, minlength=len(codes)))])
 
     def of(text: str) -> Int:
         at = number.get(text, -1)

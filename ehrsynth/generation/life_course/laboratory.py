@@ -32,7 +32,8 @@ class GeneralSampler:
         self._n_codes = int(self._code.max(initial=-1)) + 1
         self._mean, self._sd = labs.number["mean"], np.maximum(labs.number["sd"], 1e-12)
         self._log = np.array([name == "lognormal" for name in labs.text["skew"]], dtype=bool)
-        self._own = np.clip(labs.number["person_share"], 0, 1)
+        own = np.clip(labs.number["person_share"], 0, 1)
+        self._parts = np.sqrt(own), np.sqrt(1 - own)
         self._n_chronic = len(model.listing("chronic"))
         self._n_problems = self._n_chronic + len(model.listing("acute"))
         self._effects = [
@@ -47,14 +48,17 @@ class GeneralSampler:
             )
             if code >= 0 and (owner >= 0 or drug >= 0)
         ]
-        owner = np.array([owner for _, owner, _, _, _ in self._effects], dtype=np.int64)
-        drug = np.array([drug for _, _, drug, _, _ in self._effects], dtype=np.int64)
+        # The effects of each code side by side, in their order.
+        flat = sorted(self._effects, key=lambda effect: effect[0])
+        owner = np.array([owner for _, owner, _, _, _ in flat], dtype=np.int64)
+        drug = np.array([drug for _, _, drug, _, _ in flat], dtype=np.int64)
+        code = np.array([code for code, _, _, _, _ in flat], dtype=np.int64)
         self._flat = (
-            np.array([code for code, _, _, _, _ in self._effects], dtype=np.int64),
+            np.searchsorted(code, np.arange(max(self._n_codes, 1) + 1)),
             np.where(owner < 0, 0, np.where(owner < self._n_chronic, 1, 2)),
             np.where(owner < 0, drug, owner),
-            np.array([shift for _, _, _, shift, _ in self._effects]),
-            np.array([factor for _, _, _, _, factor in self._effects]),
+            np.array([shift for _, _, _, shift, _ in flat]),
+            np.array([factor for _, _, _, _, factor in flat]),
         )
 
     def draw(
@@ -75,32 +79,68 @@ class GeneralSampler:
         what narrows (a drug that works) narrows what is left. Skewed values are lognormal of the mean and standard
         deviation that come out.
         """
-        code = self._code[row]
-        patient = schedule.patient[visit]
-        own = rng.standard_normal((len(lives), max(self._n_codes, 1)))[patient, code]
-        share = self._own[row]
-        score = np.sqrt(share) * own + np.sqrt(1 - share) * rng.standard_normal(len(row))
+        own = rng.standard_normal((len(lives), max(self._n_codes, 1)))
+        noise = rng.standard_normal(len(row))
+        value = np.empty(len(row))
+        native = compiled()
+        if native is not None:
+            skewed, at = np.empty((3, len(row))), np.empty(len(row), dtype=np.int64)
+            count = native.general(
+                *(
+                    visit,
+                    row,
+                    schedule.patient,
+                    schedule.day,
+                    self._code,
+                    *self._parts,
+                    self._mean,
+                    self._sd,
+                    self._log,
+                ),
+                *self._flat,
+                *map(np.ascontiguousarray, (*orders.groups, onset)),
+                *self._illnesses(episodes, seen, len(schedule)),
+                *(own, noise, np.array([len(lives), _WORKS, int(_FARTHEST)]), value, skewed, at),
+            )
+            at = at[:count]
+            middle, sd, score = skewed[:, :count]
+        else:
+            shift, sd = self._moved(episodes, onset, schedule, seen, orders, visit, row)
+            kept, rest = self._parts
+            code = self._code[row]
+            score = kept[row] * own[schedule.patient[visit], code] + rest[row] * noise
+            score = np.clip(score, -_FARTHEST, _FARTHEST)
+            middle = self._mean[row] + shift * self._sd[row]
+            value[:] = middle + sd * score
+            at = np.flatnonzero(self._log[row])
+            middle, sd, score = middle[at], sd[at], score[at]
+        # Nothing that is skewed falls below a tenth of what it was.
+        middle = np.maximum(middle, _LEAST * self._mean[row[at]])
+        width = np.sqrt(np.log1p((sd / middle) ** 2))
+        value[at] = np.exp(np.log(middle) - width**2 / 2 + width * score)
+        return value
+
+    def _illnesses(self, episodes: Episodes, seen: Int, visits: int) -> tuple[Int, Int]:
+        """Return where the acute illnesses seen in each encounter begin, and these."""
+        known = np.flatnonzero((seen >= 0) & (episodes.problem >= self._n_chronic))
+        where = seen[known]
+        count = np.bincount(where, minlength=visits)
+        return np.concatenate([[0], np.cumsum(count)]), episodes.problem[known[order_of(where)]]
+
+    def _moved(
+        self, episodes: Episodes, onset: Int, schedule: Schedule, seen: Int, orders: Orders, visit: Int, row: Int
+    ) -> tuple[Float, Float]:
+        """Return the shift of each value, in standard deviations, and the standard deviation that it has."""
         # By code, so that the rows of an effect lie side by side.
+        code = self._code[row]
         order = order_of(code)
+        patient = schedule.patient[visit]
         whose, when, where = patient[order], schedule.day[visit][order], visit[order]
         edges = np.searchsorted(code[order], np.arange(self._n_codes + 1))
         acute = self._acute_visits(episodes, seen)
         shift, wide, narrow = np.zeros(len(row)), np.ones(len(row)), np.ones(len(row))
         first, last = orders.groups
-        native = compiled()
-        if native is not None:
-            ill = np.flatnonzero((seen >= 0) & (episodes.problem >= self._n_chronic))
-            illness = episodes.problem[ill]
-            by_illness = order_of(illness)
-            native.moved(
-                *(visit, schedule.patient, schedule.day, order, edges, *self._flat),
-                *map(np.ascontiguousarray, (first, last, onset)),
-                np.searchsorted(illness[by_illness], np.arange(self._n_problems + 1)),
-                seen[ill][by_illness],
-                np.array([len(lives), _WORKS]),
-                *(shift, wide, narrow),
-            )
-        for number, owner, drug, by, factor in self._effects if native is None else ():
+        for number, owner, drug, by, factor in self._effects:
             here = slice(edges[number], edges[number + 1])
             if here.start == here.stop:
                 continue
@@ -122,15 +162,7 @@ class GeneralSampler:
                 wide[rows] = np.maximum(wide[rows], factor)
             else:
                 narrow[rows] *= factor
-        mean, sd, score = self._mean[row], self._sd[row] * wide * narrow, np.clip(score, -_FARTHEST, _FARTHEST)
-        middle = mean + shift * self._sd[row]
-        value: Float = middle + sd * score
-        at = np.flatnonzero(self._log[row])
-        # Nothing that is skewed falls below a tenth of what it was.
-        middle = np.maximum(middle[at], _LEAST * mean[at])
-        width = np.sqrt(np.log1p((sd[at] / middle) ** 2))
-        value[at] = np.exp(np.log(middle) - width**2 / 2 + width * score[at])
-        return value
+        return shift, self._sd[row] * wide * narrow
 
     def _acute_visits(self, episodes: Episodes, seen: Int) -> Int:
         """Return the sorted keys of encounters in which an acute illness is seen."""

@@ -12,6 +12,7 @@ from ehrsynth.generation.life_course.people import Lives
 from ehrsynth.generation.life_course.schedule import EMERGENCY, STAY, Schedule
 from ehrsynth.generation.life_course.segments import RowIndex, distinct, expand, first_in_each, starts
 from ehrsynth.model.life_course import LifeCourseModel
+from ehrsynth.native import compiled
 
 __all__ = ["Measured", "PanelSampler"]
 
@@ -20,6 +21,7 @@ Int = npt.NDArray[np.int64]
 _ADULT, _CHILD, _PREGNANCY, _INPATIENT, _EMERGENCY, _SCREENING = -2, -3, -4, -5, -6, -7
 _GROWN = 18
 _MOST_DUE = 400
+_TURN_OF_ROW = 104_729
 _AGES = 160
 """Nobody is as old as that."""
 
@@ -89,21 +91,35 @@ class PanelSampler:
         visits, panels = [], []
         for situation, rows in self._situations:
             here = np.flatnonzero(where[situation])
-            old = age[here]
             for row in rows:
-                fits = here[(self._low[row] <= old) & (old <= self._high[row])]
-                if self._interval[row] > 0 and len(fits):
-                    patient = schedule.patient[fits]
-                    # Each person's years begin on another day.
-                    turn = (patient * 7919 + row * 104729) % self._interval[row]
-                    period = (schedule.encounters.visits.age_days[fits] + turn) // self._interval[row]
-                    fits = fits[starts(patient * (1 << 16) + period)]
+                fits = self._due(int(row), here, schedule)
                 taken = fits[rng.random(len(fits)) < self._share[row]]
                 visits.append(taken)
                 panels.append(np.full(len(taken), self._panel[row]))
         if not visits:
             return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
         return np.concatenate(visits), np.concatenate(panels)
+
+    def _due(self, row: int, here: Int, schedule: Schedule) -> Int:
+        """Return those of the encounters `here` at which people have the age, the first in each interval."""
+        age, days = schedule.age, schedule.encounters.visits.age_days
+        interval = int(self._interval[row])
+        native = compiled()
+        if native is not None:
+            found = np.empty(len(here), dtype=np.int64)
+            ages = np.array([self._low[row], self._high[row]])
+            arrays = map(np.ascontiguousarray, (age, schedule.patient, days))
+            count = native.due(here, *arrays, ages, np.array([interval, row * _TURN_OF_ROW]), found)
+            return found[:count]
+        old = age[here]
+        fits: Int = here[(self._low[row] <= old) & (old <= self._high[row])]
+        if interval > 0 and len(fits):
+            patient = schedule.patient[fits]
+            # Each person's years begin on another day.
+            turn = (patient * 7919 + row * _TURN_OF_ROW) % interval
+            period = (days[fits] + turn) // interval
+            fits = fits[starts(patient * (1 << 16) + period)]
+        return fits
 
     def _by_illness(
         self, lives: Lives, episodes: Episodes, schedule: Schedule, seen: Int, rng: np.random.Generator

@@ -19,6 +19,7 @@ from ehrsynth.generation.life_course.requirements import STATES
 from ehrsynth.generation.life_course.schedule import Schedule
 from ehrsynth.generation.life_course.segments import distinct, order_of
 from ehrsynth.model.life_course import LifeCourseModel
+from ehrsynth.native import compiled
 
 __all__ = ["ValueSampler"]
 
@@ -83,6 +84,7 @@ class ValueSampler:
         self._floor = np.where(np.isnan(labs.number["floor"]), -np.inf, labs.number["floor"])
         self._ceiling = np.where(np.isnan(labs.number["ceiling"]), np.inf, labs.number["ceiling"])
         self._decimals = labs.integers("decimals")
+        self._scale = 10.0**self._decimals
         chronic = model.listing("chronic").text["key"]
         self._n_chronic = len(chronic)
         self._diabetes = [at for at, key in enumerate(chronic) if key in ("diabetes_type1", "diabetes_type2")]
@@ -123,7 +125,7 @@ class ValueSampler:
         spare = rng.standard_normal((4, len(wanted)))
         heads = rng.standard_normal(len(lives))
         order = core_rows[order_of(measure[core_rows])]
-        edges = np.searchsorted(measure[order], np.arange(len(self.measures) + 1))
+        edges = np.concatenate([[0], np.cumsum(np.bincount(measure[core_rows], minlength=len(self.measures)))])
         known = scores.row[visit]
         toxic = findings.high_pressure(len(schedule))[wanted]
         patient = schedule.patient[wanted]
@@ -160,10 +162,13 @@ class ValueSampler:
                 high = toxic[at]
                 found = np.where(high, np.maximum(found, np.floor(_ECLAMPSIA[name] + 7 * abs(spare[3, at]))), found)
             value[rows] = found
-        decimals = self._decimals[row]
-        scale = 10.0**decimals
-        value = np.round(np.clip(value, self._floor[row], self._ceiling[row]) * scale) / scale
-        agree(self._loinc, self._code[row], visit, value, decimals)
+        native = compiled()
+        if native is not None:
+            native.rounded(row, self._floor, self._ceiling, self._scale, value)
+        else:
+            scale = self._scale[row]
+            value = np.round(np.clip(value, self._floor[row], self._ceiling[row]) * scale) / scale
+        agree(self._loinc, self._code[row], visit, value, self._decimals[row])
         return value
 
     def _sizes(

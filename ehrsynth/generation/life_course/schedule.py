@@ -9,7 +9,16 @@ import numpy as np
 import numpy.typing as npt
 
 from ehrsynth.generation.encounters import DAY, Encounters, completed_years
-from ehrsynth.generation.life_course.demands import BIRTH, CHECK_UP, DEATH, DELIVERY, FIRST_PRENATAL, SETTINGS, Demands
+from ehrsynth.generation.life_course.demands import (
+    BIRTH,
+    CHECK_UP,
+    DEATH,
+    DELIVERY,
+    FIRST_PRENATAL,
+    KINDS,
+    SETTINGS,
+    Demands,
+)
 from ehrsynth.generation.life_course.people import Lives
 from ehrsynth.generation.life_course.segments import order_of, starts
 from ehrsynth.generation.life_course.working_days import nearest_working_day
@@ -46,13 +55,12 @@ _LEAVES = (0.80, 0.0, 0.11, 0.05, 0.03, 0.01)
 ADMIT_SOURCES = ("emd", "gp", "hosp-trans", "outp", "born")
 _ADMITTED = (0.62, 0.2, 0.06, 0.12)
 
-_MINUTES = {
-    # setting: (median, sigma, least, most) minutes
-    PRACTICE: (24.0, 0.42, 5, 150),
-    URGENT: (41.0, 0.5, 8, 240),
-    EMERGENCY: (172.0, 0.62, 15, 1380),
-}
-_LONGER = {CHECK_UP: 1.35, FIRST_PRENATAL: 1.6}
+_MINUTES = np.array([(24.0, 0.42, 5, 150), (41.0, 0.5, 8, 240), (172.0, 0.62, 15, 1380), (0.0, 0.0, 0, 0)]).T
+"""Median, sigma, least and most minutes of visits, by setting; stays last until a day."""
+_OPEN_HOURS = np.array([9, 12, 0, 0])
+"""Hours from eight in the morning, by setting."""
+_LONGER = np.ones(len(KINDS))
+_LONGER[[CHECK_UP, FIRST_PRENATAL]] = 1.35, 1.6
 _RESTS, _RESTS_LONGER = 4, 20
 _LONG_AGO = -(1 << 40)
 _TELEHEALTH = 0.07
@@ -158,24 +166,21 @@ def _times(
     v, n = len(patient), len(lives)
     u, w = rng.random((2, v))
     shape = rng.beta(1.35, 1.5, v)
-    practice = 8 * 60 + shape * 9 * 60
-    urgent = 8 * 60 + shape * 12 * 60
+    night = rng.beta(1.6, 1.3, v)
+    minute = 8 * 60 + shape * _OPEN_HOURS[setting] * 60
     # Emergencies come at all hours, fewest before dawn.
-    emergency = np.where(u < 0.22, w * 24 * 60, 8 * 60 + rng.beta(1.6, 1.3, v) * 15.5 * 60)
-    stays = np.where(w < 0.25, u * 24 * 60, 6 * 60 + shape * 15 * 60)
-    minute = np.select(
-        [setting == PRACTICE, setting == URGENT, setting == EMERGENCY], [practice, urgent, emergency], stays
-    )
+    at = np.flatnonzero(setting == EMERGENCY)
+    minute[at] = np.where(u[at] < 0.22, w[at] * 24 * 60, 8 * 60 + night[at] * 15.5 * 60)
+    stays = np.flatnonzero(setting == STAY)
+    minute[stays] = np.where(w[stays] < 0.25, u[stays] * 24 * 60, 6 * 60 + shape[stays] * 15 * 60)
     start = day * DAY + np.minimum(minute, 1430).astype(np.int64) * 60
-    noise = rng.standard_normal(v)
-    length = np.zeros(v)
-    for key, (median, sigma, least, most) in _MINUTES.items():
-        length = np.where(setting == key, np.clip(median * np.exp(sigma * noise), least, most), length)
-    for key, factor in _LONGER.items():
-        length = np.where((kind == key) & (setting < EMERGENCY), length * factor, length)
+    median, sigma, least, most = (column[setting] for column in _MINUTES)
+    length = np.clip(median * np.exp(sigma * rng.standard_normal(v)), least, most)
+    length *= np.where(setting < EMERGENCY, _LONGER[kind], 1.0)
     end = start + np.maximum(length, 3).astype(np.int64) * 60
-    leaves = until * DAY + (9 * 60 + rng.beta(2, 2.2, v) * 10 * 60).astype(np.int64) * 60
-    end = np.where(setting == STAY, np.maximum(leaves, start + 3600 + (w * 7200).astype(np.int64) // 60 * 60), end)
+    leaving = rng.beta(2, 2.2, v)[stays]
+    leaves = until[stays] * DAY + (9 * 60 + leaving * 10 * 60).astype(np.int64) * 60
+    end[stays] = np.maximum(leaves, start[stays] + 3600 + (w[stays] * 7200).astype(np.int64) // 60 * 60)
     limit = lives.last_day[patient] * DAY + DAY - 60
     dead = lives.dead[patient]
     before_death = lives.last_day[patient] * DAY - 60

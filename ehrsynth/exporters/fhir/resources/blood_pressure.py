@@ -16,7 +16,7 @@ from ehrsynth.exporters.fhir.datatypes import (
     panel_identifier,
     quantity,
 )
-from ehrsynth.exporters.fhir.joins import hits, whole
+from ehrsynth.exporters.fhir.joins import hits, picked, whole
 from ehrsynth.exporters.fhir.resource import Resource, Source
 from ehrsynth.exporters.fhir.resources.observation import ABSENT_REASON, CATEGORY, is_blood_pressure, profiles
 from ehrsynth.exporters.fhir.templates import First, Instead, Later
@@ -31,7 +31,7 @@ _PART = ("observation_id", "value_number", "value_unit", "absent_reason_code", "
 def _rows(source: Source) -> pa.Table:
     """One row a panel: a pressure without its counterpart is a panel of which the other half is absent."""
     rows = source["observation"]
-    rows = rows.filter(pa.array(is_blood_pressure(rows))).combine_chunks()
+    rows = picked(rows, is_blood_pressure(rows), dict.fromkeys((*_OWN, *_PART, "code")))
     systolic = hits(rows["code"], [profiles()["blood_pressure"]["systolic"]["code"]])
     keys = pc.coalesce(whole(rows["panel_id"]), whole(rows["observation_id"]))
     group, first = _groups(keys, systolic)

@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from ehrsynth.exporters.fhir.datatypes import US_CORE, absent_without, fixed_concept, needing
-from ehrsynth.exporters.fhir.joins import whole
+from ehrsynth.exporters.fhir.joins import kept, whole
 from ehrsynth.exporters.fhir.resource import Resource, Source
 from ehrsynth.exporters.fhir.templates import First, Many, When
 from ehrsynth.exporters.fhir.values import Link, LinkByKind, Time
@@ -22,7 +23,7 @@ def _rows(source: Source) -> pa.Table:
     """Encounters of a known organization: it passes on what its practitioner, or else itself, wrote."""
     rows = source["encounter"]
     rows = rows.append_column("recorded", pc.coalesce(whole(rows["end_datetime"]), whole(rows["start_datetime"])))
-    return rows.filter(rows["organization_id"].is_valid()).combine_chunks()
+    return kept(rows, rows["organization_id"].is_valid())
 
 
 def _others(source: Source) -> Mapping[str, pa.Table]:
@@ -31,10 +32,11 @@ def _others(source: Source) -> Mapping[str, pa.Table]:
     With the patient as a target it is in the patient's compartment: servers find it by that alone.
     """
     parts = []
-    for table in ("encounter", "patient", *TARGETS):
+    names = ("encounter", "patient", *TARGETS)
+    for number, table in enumerate(names):
         rows = source["encounter" if table == "patient" else table]
         key = source.block.schema[table].primary_key
-        kind = pa.array([table] * rows.num_rows, pa.string())
+        kind = pa.DictionaryArray.from_arrays(np.full(rows.num_rows, number, dtype=np.int32), pa.array(names))
         columns = {"owner": rows["encounter_id"], "kind": kind, "target_id": rows[key]}
         parts.append(pa.table(columns))
     return {"targets": pa.concat_tables(parts).combine_chunks()}
