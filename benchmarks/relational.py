@@ -2,6 +2,7 @@
 
     python -m benchmarks.relational speed [--blocks 4] [--repeats 5]
     python -m benchmarks.relational databases [--population 100000] [--model NAME] [--folder DIR]
+    python -m benchmarks.relational memory [--populations 1024,4096,10000] [--model NAME] [--formats csv,...]
 
 `speed`: rows per CPU second of each exporter over the mix of tables of the shipped model, from records in memory to
 bytes (CSV, Parquet) or to a closed file (DuckDB, SQLite), one thread; generation and start-up are not in it.
@@ -10,6 +11,8 @@ bytes (CSV, Parquet) or to a closed file (DuckDB, SQLite), one thread; generatio
 with all constraints, validated, and asked the twenty questions of ``tests/functional/twenty_queries.py``, as the FHIR
 export of the same seed is through DuckDB (`--without-fhir`: it takes 150 kB a patient of a cohort, 2.4 MB of a life).
 Every step in a process of its own, with what it cost.
+
+`memory`: the peak of `ehrsynth generate` for each format of tables and number of patients, one worker.
 """
 
 from __future__ import annotations
@@ -30,7 +33,7 @@ from typing import Any
 
 from benchmarks.measure import EHRSYNTH, Cost, run
 
-__all__ = ["databases", "main", "speed"]
+__all__ = ["databases", "main", "memory", "speed"]
 
 TESTS = Path(__file__).parents[1] / "tests" / "functional"
 
@@ -110,6 +113,16 @@ def databases(population: int, folder: Path, *, model: str = "us_ambulatory", fh
         return _compare(queries, ask)
 
 
+def memory(populations: Sequence[int], formats: Sequence[str], folder: Path, *, model: str = "us_ambulatory") -> None:
+    """Print what each format costs for each number of patients."""
+    for name in formats:
+        for population in populations:
+            made = folder / f"{name}-{population}"
+            command = [EHRSYNTH, "generate", model, "-p", str(population), "-s", "1", "-o", str(made), "-f", name]
+            _tell(f"{name}, {population:,} patients", command)
+            shutil.rmtree(made)
+
+
 def _files(stack: contextlib.ExitStack, files: dict[str, Path]) -> dict[str, Callable[[str], list[Any]]]:
     import duckdb
 
@@ -161,9 +174,11 @@ def _module(name: str) -> ModuleType:
 def main() -> int:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("speed", "databases"))
+    parser.add_argument("what", choices=("speed", "databases", "memory"))
     parser.add_argument("--blocks", type=int, default=4)
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--populations", default="1024,4096,10000")
+    parser.add_argument("--formats", default="csv,parquet,duckdb,sqlite,omop-parquet")
     parser.add_argument("--population", type=int, default=100_000)
     parser.add_argument("--model", default="us_ambulatory")
     parser.add_argument("--folder", type=Path)
@@ -174,6 +189,10 @@ def main() -> int:
         return 0
     folder = given.folder or Path(tempfile.mkdtemp())
     try:
+        if given.what == "memory":
+            populations = [int(one) for one in given.populations.split(",")]
+            memory(populations, given.formats.split(","), folder, model=given.model)
+            return 0
         return int(databases(given.population, folder, model=given.model, fhir=not given.without_fhir) > 0)
     finally:
         if given.folder is None:

@@ -3,12 +3,14 @@
     python -m benchmarks.sizes small
     python -m benchmarks.sizes memory [--patients 25000,50000,100000,200000]
                                       [--model diabetes_inpatient] [--states 16 --classes 4]
+                                      [--format parquet] [--at-once]
 
 `small`: the simulator of ``tests/statistical/known_truth.py`` makes 1,000 patients with some 14,000 rows; they are
 learned from, as many are generated, and `evaluate` compares the two. CPU seconds (user and system) of the process after
 its libraries are imported; memory is the peak over what importing torch takes by itself.
 
-`memory`: patients of a shipped model are written as Parquet, and read and learned from in a process of its own.
+`memory`: patients of a shipped model are written (as Parquet, csv, omop...), and a process of its own learns from them
+as `ehrsynth learn` does: large sources in parts of patients; with `--at-once` all in memory.
 
 Set OMP_NUM_THREADS=1.
 """
@@ -17,6 +19,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import os
 import resource
 import subprocess
 import sys
@@ -26,7 +29,8 @@ from pathlib import Path
 from types import ModuleType
 
 import ehrsynth
-from ehrsynth.learning import LearningSettings
+from ehrsynth.api import learn_from
+from ehrsynth.learning import LearningProgress, LearningSettings
 from ehrsynth.probability.extra import learn_library
 
 __all__ = ["learned", "main", "memory", "small"]
@@ -86,26 +90,33 @@ def _simulator() -> ModuleType:
     return module
 
 
-def memory(model: str, patients: list[int], states: int, classes: int) -> None:
-    """Learn from so many patients of a shipped model, each number in a process of its own."""
+def memory(model: str, patients: list[int], form: str, more: list[str]) -> None:
+    """Learn from so many patients of a shipped model, written as `form`, each number in a process of its own."""
     for n in patients:
         with tempfile.TemporaryDirectory() as folder:
-            ehrsynth.generate_files(model, folder + "/out", formats=["parquet"], population=n, seed=1)
-            words = ["learned", "--source", f"{folder}/out/parquet", "--states", str(states), "--classes", str(classes)]
-            subprocess.run([sys.executable, "-m", "benchmarks.sizes", *words], check=True)
+            ehrsynth.generate_files(model, folder + "/out", formats=[form], population=n, seed=1)
+            words = ["learned", "--source", f"{folder}/out/{form}", *more]
+            # As the command does: see `ehrsynth.cli.learn`.
+            own = {**os.environ, "ARROW_DEFAULT_MEMORY_POOL": "system"}
+            subprocess.run([sys.executable, "-m", "benchmarks.sizes", *words], check=True, env=own)
 
 
-def learned(source: str, states: int, classes: int) -> None:
-    """Learn from a folder; print what reading and learning took."""
-    own = _torch()
-    started, wall = _cpu(), time.perf_counter()
-    records = ehrsynth.read(source)
-    read, read_peak, rows = _cpu() - started, _peak() - own, records.n_patients
-    ehrsynth.learn(records, settings=LearningSettings(states=states, classes=classes), seed=1)
-    spent = _cpu() - started - read
+def learned(source: str, states: int, classes: int, parts: int | None) -> None:
+    """Learn from a folder; print what it took, the libraries included."""
+    read = 0.0
+    wall = time.perf_counter()
+
+    def tell(progress: LearningProgress) -> None:
+        nonlocal read
+        read = _cpu() if progress.stage in ("reading", "encoding") else read
+
+    settings = LearningSettings(states=states, classes=classes)
+    model, _ = learn_from(source, settings=settings, seed=1, parts=parts, progress=tell)
+    torch = "with" if "torch" in sys.modules else "without"
     print(
-        f"{rows:8,} patients: read {read:6.1f} CPU s, {read_peak:6.0f} MB; learned {spent:6.1f} CPU s, "
-        f"{_peak() - own:6.0f} MB without torch's own {own:.0f} MB ({time.perf_counter() - wall:.0f} s)",
+        f"{model.disclosure.counts['patient']:8,} patients, {sum(model.disclosure.counts.values()):10,} rows: "
+        f"{_cpu():6.1f} CPU s, of which {read:.1f} until read; {_peak():6.0f} MB, {torch} torch "
+        f"({time.perf_counter() - wall:.0f} s, load {os.getloadavg()[0]:.1f})",
         flush=True,
     )
 
@@ -119,13 +130,16 @@ def main() -> None:
     parser.add_argument("--states", type=int, default=16)
     parser.add_argument("--classes", type=int, default=4)
     parser.add_argument("--source")
+    parser.add_argument("--format", default="parquet")
+    parser.add_argument("--at-once", action="store_true")
     given = parser.parse_args()
     if given.what == "small":
         small()
     elif given.what == "learned":
-        learned(given.source, given.states, given.classes)
+        learned(given.source, given.states, given.classes, 1 if given.at_once else None)
     else:
-        memory(given.model, [int(word) for word in given.patients.split(",")], given.states, given.classes)
+        more = ["--states", str(given.states), "--classes", str(given.classes), *["--at-once"] * given.at_once]
+        memory(given.model, [int(word) for word in given.patients.split(",")], given.format, more)
 
 
 if __name__ == "__main__":

@@ -155,6 +155,43 @@ PyObject *ehrsynth_rounded(PyObject *self, PyObject *args) {
     return done(&a);
 }
 
+static double between(double x, double low, double high) { return x < low ? low : x > high ? high : x; }
+
+/* quantiles by stratum, sex, age and score; ages and scores of these; stratum, sex, age, score of each value; (strata,
+ * sexes, ages, scores); out: values, linear in age and score */
+PyObject *ehrsynth_quantiles(PyObject *self, PyObject *args) {
+    (void)self;
+    Arrays a;
+    if (opened(&a, args, "dddqqddqD")) return NULL;
+    const double *table = doubles(&a, 0), *knots = doubles(&a, 1), *z = doubles(&a, 2), *age = doubles(&a, 5);
+    const double *score = doubles(&a, 6);
+    const int64_t *stratum = longs(&a, 3), *sex = longs(&a, 4), *shape = longs(&a, 7);
+    int64_t n = eights(&a, 3);
+    double *out = a.of[8].buf;
+    if (eights(&a, 7) != 4 || eights(&a, 4) != n || eights(&a, 5) != n || eights(&a, 6) != n || eights(&a, 8) != n)
+        return unequal(&a);
+    int64_t strata = shape[0], sexes = shape[1], ages = shape[2], scores = shape[3];
+    if (strata < 1 || sexes < 1 || ages < 2 || scores < 2 || eights(&a, 1) != ages || eights(&a, 2) != scores ||
+        strata > 1 << 12 || sexes > 1 << 12 || ages > 1 << 12 || scores > 1 << 12 ||
+        eights(&a, 0) != strata * sexes * ages * scores)
+        return unequal(&a);
+    double step = z[1] - z[0], most = (double)scores - 1.000001;
+    for (int64_t i = 0; i < n; i++) {
+        if (!inside(stratum[i], strata) || !inside(sex[i], sexes) || age[i] != age[i] || score[i] != score[i])
+            return outside(&a, "there is no such stratum, sex, age or score");
+        int64_t knot = 0;
+        while (knot < ages - 2 && knots[knot + 1] <= age[i]) knot++;
+        double x = between((age[i] - knots[knot]) / (knots[knot + 1] - knots[knot]), 0, 1);
+        double place = between((score[i] - z[0]) / step, 0, most);
+        int64_t whole = (int64_t)place;
+        double y = place - (double)whole, rest = 1 - y;
+        const double *at = table + ((stratum[i] * sexes + sex[i]) * ages + knot) * scores + whole;
+        double low = at[0] * rest + at[1] * y, high = at[scores] * rest + at[scores + 1] * y;
+        out[i] = low * (1 - x) + high * x;
+    }
+    return done(&a);
+}
+
 /* own (n * m), person of each row, turns (v * w), phases (n * w * m), noise (v * m), drift and rest (m * m, triangles);
  * out (v * m): see ehrsynth.generation.life_course.numbers.mixed */
 PyObject *ehrsynth_mixed(PyObject *self, PyObject *args) {

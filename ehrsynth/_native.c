@@ -17,6 +17,7 @@ PyObject *ehrsynth_ragged(PyObject *self, PyObject *args);
 PyObject *ehrsynth_fitting(PyObject *self, PyObject *args);
 PyObject *ehrsynth_general(PyObject *self, PyObject *args);
 PyObject *ehrsynth_rounded(PyObject *self, PyObject *args);
+PyObject *ehrsynth_quantiles(PyObject *self, PyObject *args);
 PyObject *ehrsynth_mixed(PyObject *self, PyObject *args);
 PyObject *ehrsynth_observed(PyObject *self, PyObject *args);
 PyObject *ehrsynth_expanded(PyObject *self, PyObject *args);
@@ -273,6 +274,7 @@ static PyMethodDef methods[] = {
     {"fitting", ehrsynth_fitting, METH_VARARGS, "fitting(...): which codes a person can have on a day."},
     {"general", ehrsynth_general, METH_VARARGS, "general(...): values that illnesses and drugs move."},
     {"rounded", ehrsynth_rounded, METH_VARARGS, "rounded(rows, least, most, scale, values): values as they are told."},
+    {"quantiles", ehrsynth_quantiles, METH_VARARGS, "quantiles(...): values of scores."},
     {"mixed", ehrsynth_mixed, METH_VARARGS, "mixed(own, person, turns, phases, noise, drift, rest, out): scores."},
     {"observed", ehrsynth_observed, METH_VARARGS, "observed(...): values, ranges and what is said of them."},
     {"expanded", ehrsynth_expanded, METH_VARARGS, "expanded(first, counts, item, number): items repeated."},

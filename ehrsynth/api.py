@@ -157,9 +157,9 @@ def learn_from(
 ) -> tuple[PatientModel, ReadReport]:
     """Read records and learn a model from them; parameters as `read` and `learn`.
 
-    A source of more than half a million rows is read in parts of patients if its reader can: one of them is in memory
-    at a time, the others lie in a folder of the temporary directory that only you can open and that goes when the work
-    ends. The model is the same. `parts` says in how many; 1: all at once.
+    A source of more than a quarter of a million rows is read in parts of patients if its reader can: one of them is in
+    memory at a time, the others lie in a folder of the temporary directory that only you can open and that goes when
+    the work ends. The model is the same. `parts` says in how many; 1: all at once.
 
     With the engine ``spark``, a folder of Parquet tables (canonical or OMOP) is read by the tasks, each its own
     patients, and the driver sees sums: SPARK.md says what it gathers besides. Other sources are read by the driver.

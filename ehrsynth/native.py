@@ -146,6 +146,10 @@ class Native(Protocol):
         """Bring values into their range and round them, as `ehrsynth.generation.life_course.observations` does."""
         ...
 
+    def quantiles(self, *arrays: Any) -> None:
+        """Do `ehrsynth.generation.life_course.quantiles.CoreQuantiles.value`."""
+        ...
+
     def mixed(self, *arrays: Any) -> None:
         """Do `ehrsynth.generation.life_course.numbers.mixed`."""
         ...

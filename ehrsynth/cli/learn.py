@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -54,10 +55,12 @@ def learn(
     Read it with `ehrsynth models show mine.ehrsynth` before it leaves the building. Needs `pip install
     'ehrsynth[learn]'`.
 
-    A source of more than half a million rows is read in parts of patients, which makes no other model. Meanwhile the
-    rows of the source, and what they are encoded to, lie in a folder ehrsynth-learn-... of the temporary directory
-    (TMPDIR), which only you can open; it is removed at the end, after an error and after Ctrl-C.
+    A source of more than a quarter of a million rows is read in parts of patients, which makes no other model.
+    Meanwhile the rows of the source, and what they are encoded to, lie in a folder ehrsynth-learn-... of the temporary
+    directory (TMPDIR), which only you can open; it is removed at the end, after an error and after Ctrl-C.
     """
+    # Arrow's own allocator keeps what was read for later; here numpy needs it. It is chosen when Arrow is imported.
+    os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
     from ehrsynth import api, storage
     from ehrsynth.cli.progress import progress_bar
     from ehrsynth.errors import OutputError, UsageError

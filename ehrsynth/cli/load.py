@@ -107,6 +107,8 @@ def _print_database(report: DatabaseReport, *, json: bool) -> None:
         print_json(report.to_dict())
         return
     out.print(table("Rows", ("table", "rows"), [item for item in report.row_counts.items() if item[1]], numbers=[1]))
+    if report.unknown:
+        out.print(f"[dim]columns of no table of ours, left out[/] {', '.join(report.unknown)}", highlight=False)
     if report.absent:
         out.print(f"[dim]not in the source, made without rows[/] {', '.join(report.absent)}", highlight=False)
     out.print(

@@ -70,12 +70,11 @@ def load(
             raise
         except sqlite3.Error as error:
             _roll_back(connection)
-            locked = "locked" in str(error)
             raise OutputError(
                 f"SQLite refused it, nothing was loaded: {error}.",
                 file=target.shown,
                 table=table or None,
-                hint="Another process writes to it: wait for it, or name another file." if locked else _SEE,
+                hint=next((hint for words, hint in _HINTS.items() if words in str(error)), _SEE),
             ) from None
     return counts
 
@@ -107,6 +106,12 @@ def _check_foreign_keys(connection: sqlite3.Connection, schema: DatasetSchema, t
         )
 
 
+_HINTS = {
+    "locked": "Another process writes to it: wait for it, or name another file.",
+    "not a database": "It is a file of something else: name another.",
+    "readonly": "You may not write to it: change its permissions, or name another file.",
+    "full": "The disk is full.",
+}
 _SEE = "`ehrsynth validate` on the source names every row that breaks a rule."
 
 

@@ -8,6 +8,7 @@ from datetime import date
 from typing import Any
 
 from ehrsynth import plugins
+from ehrsynth.engines.start import give_memory_back
 from ehrsynth.errors import UsageError
 from ehrsynth.exporters import Exporter, Part, make_exporters
 from ehrsynth.generation import Generator
@@ -17,6 +18,9 @@ from ehrsynth.model.package import model_hash
 from ehrsynth.records import Records
 
 __all__ = ["Job", "Maker", "Shard", "Task", "count_rows", "encode", "without_rows"]
+
+_MANY_ROWS = 1_000_000
+"""After so many rows, some seconds of work, free memory is given back."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,6 +107,7 @@ class Maker:
         self.generator = generator or job.generator()
         self.shared = self.generator.shared()
         self.exporters = make_exporters(job.formats, job.options)
+        self._rows = 0
 
     def tasks(self, blocks: Iterable[tuple[int, int]]) -> list[Task]:
         """Cut blocks (index, patients) into the smallest pieces that can be made by themselves."""
@@ -123,8 +128,12 @@ class Maker:
             yield from encode(block, self.shared, self.exporters)
             for name, rows in count_rows(block).items():
                 counts[name] = counts.get(name, 0) + rows
+                self._rows += rows
             # Gone before the next one is made.
             del block
+        if self._rows > _MANY_ROWS:
+            self._rows = 0
+            give_memory_back()
 
 
 def encode(block: Records, shared: Records, exporters: Mapping[str, Exporter]) -> Iterator[tuple[str, Part]]:

@@ -8,6 +8,8 @@ from functools import reduce
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
 from ehrsynth.engines.disk import DiskParts, said_if_full, shelf
 from ehrsynth.errors import UsageError
 from ehrsynth.learning import LearningProgress, LearningSettings
@@ -20,10 +22,10 @@ from ehrsynth.readers.report import ReadReport
 
 __all__ = ["Division", "divided", "learn_divided"]
 
-_MANY_ROWS = 500_000
-"""A source of more rows is read in parts: in memory it would take more than a gigabyte."""
+_MANY_ROWS = 250_000
+"""A source of more rows is read in parts: in memory it would take more than half a gigabyte."""
 
-_PART_ROWS = 120_000
+_PART_ROWS = 50_000
 _MOST_PARTS = 800
 """Files that are open at a time while a table is cut; parts of a larger source are larger."""
 
@@ -116,11 +118,20 @@ def learn_divided(
                 records, report = division.reader.read(folder, strict=strict)
                 folder.forget()
                 reports.append(report)
-                yield raw_part(records, folder.number, settings.max_visits)
+                made = raw_part(records, folder.number, settings.max_visits)
+                del records
+                _give_back()
+                yield made
 
         tell(0, "sorting rows by patient")
         with said_if_full(place.folder):
             folders = split(division.cut, place.folder, division.parts)
+        _give_back()
         parts = DiskParts.of(place, raw(folders))
         report = reduce(lambda left, right: left.together(right, division.cut.once), reports)
         return learn_parts(parts, settings=settings, seed=seed, progress=progress), report
+
+
+def _give_back() -> None:
+    """Give back what Arrow's allocator keeps for later: what comes next is numpy's."""
+    pa.default_memory_pool().release_unused()

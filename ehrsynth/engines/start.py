@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 import pyarrow as pa
 
 from ehrsynth import plugins
 
-__all__ = ["keep_memory", "leave_pandas_out"]
+__all__ = ["give_memory_back", "keep_memory", "leave_pandas_out"]
 
 # glibc's malloc.h: which setting, and its value in bytes.
 _SETTINGS = {-1: 512 << 20, -2: 64 << 20, -3: 32 << 20}
@@ -53,11 +54,24 @@ def keep_memory() -> None:
     Every part of a block needs the same again; the system would have to find and clear it each time. For a process of
     our own only. Without glibc nothing is done.
     """
-    if sys.platform != "linux":
-        return
-    import ctypes
-
-    adjust = getattr(ctypes.CDLL(None), "mallopt", None)
+    adjust = _of_the_system("mallopt")
     if adjust is not None:
         for setting, value in _SETTINGS.items():
             adjust(setting, value)
+
+
+def give_memory_back() -> None:
+    """Give back what is free among what is not: every part leaves other gaps, and memory would grow with them."""
+    pa.default_memory_pool().release_unused()
+    trim = _of_the_system("malloc_trim")
+    if trim is not None:
+        trim(0)
+
+
+def _of_the_system(name: str) -> Any:
+    """Return a function of glibc, None where there is none."""
+    if sys.platform != "linux":
+        return None
+    import ctypes
+
+    return getattr(ctypes.CDLL(None), name, None)

@@ -21,7 +21,7 @@ _FIRST_ON_FEW, _EVERY, LAST_ON_ALL = 10_000, 3, 9
 _FIRST_ON_MOST = 100_000
 """And of very many patients fewer: about so many."""
 
-_START_VISITS = 60_000
+_START_VISITS = 40_000
 """Visits that EM starts from, at most: those that are climbed with, or of more some."""
 
 

@@ -61,7 +61,7 @@ class LearningSettings:
     validation_fraction: float = 0.15
     max_parents: int = 3
     estimator: Literal["pomegranate", "numpy"] = "pomegranate"
-    chunk_visits: int = 50_000
+    chunk_visits: int = 25_000
     reference_date: str | None = None
     rounding: int = 10
     name: str = "learned"

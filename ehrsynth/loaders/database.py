@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from ehrsynth.databases import address, load
 from ehrsynth.databases.target import plain_schema
-from ehrsynth.errors import SourceError
+from ehrsynth.errors import OutputError, SourceError
 from ehrsynth.schema import TableSchema, clinical
 from ehrsynth.validation.findings import Findings
 from ehrsynth.validation.table_columns import ColumnCheck
@@ -28,12 +28,21 @@ _SET_NAMES = ("parquet", "csv", "tables", "duckdb", "sqlite")
 
 @dataclass(kw_only=True)
 class DatabaseReport:
-    """What was loaded: from where, into what (no password), rows by table, tables that the source has not, seconds."""
+    """What was loaded: from where, into what (no password), rows by table, what it lacks or has too many.
+
+    Attributes
+    ----------
+    absent : list of str
+        Tables that the source does not have: made without rows.
+    unknown : list of str
+        Columns of the source that the schema does not have (``table.column``): left out.
+    """
 
     source: str
     database: str
     row_counts: dict[str, int] = field(default_factory=dict)
     absent: list[str] = field(default_factory=list)
+    unknown: list[str] = field(default_factory=list)
     seconds: float = 0.0
 
     def to_dict(self) -> dict[str, Any]:
@@ -81,9 +90,16 @@ def load_database(source: Path, url: str, *, progress: Progress | None = None) -
 
     def rows(table: TableSchema) -> Iterator[pa.RecordBatch]:
         if table.name in found:
-            yield from _rows(table, found[table.name], folder, read)
+            yield from _rows(table, found[table.name], folder, read, report.unknown)
 
-    report.row_counts = load(target, schema, rows, metadata=_metadata(folder))
+    try:
+        report.row_counts = load(target, schema, rows, metadata=_metadata(folder))
+    except OutputError as error:
+        keys = schema[error.table].foreign_keys if error.table in found else ()
+        missing = sorted({key.reference_table for key in keys} & set(report.absent))
+        if missing:
+            error.hint = f"{error.hint} Its keys lead to {', '.join(missing)}: not in the source."
+        raise
     report.seconds = time.perf_counter() - started
     return report
 
@@ -118,7 +134,9 @@ def _known(folder: Path) -> dict[str, TableFile]:
     return {item.table: item for item in find_tables(folder) if item.table in clinical()}
 
 
-def _rows(table: TableSchema, files: TableFile, root: Path, read: Callable[[Path], None]) -> Iterator[pa.RecordBatch]:
+def _rows(
+    table: TableSchema, files: TableFile, root: Path, read: Callable[[Path], None], unknown: list[str]
+) -> Iterator[pa.RecordBatch]:
     findings = Findings()
     columns = ColumnCheck(table, findings)
     plain = plain_schema(table)
@@ -129,6 +147,7 @@ def _rows(table: TableSchema, files: TableFile, root: Path, read: Callable[[Path
             arrays = [values[name].cast(plain.field(name).type) for name in table.names]
             yield pa.RecordBatch.from_arrays(arrays, schema=plain)
     _refuse(findings, table, root)
+    unknown += [issue.place for issue in findings.issues() if issue.check == "unknown-column"]
 
 
 def _refuse(findings: Findings, table: TableSchema, root: Path) -> None:

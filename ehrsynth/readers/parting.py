@@ -25,7 +25,7 @@ from ehrsynth.readers.values import text
 __all__ = ["Cut", "PartFolder", "keys_of", "part_bounds", "patients_of", "rows_of", "split"]
 
 _ROW = "\0row"
-_HELD_BYTES = 32 << 20
+_HELD_BYTES = 16 << 20
 """What is held before it goes to the parts: written row by row, files would be many small pieces."""
 
 Streams = Callable[[str], Pieces]

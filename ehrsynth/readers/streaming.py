@@ -20,7 +20,7 @@ from ehrsynth.readers.source import SourceFolder, parquet_files, plain_column, r
 
 __all__ = ["Pieces", "rows_about", "settled", "stream"]
 
-_PIECE_ROWS = 100_000
+_PIECE_ROWS = 50_000
 _SAMPLE_BYTES = 1 << 16
 _PACKED, _LINE_BYTES = 6, 80
 """How many bytes of text a byte of a packed file makes, and a line has, about."""
@@ -106,8 +106,8 @@ def _of_parquet(path: Path, table: str) -> Pieces:
     def batches() -> Iterator[pa.Table]:
         for part in parts:
             try:
-                with pq.ParquetFile(part) as file:
-                    for batch in file.iter_batches(_PIECE_ROWS):
+                with pq.ParquetFile(part, pre_buffer=False) as file:
+                    for batch in file.iter_batches(_PIECE_ROWS, use_threads=False):
                         yield pa.Table.from_batches([batch])
             except (OSError, pa.ArrowException) as error:
                 raise SourceError(

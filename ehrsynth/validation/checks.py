@@ -37,7 +37,7 @@ class Check(Protocol):
 _LISTED = {
     ("both", "conformance", "error"): """
 unreadable-file            The file cannot be read, or not to its end.
-not-utf8                   The text is not UTF-8.
+not-utf8                   The text is not UTF-8, or holds a zero byte.
 missing-file               A file that the descriptor or manifest lists is not there.
 altered-file               Size or hash of the file is not what the descriptor or manifest says.
 wrong-count                The number of rows or resources is not what the descriptor or manifest says.

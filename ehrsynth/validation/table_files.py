@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet
 
@@ -133,6 +134,11 @@ class _Delimited:
 
     def batches(self) -> Iterator[Batch]:
         header, delimiter = self._header()
+        if any("\0" in name for name in header):
+            self.findings.add(
+                "unreadable-file", self.table, f"{self.name}: its text is not UTF-8 (UTF-16?): save it as UTF-8"
+            )
+            return
         if not header:
             self.findings.add(
                 "unreadable-file", self.table, f"{self.name}: the file is empty, it has not even a header"
@@ -211,6 +217,7 @@ class _Delimited:
         return np.setdiff1d(numbers, self.ragged)[:count] if self.ragged else numbers
 
     def _text(self, values: pa.Array, column: str, rows: npt.NDArray[np.int64]) -> pa.Array:
+        self._find_zero_bytes(values, column, rows)
         try:
             return values.cast(pa.string())
         except pa.ArrowInvalid:
@@ -222,3 +229,14 @@ class _Delimited:
                     self.findings.add("not-utf8", f"{self.table}.{column}", f"{self.name} row {row}: {raw[:60]!r}")
                     texts.append(raw.decode("utf-8", errors="replace"))
             return pa.array(texts, type=pa.string())
+
+    def _find_zero_bytes(self, values: pa.Array, column: str, rows: npt.NDArray[np.int64]) -> None:
+        """Find what SQLite's tools cut short, and PostgreSQL does not take."""
+        texts = values.buffers()[2]
+        # One look at all bytes first: there hardly ever is one.
+        if texts is None or not texts.size or np.frombuffer(texts, np.uint8).min():
+            return
+        found = pc.fill_null(pc.match_substring(values, b"\0"), False).to_numpy(zero_copy_only=False)
+        for at in np.flatnonzero(found):
+            example = f"{self.name} row {rows[at]}: {values[at].as_py()[:60]!r}"
+            self.findings.add("not-utf8", f"{self.table}.{column}", example)

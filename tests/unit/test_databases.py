@@ -281,6 +281,8 @@ REFUSED = {
     "a key turned into numbers": ("device", lambda data: b"\n".join(_with_number(data)), "decimal number"),
     "a row cut short": ("device", lambda data: data.rstrip(b"\n").rpartition(b",")[0] + b"\n", "cells"),
     "no column that must be": ("device", lambda data: data.replace(b"code_system", b"system"), "required column"),
+    "UTF-16": ("device", lambda data: data.decode().encode("utf-16"), "UTF-8"),
+    "a zero byte": ("device", lambda data: data.rstrip(b"\n") + b"\0\n", "zero byte"),
     "not even a header": ("device", lambda data: b"", "not even a header"),
 }
 
@@ -301,6 +303,21 @@ def test_wrong_files_are_refused_and_leave_nothing(name: str, kind: str, csv: Pa
     assert caught.value.table == table
     assert "validate" in str(caught.value.hint)
     assert not [item for item in tmp_path.iterdir() if "x." in item.name]
+
+
+def _with_column(data: bytes) -> list[bytes]:
+    head, *rest = data.splitlines()
+    return [head + b",shoe_size", *(line + b",44" for line in rest), b""]
+
+
+def test_what_is_too_much_or_lacking_is_told(csv: Path, tmp_path: Path) -> None:
+    rewrite(csv, "device", lambda data: b"\n".join(_with_column(data)))
+    report = load_database(csv, f"sqlite:///{tmp_path}/x.sqlite")
+    assert report.unknown == ["device.shoe_size"]
+    (csv / "encounter.csv").unlink()
+    with pytest.raises(OutputError, match="nothing was loaded") as caught:
+        load_database(csv, f"sqlite:///{tmp_path}/y.sqlite")
+    assert "Its keys lead to encounter: not in the source." in str(caught.value.hint)
 
 
 def test_a_key_of_mixed_types_in_parquet_is_refused(small_records: Records, tmp_path: Path) -> None:

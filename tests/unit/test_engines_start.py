@@ -59,3 +59,32 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt)
     }
     # Twenty times 64 MB are 312,500 pages.
     assert faults["keep"] < faults["give"] / 2
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc's settings")
+def test_gaps_between_arrays_are_given_back() -> None:
+    code = """
+import numpy as np
+from ehrsynth.engines.start import give_memory_back, keep_memory
+
+def resident():
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * 4096 / 1e6
+
+keep_memory()
+arrays = [np.ones(125_000) for _ in range(200)]
+arrays = arrays[::10]
+before = resident()
+give_memory_back()
+print(before - resident())
+assert all((array == 1).all() for array in arrays)
+"""
+    given = float(subprocess.run([sys.executable, "-c", code], check=True, capture_output=True).stdout)
+    # 180 gaps of 1 MB.
+    assert given > 100 or given == 0 == _trims()
+
+
+def _trims() -> int:
+    import ctypes
+
+    return int(hasattr(ctypes.CDLL(None), "malloc_trim"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 
 import numpy as np
 import pyarrow as pa
@@ -16,6 +17,7 @@ from ehrsynth.generation import Generator
 from ehrsynth.generation.columns import id_column, labels
 from ehrsynth.generation.encounters import completed_years
 from ehrsynth.generation.life_course.numbers import mixed
+from ehrsynth.generation.life_course.quantiles import CoreQuantiles
 from ehrsynth.generation.life_course.questions import reached
 from ehrsynth.generation.life_course.segments import expand, first_in_each, order_of
 from ehrsynth.generation.life_course.tables import within
@@ -26,6 +28,11 @@ from ehrsynth.randomness import identifier_bytes
 
 LOOPS = native.compiled()
 compiled = pytest.mark.skipif(LOOPS is None, reason="the package was built without a compiler")
+
+
+@lru_cache(maxsize=1)
+def core_quantiles() -> CoreQuantiles:
+    return CoreQuantiles(catalogue.open_model("us_ambulatory"))
 
 
 @contextmanager
@@ -179,6 +186,21 @@ def test_values_are_rounded_as_by_numpy(values: list[float]) -> None:
     assert LOOPS is not None
     LOOPS.rounded(row, least, most, scale, value)
     assert value.tobytes() == expected.tobytes()
+
+
+@compiled
+@given(st.integers(0, 2**32), st.integers(0, 50))
+def test_quantiles_are_those_of_numpy(seed: int, n: int) -> None:
+    rng = np.random.default_rng(seed)
+    core = core_quantiles()
+    stratum, sex = rng.integers(0, 2, (2, n))
+    # Also beyond all ages and scores, and just on them.
+    age, score = rng.choice([rng.uniform(-9, 120), 0.0, 18.0, 65.0, 200.0], n), rng.normal(0, 3, n).round(1)
+    found = core.value("sbp", stratum, sex, age, score)
+    with only_numpy():
+        assert found.tobytes() == core.value("sbp", stratum, sex, age, score).tobytes()
+    with pytest.raises(IndexError, match="stratum"):
+        core.value("sbp", np.full(n + 1, 99), np.zeros(n + 1, np.int64), np.zeros(n + 1), np.zeros(n + 1))
 
 
 @compiled

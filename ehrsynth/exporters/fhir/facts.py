@@ -125,23 +125,37 @@ def coded_observations(source: Source, codes: Iterable[str], columns: Collection
     wanted = set(codes)
     if missing := wanted - _derived_from():
         raise KeyError(f"no fact is derived from {sorted(missing)}")
-    rows = source.once("coded_observations", _coded_observations)
+    told = wanted <= _told()
+    rows = source.once("told_observations", _told_observations) if told else _coded_observations(source)
     return picked(rows, hits(rows["code"], wanted), columns)
 
 
 def _coded_observations(source: Source) -> pa.Table:
     # Most observations are of other codes: the many questions that follow are asked of few rows.
-    rows = source["observation"]
-    return picked(rows, hits(rows["code"], _derived_from()), _OF_CODED)
+    def made(source: Source) -> pa.Table:
+        rows = source["observation"]
+        return picked(rows, hits(rows["code"], _derived_from()), _OF_CODED)
+
+    return source.once("coded_observations", made)
+
+
+def _told_observations(source: Source) -> pa.Table:
+    rows = _coded_observations(source)
+    return picked(rows, hits(rows["code"], _told()), _OF_CODED)
 
 
 @lru_cache(maxsize=1)
 def _derived_from() -> frozenset[str]:
     """The codes of observations that facts are derived from, or take the place of."""
-    documents = (*mapping("growth").values(), *mapping("social_facts").values())
-    declared = [entry for entry in documents if isinstance(entry, dict)]
-    found = {entry[name] for entry in declared for name in ("of", "code") if name in entry} | set(LENGTH)
-    return frozenset(found | set(mapping("screening")["questions"]))
+    charts = [entry for entry in mapping("growth").values() if isinstance(entry, dict)]
+    return _told().union(LENGTH, *((chart["of"], chart["code"]) for chart in charts))
+
+
+@lru_cache(maxsize=1)
+def _told() -> frozenset[str]:
+    """Those of them that somebody tells, rather than measures: they are few."""
+    declared = [entry for entry in mapping("social_facts").values() if isinstance(entry, dict)]
+    return frozenset(mapping("screening")["questions"]).union(entry["code"] for entry in declared if "code" in entry)
 
 
 _OF_VISITS = (
@@ -171,6 +185,9 @@ def _visits(source: Source) -> pa.Table:
     )
     owner = places_in(whole(patients["patient_id"]), whole(rows["patient_id"]))
     start = whole(rows["start_datetime"]).cast(pa.timestamp("s")).cast(pa.int64()).to_numpy()
+    follows = owner[1:] - owner[:-1]
+    if ((follows > 0) | ((follows == 0) & (start[1:] >= start[:-1]))).all():
+        return rows
     return rows.take(pa.array(np.lexsort((start, owner)))).combine_chunks()
 
 
@@ -190,13 +207,10 @@ def has_code(rows: pa.Table, codes: dict[str, Iterable[str]]) -> Mask:
     found = np.zeros(len(rows), dtype=bool)
     array = whole(rows["code"])
     index = numbers_of(array)
-    # Dictionaries hold every code of a model, rows few of them.
-    used = np.flatnonzero(np.bincount(index + 1, minlength=1)[1:])
-    texts = array.dictionary.take(pa.array(used)).to_pylist()
     for system, begins in codes.items():
-        starts = tuple(begins)
         among = np.zeros(len(array.dictionary) + 1, dtype=bool)
-        among[used] = [text.startswith(starts) for text in texts]
+        for begin in begins:
+            among[:-1] |= pc.starts_with(array.dictionary, begin).to_numpy(zero_copy_only=False)
         if among.any():
             found |= among[index] & hits(rows["code_system"], [system])
     return found

@@ -14,6 +14,7 @@ from ehrsynth.exporters.fhir.datatypes import US_CORE
 from ehrsynth.exporters.fhir.facts import LENGTH, coded_observations, facts, mapping
 from ehrsynth.exporters.fhir.joins import hits, joined, picked, whole
 from ehrsynth.exporters.fhir.resource import Source
+from ehrsynth.exporters.keys import combined
 
 __all__ = ["growth_facts", "percentile"]
 
@@ -121,15 +122,13 @@ def _facts(source: Source, measured: pa.Table, measure: str) -> pa.Table:
 def _length_beside(rows: pa.Table, measured: pa.Table) -> Numbers:
     """The length (cm) that was measured with each weight, NaN where none was."""
     lengths = measured.filter(pa.array(hits(measured["code"], LENGTH))).combine_chunks()
-    when = {
-        key: value
-        for *key_parts, value in zip(
-            lengths["patient_id"].to_pylist(),
-            lengths["effective_datetime"].to_pylist(),
-            _scaled(lengths).tolist(),
-            strict=True,
-        )
-        for key in [tuple(key_parts)]
-    }
-    keys = zip(rows["patient_id"].to_pylist(), rows["effective_datetime"].to_pylist(), strict=True)
-    return np.array([when.get(key, math.nan) for key in keys], dtype=np.float64)
+    keys = [
+        pa.concat_arrays([whole(some[name]) for some in (lengths, rows)])
+        for name in ("patient_id", "effective_datetime")
+    ]
+    place, first = combined(keys, len(lengths) + len(rows))
+    when = np.full(len(first), np.nan)
+    # Of several at the same time the last counts.
+    when[place[: len(lengths)]] = _scaled(lengths)
+    found: Numbers = when[place[len(lengths) :]]
+    return found

@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ehrsynth.model.life_course import LifeCourseModel
+from ehrsynth.native import compiled
 
 __all__ = ["CoreQuantiles"]
 
@@ -30,8 +31,13 @@ class CoreQuantiles:
 
     def value(self, measure: str, stratum: Int, sex: Int, age: Float, score: Float) -> Float:
         """Return the values of a measure: the quantile of `score`, linear in age and score."""
-        m = self.names.index(measure)
-        table = self._quantiles[m]
+        table = self._quantiles[self.names.index(measure)]
+        native = compiled()
+        if native is not None:
+            made = np.empty(len(age))
+            arrays = map(np.ascontiguousarray, (table, self._knots, self._z, stratum, sex, age, score))
+            native.quantiles(*arrays, np.array(table.shape), made)
+            return made
         a = np.clip(np.searchsorted(self._knots, age, side="right") - 1, 0, len(self._knots) - 2)
         x = np.clip((age - self._knots[a]) / (self._knots[a + 1] - self._knots[a]), 0, 1)
         step = self._z[1] - self._z[0]
