@@ -1,6 +1,6 @@
 """How each kind of column goes into Parquet: by dictionary or plainly, packed or not, with statistics or without.
 
-What was tried, and what each choice is worth, stands in ``benchmarks/results/2026-11-29-parquet.md``.
+What was tried, and what each choice is worth, stands in ``benchmarks/results/2026-11-29-tables.md``.
 """
 
 from __future__ import annotations

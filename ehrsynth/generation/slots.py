@@ -67,6 +67,8 @@ class SlotSampler:
         c = self._n_codes
         first, length = visits.offsets[:-1], np.diff(visits.offsets)
         had = np.zeros(len(length), dtype=np.int64)
+        # The codes that people have had, each as one number: ascending by person and code.
+        held = np.zeros(0, dtype=np.int64)
         last = np.full((len(length), c), -1, dtype=np.int32)
         times = np.zeros((len(length), c), dtype=np.int16)
         found: list[tuple[Int, Int, Bool]] = []
@@ -75,34 +77,47 @@ class SlotSampler:
             visit = first[people] + number
             state, stratum = visits.state[visit], visits.stratum[visit]
             key = stratum * self._n_states + state
-            given = self._given(last, times, people, state, stratum, number)
+            row_of = np.full(len(length), -1, dtype=np.int64)
+            row_of[people] = np.arange(len(people))
+            held = held[np.flatnonzero(row_of[held // c] >= 0)]
+            given = self._given(last, times, held, row_of, state, stratum, number)
             before = np.minimum(had[people] + 1, len(self._after) - 1) if number else np.zeros(len(people), np.int64)
             size = self._draw_size(key, state, given, self._after[before], rng)
             row, code = self._draw_codes(visits, visit, key, size, given, rng)
             who = people[row]
-            found.append((visit[row], code, last[who, code] >= 0))
+            recurs = last[who, code] >= 0
+            found.append((visit[row], code, recurs))
+            held = np.concatenate([held, (who * c + code)[np.flatnonzero(~recurs)]])
+            held.sort()
             last[who, code] = number
             times[who, code] += 1
             had[people] = np.bincount(row, minlength=len(people))
-        visit, code, recurs = (np.concatenate(parts) for parts in zip(*found, strict=True))
-        key = (visit * c + code) * 2 + recurs
+        visit, code, again = (np.concatenate(parts) for parts in zip(*found, strict=True))
+        key = (visit * c + code) * 2 + again
         key.sort()
         visit = key // (2 * c)
         code = (key >> 1) - visit * c
         return Present(visit=visit, code=code, recurs=(key & 1).astype(bool))
 
     def _given(
-        self, last: npt.NDArray[np.int32], times: npt.NDArray[np.int16], people: Int, state: Int, stratum: Int, now: int
+        self,
+        last: npt.NDArray[np.int32],
+        times: npt.NDArray[np.int16],
+        held: Int,
+        row_of: Int,
+        state: Int,
+        stratum: Int,
+        now: int,
     ) -> Given:
         """Return the odds of the codes that people have had, and those of the visit before as company."""
         if not now:
             none = np.zeros(0, dtype=np.int64)
             return Given(row=none, thing=none, odds=np.zeros(0), context_row=none, context=none)
-        mine = last[people]
-        row, code = np.nonzero(mine >= 0)
-        just = mine[row, code] == now - 1
+        who = held // self._n_codes
+        row, code = row_of[who], held - who * self._n_codes
+        just = last[who, code] == now - 1
         odds = self._again[np.where(just, 0, 1), state[row], code] * self._lift[stratum[row], code]
-        band = np.minimum(times[people[row], code], self._count_lift.shape[1]) - 1
+        band = np.minimum(times[who, code], self._count_lift.shape[1]) - 1
         odds *= self._count_lift[code, band]
         source = self._company.source[np.where(just, BEFORE, EARLIER) * self._n_codes + code]
         context = source >= 0

@@ -72,7 +72,7 @@ class BackgroundSampler:
         for question in self._questions:
             turn = rng.integers(0, _ASKED_EVERY, n)
             own = rng.random(n)
-            first = starts(whose * (1 << 16) + (old + turn[whose]) // _ASKED_EVERY)
+            first = np.flatnonzero(starts(whose * (1 << 16) + (old + turn[whose]) // _ASKED_EVERY))
             visit = practice[first]
             patient, age, status = schedule.patient[visit], schedule.age[visit], None
             if question.smoking:

@@ -55,6 +55,9 @@ class Episodes:
 
     def take(self, rows: npt.NDArray[np.int64] | npt.NDArray[np.bool_]) -> Episodes:
         """Return some of them."""
+        if rows.dtype == bool:
+            # Found once for all columns; numpy also is many times slower at taking by what is so or not.
+            rows = np.flatnonzero(rows)
         return Episodes(**{name: getattr(self, name)[rows] for name in self.__dataclass_fields__})
 
     @staticmethod

@@ -166,7 +166,8 @@ class DemandSampler:
         )
         # Nobody comes to say that they have a new hip.
         kept &= ~dies_of & ~self._status[episodes.problem]
-        return Demands.of(episodes.patient[kept], day[kept], PROBLEM, episodes.place[kept], rows[kept])
+        at = np.flatnonzero(kept)
+        return Demands.of(episodes.patient[at], day[at], PROBLEM, episodes.place[at], rows[at])
 
     def _follow_ups(self, lives: Lives, episodes: Episodes, rng: np.random.Generator) -> Demands:
         load = np.zeros((len(lives), AGES + 1))

@@ -362,7 +362,7 @@ def _follow_up(
     # A condition is seen to in proportion to the visits that it needs.
     share = np.minimum(_SEEN_TO * weight / (total[visit] + _OTHER_MATTERS), 0.9)
     share = np.where(schedule.setting[visit] == 3, 0.45, np.where(schedule.kind[visit] == CHECK_UP, 0.3 * share, share))
-    taken = rng.random(len(visit)) < share
+    taken = np.flatnonzero(rng.random(len(visit)) < share)
     return visit[taken], episode[taken]
 
 

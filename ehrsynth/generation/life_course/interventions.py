@@ -94,7 +94,7 @@ class InterventionSampler:
         chance = 1 + (episodes.patient[item] * 31 + episodes.problem[item]) % 2
         one = np.where(side == 0, chance, side)
         share = np.where((its > 0) & (one < 3), np.where(one == its, 2.0, 0.0) * self._share[row], self._share[row])
-        done = rng.random(len(row)) < share
+        done = np.flatnonzero(rng.random(len(row)) < share)
         delay = np.where(chronic, rng.exponential(_DELAY, len(row)), rng.exponential(1.0, len(row)))
         # What is repeated (a yearly eye examination) is done again after its interval.
         item, row, chronic, delay = item[done], row[done], chronic[done], delay[done]
@@ -113,7 +113,8 @@ class InterventionSampler:
         kept = (day <= lives.last_day[patient[copy]] - 1) | acute
         # What is done in an emergency department or a hospital is not done where somebody is seen in the office.
         kept &= ~acute | (self.setting[row[copy]] < EMERGENCY) | (episodes.place[item[copy]] >= EMERGENCY)
-        copy, day, acute = copy[kept], day[kept], acute[kept]
+        at = np.flatnonzero(kept)
+        copy, day, acute = copy[at], day[at], acute[at]
         own = ~acute & ((self._interval[row[copy]] <= 0) | (self.setting[row[copy]] > 0))
         parts = [
             (patient[copy], row[copy], day, item[copy], own),
@@ -124,7 +125,8 @@ class InterventionSampler:
         age = lives.age_at(who, when)
         fits = (self._low[what] <= age) & (age <= self._high[what])
         fits &= (self._sex[what] == 0) | (self._sex[what] == lives.sex[who] + 1)
-        who, what, when, of, apart = who[fits], what[fits], when[fits], of[fits], apart[fits]
+        at = np.flatnonzero(fits)
+        who, what, when, of, apart = who[at], what[at], when[at], of[at], apart[at]
         brings = self._complication[what] >= 0
         hit = np.flatnonzero(brings & (rng.random(len(what)) < self._complicates[what]))
         after = when[hit] + 1 + np.minimum(rng.exponential(14.0, len(hit)), _LATEST_COMPLICATION).astype(np.int64)
@@ -177,8 +179,8 @@ class InterventionSampler:
             count = np.where(goes, np.floor((stop - begin) / interval) + 1, 0)
             patient, number = expand(np.maximum(count, 0).astype(np.int64))
             day = begin[patient] + (number * interval).astype(np.int64) + rng.integers(0, 40, len(patient))
-            kept = (day >= lives.first_day[patient]) & (day <= stop[patient])
-            parts.append((patient[kept], np.full(kept.sum(), row), day[kept]))
+            kept = np.flatnonzero((day >= lives.first_day[patient]) & (day <= stop[patient]))
+            parts.append((patient[kept], np.full(len(kept), row), day[kept]))
         if not parts:
             empty = np.zeros(0, dtype=np.int64)
             return empty, empty, empty, empty, empty.astype(bool)

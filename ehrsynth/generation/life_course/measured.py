@@ -93,7 +93,7 @@ class PanelSampler:
             here = np.flatnonzero(where[situation])
             for row in rows:
                 fits = self._due(int(row), here, schedule)
-                taken = fits[rng.random(len(fits)) < self._share[row]]
+                taken = fits[np.flatnonzero(rng.random(len(fits)) < self._share[row])]
                 visits.append(taken)
                 panels.append(np.full(len(taken), self._panel[row]))
         if not visits:
@@ -133,13 +133,14 @@ class PanelSampler:
         interval = self._interval[row]
         once = interval <= 0
         fits = once & (self._low[row] <= age) & (age <= self._high[row]) & (rng.random(len(row)) < self._share[row])
-        visit, panel = [seen[episode[fits]]], [self._panel[row[fits]]]
+        taken = np.flatnonzero(fits)
+        visit, panel = [seen[episode[taken]]], [self._panel[row[taken]]]
         again = np.flatnonzero(~once)
         until = np.minimum(episodes.end[episode[again]], lives.last_day[patient[again]])
         count = np.clip((until - first[again]) // np.maximum(interval[again], 1) + 1, 0, _MOST_DUE)
         copy, number = expand(count)
         # Whether it is done is drawn before the encounter is looked for: most cost is saved.
-        done = rng.random(len(copy)) < self._share[row[again[copy]]]
+        done = np.flatnonzero(rng.random(len(copy)) < self._share[row[again[copy]]])
         copy, number = copy[done], number[done]
         at = again[copy]
         due = first[at] + number * interval[at]
@@ -147,6 +148,7 @@ class PanelSampler:
         day = schedule.day[np.maximum(found, 0)]
         age = schedule.age[np.maximum(found, 0)]
         fits = (found >= 0) & (day < due + interval[at]) & (self._low[row[at]] <= age) & (age <= self._high[row[at]])
-        visit.append(found[fits])
-        panel.append(self._panel[row[at[fits]]])
+        taken = np.flatnonzero(fits)
+        visit.append(found[taken])
+        panel.append(self._panel[row[at[taken]]])
         return np.concatenate(visit), np.concatenate(panel)

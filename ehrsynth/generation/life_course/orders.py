@@ -174,15 +174,17 @@ class OrderSampler:
         visit = np.where(at_once, seen[episode[item]], visit)
         day = np.where(visit >= 0, schedule.day[np.maximum(visit, 0)], NEVER)
         kept = (visit >= 0) & (day < due + _RENEWAL) & (day <= until[item]) & (day >= self._from_day[row[item]])
-        item, visit, day = item[kept], visit[kept], day[kept]
+        at = np.flatnonzero(kept)
+        item, visit, day = item[at], visit[at], day[at]
         # Two orders of one course in one encounter are one.
-        once = starts(item * len(schedule) + visit)
+        once = np.flatnonzero(starts(item * len(schedule) + visit))
         item, visit, day = item[once], visit[once], day[once]
         following = np.append(item[1:] == item[:-1], False)
         next_day = np.append(day[1:], 0)
         end = np.where(following, next_day, np.where(stop[item] <= last[item], stop[item], NEVER))
         kept, end = self._in_pregnancy(patient[item], row[item], day, end, births)
-        item, visit, day, end, following = item[kept], visit[kept], day[kept], end[kept], following[kept]
+        at = np.flatnonzero(kept)
+        item, visit, day, end, following = item[at], visit[at], day[at], end[at], following[at]
         order = order_of(visit)
         item = item[order]
         return Orders(
@@ -262,7 +264,8 @@ class OrderSampler:
         item, row = self._by_share.pairs(episodes.problem[treated])
         episode = treated[item]
         fits = self._fits(lives, episodes.patient[episode], row, schedule.day[seen[episode]])
-        episode, row = episode[fits], row[fits]
+        at = np.flatnonzero(fits)
+        episode, row = episode[at], row[at]
         key = episode * (int(self._group.max(initial=0)) + 1) + self._group[row]
         order = order_of(key)
         episode, row, key = episode[order], row[order], key[order]
@@ -274,7 +277,7 @@ class OrderSampler:
         before = running - share - (running - share)[first][group]
         total = np.bincount(group, share, minlength=len(first))
         u = rng.random(len(first)) * np.maximum(total, 1.0)
-        chosen = (before <= u[group]) & (u[group] < before + share)
+        chosen = np.flatnonzero((before <= u[group]) & (u[group] < before + share))
         return episode[chosen], row[chosen]
 
     def _of_classes(
@@ -295,7 +298,7 @@ class OrderSampler:
         # One of them: the largest of exponential races, each in proportion to its share.
         race = rng.exponential(1.0, len(row)) / np.maximum(self._share[row], 0.1)
         order = np.lexsort((race, kind, patient))
-        first = starts(patient[order] * (len(self._classes) + 1) + kind[order])
+        first = np.flatnonzero(starts(patient[order] * (len(self._classes) + 1) + kind[order]))
         episode, row, race = episode[order[first]], row[order[first]], race[order[first]]
         begun = schedule.day[seen[episode]]
         delay = rng.exponential(_STARTS_WITHIN, len(episode)).astype(np.int64)

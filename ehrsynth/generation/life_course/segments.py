@@ -43,7 +43,7 @@ def distinct(values: npt.NDArray[np.number[Any]]) -> npt.NDArray[Any]:
     ordered = np.sort(values)
     first = np.ones(len(ordered), dtype=bool)
     first[1:] = ordered[1:] != ordered[:-1]
-    return ordered[first]
+    return ordered[np.flatnonzero(first)]
 
 
 def order_of(*keys: Int) -> Int:
