@@ -39,7 +39,7 @@ _DOMAINS = ("Condition", "Observation", "Procedure", "Measurement", "Device", "S
 # (National-Clinical-Cohort-Collaborative/Data-Ingestion-and-Harmonization, n3c_xwalk_mapping.sql; 581385 as
 # "Observation room", 8676 and 8756 also in peleese/n3c_macrovisits, 1-inpatient_microvisits.sql); 8971, 8756, 8717 and
 # 8870 in PEDSnet's conventions for visits; 5083 in several loaders (`5083 -- Telehealth`). No public source was found
-# for 8615 and 8920: their names are those of the places' CMS codes, 13 and 61, and their ids of older notes of ours.
+# for 8615 and 8920, named after the places' CMS codes 13 and 61: to be held against a download of the vocabularies.
 _HAND = (
     ("0", "No matching concept", "Metadata", "None", "Undefined", "", "No matching concept"),
     ("756265", "OMOP CDM Version 5.4.0", "Metadata", "CDM", "CDM", "S", "CDM v5.4.0"),
