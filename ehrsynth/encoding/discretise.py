@@ -15,10 +15,10 @@ __all__ = [
     "Choice",
     "age_bins",
     "age_bins_of",
-    "band_sets",
+    "age_groups",
     "distinct_patients",
     "levels",
-    "stratum_ages",
+    "seen_between",
     "stratum_ages_of",
 ]
 
@@ -167,45 +167,63 @@ def age_bins_of(counts: npt.NDArray[np.int64], min_per_bin: int) -> npt.NDArray[
 
 
 _BANDS = (0.0, 1.0, 5.0, 12.0, 18.0, 30.0, 40.0, 50.0, 60.0, 70.0, 80.0)
+"""The usual bands of age, in years."""
+
+_FINE = tuple(
+    sorted(
+        {
+            *_BANDS,
+            *(month / 12 for month in range(1, 12)),
+            *(quarter / 4 for quarter in range(4, 12)),
+            *(half / 2 for half in range(6, 12)),
+            *(float(year) for year in range(6, 20)),
+            *(float(year) for year in range(20, 90, 2)),
+        }
+    )
+)
+"""What they are parted into where enough people are seen in each part: children change in weeks."""
 
 
-def stratum_ages(
-    ages: npt.NDArray[np.floating[Any]], min_per_band: int, patients: Ints | None = None
-) -> tuple[float, ...]:
-    """Return age edges for strata (years, the last infinite): usual bands, merged below `min_per_band` patients.
+def age_groups(age_edges: Sequence[float]) -> npt.NDArray[np.int64]:
+    """Return the usual band of age that each band begins in, numbered from 0 without a gap, int64[A]."""
+    usual = np.searchsorted(_BANDS, np.asarray(age_edges[:-1]), side="right")
+    return np.unique(usual, return_inverse=True)[1].astype(np.int64)
+
+
+def seen_between(ages: npt.NDArray[np.floating[Any]], patients: Ints) -> npt.NDArray[np.int64]:
+    """Return how many patients are seen at least once in the fine bands i..j of age, int64[bands, bands]; additive.
 
     Parameters
     ----------
     ages : float[n]
-        Years: the age of each patient, or of the `patients` at all their visits.
-    min_per_band : int
-    patients : int[n], optional
-        Whose age each is; default: one for each patient.
+        Years, of the `patients` at all their visits.
+    patients : int[n]
     """
-    return stratum_ages_of(band_sets(ages, np.arange(len(ages)) if patients is None else patients), min_per_band)
+    n_bands = len(_FINE)
+    band = np.maximum(np.searchsorted(_FINE, ages, side="right") - 1, 0)
+    there = np.zeros((int(patients.max(initial=-1)) + 1, n_bands), dtype=bool)
+    there[patients, band] = True
+    seen = np.zeros((n_bands, n_bands), dtype=np.int64)
+    for first in range(n_bands):
+        seen[first, first:] = np.logical_or.accumulate(there[:, first:], axis=1).sum(axis=0)
+    return seen
 
 
-def band_sets(ages: npt.NDArray[np.floating[Any]], patients: Ints) -> npt.NDArray[np.int64]:
-    """Return how many patients are seen in each set of the usual bands, int64[2**bands]; bit b is the band b."""
-    band = np.maximum(np.searchsorted(_BANDS, ages, side="right") - 1, 0)
-    there = np.zeros((int(patients.max(initial=-1)) + 1, len(_BANDS)), dtype=np.int64)
-    there[patients, band] = 1
-    return np.bincount(there @ (1 << np.arange(len(_BANDS))), minlength=1 << len(_BANDS))
+def stratum_ages_of(seen: npt.NDArray[np.int64], min_per_band: int, *, fine: bool = True) -> tuple[float, ...]:
+    """Return age edges for strata (years, the last infinite) from the counts of `seen_between`.
 
-
-def stratum_ages_of(sets: npt.NDArray[np.int64], min_per_band: int) -> tuple[float, ...]:
-    """Return the edges of `stratum_ages` from the counts of `band_sets`."""
+    Bands are made from the youngest up, each of at least `min_per_band` patients; what is left over at the top joins
+    the last one. Where nobody is seen for some bands (a source may know decades only) the edge is a usual one.
+    Not `fine`: all edges are.
+    """
     edges: list[float] = [0.0]
-    number = np.arange(len(sets))
-    mine = np.zeros(len(sets), dtype=bool)
-    running = 0
-    for bit, upper in enumerate([*_BANDS[1:], np.inf]):
-        mine |= (number >> bit & 1) > 0
-        running = int(sets[mine].sum())
-        if running >= min_per_band and upper < np.inf:
-            edges.append(upper)
-            mine[:] = False
-            running = 0
-    if running < min_per_band and len(edges) > 1:
+    first = 0
+    for band in range(len(seen) - 1):
+        if seen[first, band] >= min_per_band and (fine or _FINE[band + 1] in _BANDS):
+            empty = int((seen[band + 1, band + 1 :] == 0).sum())
+            between = _FINE[band + 1 : band + 2 + min(empty, len(seen) - band - 2)]
+            edges.append(next((edge for edge in between if edge in _BANDS), between[0]))
+            first = band + 1
+    if seen[first, -1] < min_per_band and len(edges) > 1:
         edges.pop()
     return (*edges, float("inf"))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
@@ -44,6 +46,15 @@ class CodeTables:
         In the previous visit, earlier.
     count_lift : float64[C, B]
         Odds multiplier by the number of earlier visits with the code: 1..B, the last for more.
+    steady : int64[C]
+        The number from which on it stays the same.
+    since_edges : int64[T]
+    since_lift : float64[C, T]
+        See `ehrsynth.model.CodeFamily`; one band where time plays no part.
+    timed : bool[C]
+        Whether it does.
+    most_again : float64[C]
+        The greatest odds multiplier of both.
     comes_again : bool[C]
         Whether a code that a person has had can come at all.
     truncated : bool[C]
@@ -87,6 +98,14 @@ class CodeTables:
         self.again = np.stack([previous, earlier], axis=1)
         of_count = np.ones((n_codes, 1)) if family.count_lift is None else np.asarray(family.count_lift)
         self.count_lift: Float = of_count[self.code].astype(np.float64)
+        self.steady = _steady(self.count_lift)
+        self.since_edges = np.zeros(1, dtype=np.int64)
+        self.since_lift: Float = np.ones((n_codes, 1))
+        if family.since_lift is not None and family.since_edges is not None:
+            self.since_edges = np.asarray(family.since_edges, dtype=np.int64)
+            self.since_lift = np.asarray(family.since_lift, dtype=np.float64)[self.code]
+        self.timed: Bool = np.asarray((self.since_lift != 1.0).any(axis=1))
+        self.most_again: Float = self.count_lift.max(axis=1) * self.since_lift.max(axis=1)
         self.comes_again: Bool = np.asarray((self.again.reshape(n_states, n_codes, 2) > 0).any(axis=(0, 2)))
         lift = np.asarray(family.lift, dtype=np.float32)[:, self.code]
         self.sex_limit = np.asarray(family.sex_limit, dtype=np.int64)[self.code]
@@ -96,6 +115,14 @@ class CodeTables:
         lift = np.where(possible, lift, np.float32(0))
         self.lift = lift.reshape(-1)
         self._make_rates(lift, strata, n_states)
+
+    def of_count(self, rank: Int, times: Int) -> Float:
+        """Return the odds multipliers of codes had in so many visits before."""
+        return np.asarray(self.count_lift[rank, np.minimum(times, self.count_lift.shape[1]) - 1])
+
+    def of_days(self, rank: Int, days: Int) -> Float:
+        """Return the odds multipliers of codes last had so many days ago."""
+        return np.asarray(self.since_lift[rank, np.searchsorted(self.since_edges, days, side="right") - 1])
 
     def _make_rates(self, lift: npt.NDArray[np.float32], strata: Strata, n_states: int) -> None:
         """Make the running sums of the highest rates of new codes, for groups of strata that are small enough."""
@@ -119,7 +146,13 @@ class CodeTables:
         self.row_total = ends - self.row_start
 
 
-def lifted(p: npt.NDArray[np.float32], lift: npt.NDArray[np.float32]) -> Float:
+def _steady(count_lift: Float) -> Int:
+    """Return from which number of earlier visits on each code's odds multiplier stays the same, int64[C]."""
+    differs = count_lift != count_lift[:, -1:]
+    return np.where(differs.any(axis=1), count_lift.shape[1] - np.argmax(differs[:, ::-1], axis=1), 0) + 1
+
+
+def lifted(p: npt.NDArray[np.floating[Any]], lift: npt.NDArray[np.floating[Any]]) -> Float:
     """Return the probabilities `p` with their odds multiplied by `lift`; a certain one stays certain if lift > 0."""
     p, lift = np.asarray(p, dtype=np.float64), np.asarray(lift, dtype=np.float64)
     raised = p * lift

@@ -282,21 +282,44 @@ class _Draw:
         is_new: Bool = np.asarray(visit >= start[patient])
         found = [(visit[is_new] * t.n_codes + rank[is_new]) << 1]
         present: Bool = np.asarray(is_new | contains(before >> 1, visit * t.n_codes + rank))
-        times = np.ones(len(visit), dtype=np.int64)
-        if t.count_lift.shape[1] > 1 and len(history):
-            had, code = np.divmod(before >> 1, t.n_codes)
-            pairs = np.sort(self.visits.patient[had] * t.n_codes + code)
-            mine = patient * t.n_codes + rank
-            earlier = np.searchsorted(pairs, mine, side="right") - np.searchsorted(pairs, mine)
+        times, last = np.ones(len(visit), dtype=np.int64), visit
+        if len(history):
+            earlier, latest = self._had(before, patient * t.n_codes + rank)
             times = np.where(is_new, 1, np.maximum(earlier, 1))
+            last = np.where(is_new | (earlier == 0), visit, latest)
         # In pieces: a record of many visits and many codes has many pairs of them.
         later = np.asarray(np.where(t.comes_again[rank], stop[patient] - visit - 1, 0), dtype=np.int64)
         piece: Int = np.asarray(np.cumsum(later) // _WORK_CELLS)
         edges = np.searchsorted(piece, np.arange(piece[-1] + 2)) if len(piece) else np.zeros(0, dtype=np.int64)
         for low, high in pairwise(edges):
             some = slice(low, high)
-            found += self._again.draw(visit[some], rank[some], present[some], times[some], later[some])
+            found += self._again.draw(visit[some], rank[some], present[some], times[some], last[some], later[some])
         return np.concatenate(found)
+
+    def _of_history(self, lift: Float, visits: Int, visit: Int, rank: Int, row: Int) -> None:
+        """Multiply the odds multipliers of codes in `visits` by what the codes (visit, rank) of all before say."""
+        t = self._t
+        mine = np.flatnonzero(row >= 0)
+        pair = row[mine] * t.n_codes + rank[mine]
+        order = np.argsort(pair, kind="stable")
+        pair, latest = pair[order], visit[mine][order]
+        first = np.flatnonzero(first_of_each(pair))
+        times = np.diff(np.append(first, len(pair)))
+        cell, latest = pair[first], latest[first + times - 1]
+        at, code = np.divmod(cell, t.n_codes)
+        factor = t.of_count(code, times)
+        if self.visits.day is not None:
+            factor *= t.of_days(code, self.visits.day[visits[at]] - self.visits.day[latest])
+        lift.reshape(-1)[cell] *= factor
+
+    def _had(self, before: Int, pairs: Int) -> tuple[Int, Int]:
+        """Return in how many visits each pair (patient * n_codes + rank) was had, and the last of them (or any)."""
+        visit, rank = np.divmod(before >> 1, self._t.n_codes)
+        had = self.visits.patient[visit] * self._t.n_codes + rank
+        order = np.argsort(had, kind="stable")
+        had, visit = had[order], visit[order]
+        stop = np.searchsorted(had, pairs, side="right")
+        return stop - np.searchsorted(had, pairs), visit[np.maximum(stop - 1, 0)]
 
     def first_code(self, visits: Int, before: Int) -> Int:
         """Draw the first code of each of `visits` (at most one a person) given that it has one; -1: none is possible.
@@ -338,6 +361,7 @@ class _Draw:
         for just_before, column in ((False, 1), (True, 0)):
             had = np.flatnonzero((row >= 0) & ((visit == visits[row] - 1) | (not just_before)))
             table[row[had], rank[had]] = t.again[self.visits.state[visits[row[had]]] * c + rank[had], column]
-        lift = t.lift.reshape(-1, c)[self.visits.stratum[visits]]
+        lift = t.lift.reshape(-1, c)[self.visits.stratum[visits]].astype(np.float64)
+        self._of_history(lift, visits, visit, rank, row)
         possible = self._possible(np.repeat(visits, c), np.tile(codes, n)).reshape(n, c)
         return np.where(possible, lifted(table, lift), 0.0)

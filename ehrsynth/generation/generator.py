@@ -216,4 +216,5 @@ def _visit_context(people: People, encounters: Encounters) -> VisitContext:
         sex=sex[visits.patient],
         years_at_start=completed_years(birth, encounters.start // DAY),
         years_at_end=completed_years(birth, encounters.end // DAY),
+        day=visits.day,
     )

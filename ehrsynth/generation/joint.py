@@ -74,6 +74,13 @@ def _count_lift(family: CodeFamily, bands: int) -> Any:
     return lift[:, np.minimum(np.arange(bands), lift.shape[1] - 1)]
 
 
+def _since_lift(family: CodeFamily, bands: int) -> Any:
+    """Return the family's odds multipliers by days since the code, float[C, bands]."""
+    if family.since_lift is None:
+        return np.ones((len(family.codings), bands), dtype=np.float32)
+    return np.asarray(family.since_lift, dtype=np.float32)
+
+
 def _never(family: CodeFamily, n_codes: int) -> CodeFamily:
     """Return the family with its first codes never drawn."""
     tables: dict[str, Any] = {}
@@ -94,6 +101,12 @@ def _union(families: tuple[CodeFamily, ...]) -> CodeFamily:
     if any(family.count_lift is not None for family in families):
         bands = max(np.shape(family.count_lift)[1] for family in families if family.count_lift is not None)
         tables["count_lift"] = np.concatenate([_count_lift(family, bands) for family in families])
+    timed = [family.since_edges for family in families if family.since_edges is not None]
+    if timed:
+        if any(not np.array_equal(edges, timed[0]) for edges in timed):
+            raise ModelError("Of families that are drawn together, the days since a code are told in the same bands.")
+        tables["since_edges"] = timed[0]
+        tables["since_lift"] = np.concatenate([_since_lift(family, len(timed[0])) for family in families])
     return replace(
         families[0],
         table=EVERY_TABLE,

@@ -40,6 +40,7 @@ class OutlineSampler:
             sex=self._sexes[people.sex][visits.patient],
             years_at_start=years,
             years_at_end=years,
+            day=visits.day,
         )
         if self._codes is None:
             return context, {}

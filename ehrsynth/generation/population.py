@@ -13,6 +13,7 @@ from ehrsynth.errors import ModelError, UsageError
 from ehrsynth.model import PatientModel
 from ehrsynth.probability.bayesnet import MISSING, Sampler, Variable, condition
 from ehrsynth.probability.categorical import Cumulative, cumulative, sample_rows
+from ehrsynth.probability.histogram import Histogram
 from ehrsynth.randomness import BLOCK_SIZE, stream
 
 __all__ = ["DAYS_PER_YEAR", "People", "Population"]
@@ -92,6 +93,7 @@ class Population:
         if self._group is None:
             raise ModelError("The network has no variable 'trajectory_class'.")
         self._ages = self._age_bins()
+        self._cells = _cells(self._ages[0], self._ages[1], model.calendar.start_days)
 
     def _map(self, name: str, wanted: dict[str, int]) -> Int | None:
         """Return what each state of the variable `name` is among `wanted`, or None if there is no such variable."""
@@ -137,6 +139,11 @@ class Population:
             age_bin = np.where(
                 age_bin < len(first), age_bin, sample_rows(missing, np.zeros(BLOCK_SIZE, np.int64), u_bin)
             )
+        days_in = (u_day * days[age_bin]).astype(np.int64)
+        if self._cells is not None:
+            low, width, running = self._cells
+            cell = sample_rows(running, age_bin, stream(seed, "age/cell", block).random(BLOCK_SIZE))
+            days_in = low[age_bin, cell] + (u_day * width[age_bin, cell]).astype(np.int64)
         assert self._group is not None
         labels = {
             variable.name: variable.states[:-1] if variable.has_missing else variable.states
@@ -146,10 +153,25 @@ class Population:
         return People(
             sex=np.zeros(BLOCK_SIZE, dtype=np.int64) if self._sex is None else self._sex[columns["sex"]],
             group=self._group[columns["trajectory_class"]],
-            age_days=first[age_bin] + (u_day * days[age_bin]).astype(np.int64),
+            age_days=first[age_bin] + days_in,
             states=states,
             labels=labels,
         )
+
+
+def _cells(first: Int, days: Int, known: Histogram | None) -> tuple[Int, Int, Cumulative] | None:
+    """Return the cells of a histogram of days inside each bin (from its first day, width) and how to draw one."""
+    if known is None:
+        return None
+    edges, weight = np.asarray(known.edges, dtype=np.int64), np.asarray(known.weight, dtype=np.float64)
+    low = np.clip(edges[None, :-1], first[:, None], (first + days)[:, None])
+    width = np.clip(edges[None, 1:], first[:, None], (first + days)[:, None]) - low
+    share = weight * width / np.diff(edges)
+    # A bin in which nobody is known to begin: one cell, all of it.
+    empty = share.sum(axis=1) <= 0
+    low[empty, 0], width[empty, 0] = first[empty], days[empty]
+    share[empty, 0] = 1.0
+    return low - first[:, None], width, cumulative(share)
 
 
 def _is_range(value: Any) -> bool:

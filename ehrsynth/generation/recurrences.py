@@ -16,6 +16,8 @@ Int = npt.NDArray[np.int64]
 Float = npt.NDArray[np.float64]
 Bool = npt.NDArray[np.bool_]
 
+_AHEAD = 32  # visits looked through for one recurrence at a time
+
 
 @dataclass(frozen=True, kw_only=True)
 class VisitContext:
@@ -29,6 +31,8 @@ class VisitContext:
         1 female, 2 male, 0 neither or unknown: as a family's `sex_limit`.
     years_at_start, years_at_end : int64[v]
         Completed years on the first and on the last day of the encounter: a code has to be possible on both.
+    day : int64[v], optional
+        Days since the person's first visit; None: not known, and nothing depends on them.
     """
 
     patient: Int
@@ -38,6 +42,7 @@ class VisitContext:
     sex: Int
     years_at_start: Int
     years_at_end: Int
+    day: Int | None = None
 
     def __len__(self) -> int:
         return len(self.patient)
@@ -67,8 +72,11 @@ class Recurrences:
     def __init__(self, tables: CodeTables, visits: VisitContext, rng: np.random.Generator, first_rank: Int) -> None:
         self._tables, self._visits, self._rng, self._first_rank = tables, visits, rng, first_rank
 
-    def draw(self, visit: Int, rank: Int, present: Bool, times: Int, later: Int) -> list[Int]:
-        """Draw in which of the `later` visits after `visit` each code recurs, had in so many visits until then."""
+    def draw(self, visit: Int, rank: Int, present: Bool, times: Int, last: Int, later: Int) -> list[Int]:
+        """Draw in which of the `later` visits after `visit` each code recurs.
+
+        Until then it was had in so many visits (`times`), the last of them `last`.
+        """
         t = self._tables
         total = int(later.sum())
         if not total:
@@ -78,30 +86,35 @@ class Recurrences:
         at = np.cumsum(later) - later
         end = at + later
         position = at.copy()
-        bands = t.count_lift.shape[1]
-        times = np.minimum(times, bands)
+        times, last, present = times.copy(), last.copy(), present.copy()
         found: list[Int] = []
-        open_ = np.flatnonzero((times < bands) & (position < end))
-        # One recurrence of everybody at a time, until how often no longer matters.
+        timed = t.timed[rank] if self._visits.day is not None else np.zeros(len(rank), dtype=bool)
+        open_ = np.flatnonzero(((times < t.steady[rank]) | timed) & (position < end))
+        # One recurrence of everybody at a time, until neither how often nor how long ago matters.
         while len(open_):
-            lift = t.count_lift[rank[open_], times[open_] - 1]
-            length = end[open_] - position[open_]
-            cells = ranges(position[open_], end[open_])
+            length = np.minimum(end[open_] - position[open_], _AHEAD)
+            cells = ranges(position[open_], position[open_] + length)
             begin = np.cumsum(length) - length
+            lift = np.repeat(t.of_count(rank[open_], times[open_]), length)
+            if timed.any():
+                lift *= self._of_time(r[cells], v[cells], np.repeat(last[open_], length))
             bar = if_absent[cells]
-            after = np.where(present[open_], begin, 0)
-            bar[after[present[open_]]] = if_present[cells[after[present[open_]]]]
-            hits = np.flatnonzero(bar < np.repeat(lift, length))
+            after = begin[present[open_]]
+            bar[after] = if_present[cells[after]]
+            hits = np.flatnonzero(bar < lift)
             place = np.searchsorted(hits, begin)
             there = np.minimum(place, max(len(hits) - 1, 0))
             comes = (place < len(hits)) & (hits[there] < begin + length) if len(hits) else np.zeros(len(open_), bool)
-            position[open_[~comes]] = end[open_[~comes]]
-            open_ = open_[comes]
-            cell = cells[hits[there[comes]]] if len(open_) else cells[:0]
-            found.append(((v[cell] * t.n_codes + r[cell]) << 1) | 1)
-            position[open_], present[open_] = cell + 1, True
-            times[open_] += 1
-            open_ = open_[(times[open_] < bands) & (position[open_] < end[open_])]
+            gone = open_[~comes]
+            position[gone] += length[~comes]
+            present[gone] = False
+            came = open_[comes]
+            if len(came):
+                cell = cells[hits[there[comes]]]
+                found.append(((v[cell] * t.n_codes + r[cell]) << 1) | 1)
+                position[came], present[came], last[came] = cell + 1, True, v[cell]
+                times[came] += 1
+            open_ = open_[((times[open_] < t.steady[rank[open_]]) | timed[open_]) & (position[open_] < end[open_])]
         rest = np.flatnonzero(position < end)
         if len(rest):
             cells = ranges(position[rest], end[rest])
@@ -111,6 +124,12 @@ class Recurrences:
             cell = cells[value]
             found.append(((v[cell] * t.n_codes + r[cell]) << 1) | 1)
         return found
+
+    def _of_time(self, rank: Int, visit: Int, last: Int) -> Float:
+        """Return what the days since the visit `last` multiply the odds of each code in `visit` by."""
+        day = self._visits.day
+        assert day is not None
+        return self._tables.of_days(rank, day[visit] - day[last])
 
     def _bars(self, v: Int, r: Int) -> tuple[Float, Float]:
         """Return what an odds multiplier must exceed for each code to come: if it was in the visit before, if not."""
@@ -122,7 +141,7 @@ class Recurrences:
             bars = (u / (1.0 - u) / np.maximum(lift, 1e-30))[:, None] * ((1.0 - again) / np.maximum(again, 1e-30))
         bars[again <= 0] = np.inf
         bars[lift <= 0] = np.inf
-        low = np.flatnonzero(bars.min(axis=1) < t.count_lift[r].max(axis=1))
+        low = np.flatnonzero(bars.min(axis=1) < t.most_again[r])
         bars[low[~self._visits.allows(v[low], t.sex_limit[r[low]], t.age_min[r[low]], t.age_max[r[low]])]] = np.inf
         forced = self._first_rank[v]
         bars[(r < forced) & t.truncated[r]] = np.inf

@@ -64,6 +64,10 @@ class Visits:
         return np.arange(len(self.patient)) - self.offsets[self.patient] + 1
 
 
+_TRIES = 40
+"""Draws of a gap until one is accepted; then the last one is taken."""
+
+
 class CellTable:
     """Draws whole numbers whose coarse bin has a distribution in each row and whose cells are a histogram's.
 
@@ -110,6 +114,8 @@ class TrajectorySampler:
         self._transition_stratum = np.asarray(trajectory.transition_stratum, dtype=np.int64)
         self._hazard = np.asarray(trajectory.end_hazard, dtype=np.float64)
         self._gap = CellTable(trajectory.gap, trajectory.gap_days)
+        self._landing = np.asarray(trajectory.landing, dtype=np.float64)
+        self._edges = np.asarray(trajectory.elapsed_edges, dtype=np.int64)
         self._death = np.asarray(trajectory.death_given_end, dtype=np.float64)
         self._death_days = CellTable(np.ones((1, 1)), trajectory.death_days)
         # The first day of each later age band: strata of ages in whole days, without a division in the loop.
@@ -138,7 +144,7 @@ class TrajectorySampler:
             rounds.append((who, state, age, stratum))
             u = rng.random((4, len(who)))
             band = self._model.end_band(number, age - people.age_days[who])
-            next_age = age + self._gap.draw(state, u[1], u[2])
+            next_age = age + self._gaps(state, age - people.age_days[who], u[1], u[2], rng)
             stays = (u[0] >= self._hazard[band, state]) & (next_age < MAX_AGE_YEARS * DAYS_PER_YEAR)
             local = sample_rows(self._transition, (self._transition_stratum[stratum] * g + group) * k + local, u[3])
             who, sex, group, local = who[stays], sex[stays], group[stays], local[stays]
@@ -147,6 +153,22 @@ class TrajectorySampler:
                 break
             stratum = self.stratum(sex, age)
         return self._gather(people, rounds, rng)
+
+    def _gaps(self, state: Int, elapsed: Int, u_cell: Float, u_place: Float, rng: np.random.Generator) -> Int:
+        """Return the days to the next visit, drawn again until where they lead to is accepted."""
+        gap = self._gap.draw(state, u_cell, u_place)
+        if self._landing.size == 1:
+            return gap
+        edges = self._edges
+        start = np.searchsorted(edges, elapsed, side="right") - 1
+        todo = np.arange(len(gap))
+        for _ in range(_TRIES):
+            landing = np.searchsorted(edges, elapsed[todo] + gap[todo], side="right") - 1
+            todo = todo[rng.random(len(todo)) >= self._landing[start[todo], landing]]
+            if not len(todo):
+                break
+            gap[todo] = self._gap.draw(state[todo], *rng.random((2, len(todo))))
+        return gap
 
     def _gather(self, people: People, rounds: list[tuple[Int, Int, Int, Int]], rng: np.random.Generator) -> Visits:
         n = len(people)

@@ -29,10 +29,8 @@ SIZES_BEFORE = 4
 _MOST_CODES = 1200
 
 
-def history_of(
-    visit: Ints, code: Ints, offsets: Ints, patient: Ints, n_codes: int
-) -> tuple[Ints, Ints, npt.NDArray[np.bool_], Ints]:
-    """Return (visit, code, whether it was in the visit before, earlier visits with it) of all codes with history.
+def history_of(visit: Ints, code: Ints, offsets: Ints, patient: Ints, n_codes: int) -> tuple[Ints, Ints, Ints, Ints]:
+    """Return (visit, code, last visit with it, earlier visits with it) of all codes with history.
 
     Parameters
     ----------
@@ -54,7 +52,7 @@ def history_of(
     until[:-1] = np.where(first[1:], until[:-1], visit[1:])
     length = until - visit
     at = ranges(visit + 1, length)
-    return at, np.repeat(code, length), at == np.repeat(visit, length) + 1, np.repeat(times, length)
+    return at, np.repeat(code, length), np.repeat(visit, length), np.repeat(times, length)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -94,7 +92,7 @@ def prepare(
     row, code = family.visits.astype(np.int64), family.codes.astype(np.int64)
     patient = timelines.patient_of_visit
     size = np.minimum(np.bincount(row, minlength=timelines.n_visits), n_slots).astype(np.int64)
-    had_row, had_code, just, times = history_of(row, code, timelines.offsets, patient, n_codes)
+    had_row, had_code, last, times = history_of(row, code, timelines.offsets, patient, n_codes)
     order = np.lexsort((had_code, had_row))
     before = np.zeros(timelines.n_visits, dtype=np.int64)
     before[1:] = 1 + np.minimum(size[:-1], SIZES_BEFORE - 2)
@@ -113,7 +111,7 @@ def prepare(
         patient=patient,
         had_row=had_row[order],
         had_code=had_code[order],
-        had_kind=np.where(just[order], 0, 1),
+        had_kind=np.where(had_row[order] == last[order] + 1, 0, 1),
         had_band=np.minimum(times[order], COUNT_BANDS) - 1,
         n_slots=n_slots,
     )

@@ -11,6 +11,7 @@ from ehrsynth.encoding import Cohort, FamilyTimeline, Timelines
 from ehrsynth.learning.attributes import learn_attributes
 from ehrsynth.learning.company import LearnedCompany
 from ehrsynth.learning.parameters import CodeTables
+from ehrsynth.learning.recurrence import Again
 from ehrsynth.learning.rows import RowCohort
 from ehrsynth.learning.tallies import KnownValues
 from ehrsynth.learning.times import even_days, histogram_of
@@ -40,7 +41,7 @@ def learn_family(
     zero_truncated: bool = False,
     sizes: Doubles | None = None,
     company: LearnedCompany | None = None,
-    count_lift: Doubles | None = None,
+    again: Again | None = None,
     min_patients: int,
     blank: dict[str, npt.NDArray[np.bool_]] | None = None,
 ) -> CodeFamily:
@@ -60,7 +61,8 @@ def learn_family(
         P(number of codes in a visit | state), where visits have slots.
     company : LearnedCompany, optional
         Of the conditions, where visits have few of them.
-    count_lift : float64[C, B], optional
+    again : Again, optional
+        Of codes that a person has had.
     min_patients : int
     blank
         See `learn_attributes`.
@@ -69,8 +71,11 @@ def learn_family(
     family = cohort.vocabulary.families[name]
     sex_limit, age_min, age_max = _limits(family)
     repeats = _repeats(cohort.total(partial(_further, name=name)))
+    count_lift = since_lift = None
     if company is not None:
         count_lift = company.count_lift
+    elif again is not None:
+        count_lift, since_lift = again.count_lift, again.since_lift
     duration, duration_days, duration_known = _durations(cohort, name, min_patients)
     return CodeFamily(
         table=name,
@@ -93,6 +98,8 @@ def learn_family(
         company=None if company is None else company.company,
         boost=None if company is None else company.boost.astype(np.float32),
         count_lift=None if count_lift is None else count_lift.astype(np.float32),
+        since_edges=None if again is None or since_lift is None else again.since_edges,
+        since_lift=None if since_lift is None else since_lift.astype(np.float32),
         repeats=repeats.astype(np.float32),
         position=_positions(cohort.total(partial(_cells, name=name)), min_patients),
         duration=duration,

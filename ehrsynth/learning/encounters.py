@@ -13,6 +13,7 @@ import numpy.typing as npt
 from ehrsynth.encoding import Cohort, Timelines
 from ehrsynth.learning.evidence import SparseRows, sum_by
 from ehrsynth.learning.families import FarPosteriors, StatePosterior, summed
+from ehrsynth.learning.landing import learn_landing
 from ehrsynth.learning.parameters import TrajectoryTables
 from ehrsynth.learning.tallies import KnownValues
 from ehrsynth.learning.times import gap_days_or_assumed, histogram_of, stay_minutes_or_none, times_by_class
@@ -125,6 +126,16 @@ def learn_trajectory(
         cohort, "start_minute", min_patients=min_patients, n_coarse=8, n_split=16, n_fine=288
     )
     counts = summed(posteriors, partial(_count, n_classes=n_classes, n_strata=n_strata, start_minutes=start_minutes))
+    landing = np.ones((1, 1))
+    if bins.gap_days is not None:
+        landing = learn_landing(
+            posteriors,
+            tables.gap,
+            bins.gap_days,
+            bins.elapsed_edges,
+            n_visits=cohort.n_visits,
+            min_patients=min_patients,
+        )
     shares = {name: _by_class(table, n_classes) for name, table in counts.columns.items()}
     known = counts.columns["stay_known"].sum(axis=1).reshape(n_classes, 2)
     stay_known = known[:, 1] / np.maximum(known.sum(axis=1), 1e-12)
@@ -146,6 +157,7 @@ def learn_trajectory(
         death_given_end=death_given_end,
         death_days=death_days,
         died_disposition=DIED if DIED in timelines.disposition.labels else "",
+        landing=landing,
         gap=tables.gap if bins.n_gaps else np.ones((n_states, 1)),
         gap_days=gap_days_or_assumed(bins),
         encounter_classes=bins.encounter_classes,

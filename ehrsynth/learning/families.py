@@ -17,7 +17,7 @@ from ehrsynth.encoding.union import UNION
 from ehrsynth.learning.evidence import SparseRows, code_evidence, sum_by
 from ehrsynth.learning.expectation import Weights, unseen_trials
 from ehrsynth.learning.layout import RowLayout
-from ehrsynth.learning.lift import expected_visits, odds_lift, shrunk_targets
+from ehrsynth.learning.lift import expected_visits, grouped_targets, odds_lift, shrunk_targets
 from ehrsynth.learning.maximisation import CodeCounts, code_counts
 from ehrsynth.learning.parameters import CodeTables
 
@@ -238,7 +238,8 @@ def code_lift(
     tables: CodeTables,
     *,
     n_strata: int,
-    n_sexes: int,
+    groups: npt.NDArray[np.int64],
+    n_grouped: int,
     n_truncated: int,
     min_patients: int,
 ) -> Doubles:
@@ -250,7 +251,12 @@ def code_lift(
         Over the patients; read once for each block.
     tables : CodeTables
         Of all codes.
-    n_strata, n_sexes, n_truncated, min_patients : int
+    n_strata : int
+    groups : int64[A]
+        See `shrunk_targets`.
+    n_grouped : int
+        So many first codes have one multiplier for each group of ages, see `grouped_targets`.
+    n_truncated, min_patients : int
     """
     n_states, n_codes = tables.never.shape
     lifts = []
@@ -258,12 +264,27 @@ def code_lift(
         count = partial(count_codes, codes=codes, parent=tables.parent, n_strata=n_strata, n_truncated=n_truncated)
         counts = summed(posteriors, count)
         layout = code_layout(codes, n_codes, n_truncated)
-        lifts.append(family_lift(counts, tables.of(*codes), layout, n_sexes=n_sexes, min_patients=min_patients))
+        lifts.append(
+            family_lift(
+                counts,
+                tables.of(*codes),
+                layout,
+                groups=groups,
+                n_grouped=min(max(n_grouped - codes[0], 0), codes[1] - codes[0]),
+                min_patients=min_patients,
+            )
+        )
     return np.concatenate(lifts, axis=1) if lifts else np.ones((n_strata, 0))
 
 
 def family_lift(
-    counts: FamilyCounts, tables: CodeTables, layout: RowLayout, *, n_sexes: int, min_patients: int
+    counts: FamilyCounts,
+    tables: CodeTables,
+    layout: RowLayout,
+    *,
+    groups: npt.NDArray[np.int64],
+    n_grouped: int,
+    min_patients: int,
 ) -> Doubles:
     """Return the odds multipliers float64[R, C] of the counted codes."""
     in_stratum = [counts.of_stratum(r, layout, tables.parent) for r in range(len(counts.visits))]
@@ -274,5 +295,11 @@ def family_lift(
         ]
     )
     expected = np.stack([expected_visits(one, tables) for one in in_stratum])
-    targets = shrunk_targets(observed, expected, counts.patients, n_sexes, min_patients)
+    targets = np.concatenate(
+        [
+            make(observed[:, some], expected[:, some], counts.patients[:, some], groups, min_patients)
+            for make, some in ((grouped_targets, slice(0, n_grouped)), (shrunk_targets, slice(n_grouped, None)))
+        ],
+        axis=1,
+    )
     return np.stack([odds_lift(one, tables, target) for one, target in zip(in_stratum, targets, strict=True)])

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from ehrsynth.encoding import Timelines, encode
+from ehrsynth.encoding.discretise import age_groups
 from ehrsynth.encoding.union import UNION, unite
 from ehrsynth.learning.apart import PartCohort
 from ehrsynth.learning.climb import climb
@@ -22,14 +23,14 @@ from ehrsynth.learning.margins import with_margins
 from ehrsynth.learning.measurements import learn_measurements
 from ehrsynth.learning.person import learn_person
 from ehrsynth.learning.posterior import Posteriors
-from ehrsynth.learning.recurrence import learn_count_lift
+from ehrsynth.learning.recurrence import learn_again
 from ehrsynth.learning.rows import RowCohort
 from ehrsynth.learning.settings import LearningProgress, LearningSettings, Progress, begun, silent
 from ehrsynth.learning.sizes import Sizes, choose_sizes
 from ehrsynth.learning.times import learn_bins, learn_calendar
 from ehrsynth.learning.trajectory import Fitted, Problem, Spread, held_out
 from ehrsynth.learning.tree import within_visit_forest
-from ehrsynth.model import PatientModel
+from ehrsynth.model import PatientModel, Strata
 from ehrsynth.probability.bayesnet import BayesianNetwork
 from ehrsynth.provenance import Provenance, versions
 from ehrsynth.randomness import stream
@@ -196,20 +197,22 @@ def describe(
         posteriors,
         fitted.tables.codes,
         n_strata=len(problem.bins.strata),
-        n_sexes=len(problem.bins.strata.sexes),
+        groups=age_groups(problem.bins.strata.age_edges),
+        n_grouped=told.families["condition"].n_codes if problem.bins.n_slots or problem.bins.n_open else 0,
         n_truncated=problem.bins.n_truncated,
         min_patients=settings.min_patients,
     )
     slots = slot_sizes(posteriors, problem.bins.n_slots) if problem.bins.n_slots else None
     company = _company(problem, fitted, near, lift, slots, settings, seed)
-    count_lift = (
-        learn_count_lift(
+    again = (
+        learn_again(
             posteriors,
             fitted.tables.codes,
             lift,
             first=0 if company is None else told.families["condition"].n_codes,
             n_visits=cohort.n_visits,
             n_ghosts=0 if problem.bins.n_slots else problem.bins.n_truncated,
+            dated=problem.bins.gap_days is not None,
             min_patients=settings.min_patients,
         )
         if told.families
@@ -230,7 +233,7 @@ def describe(
                 zero_truncated=problem.bins.n_truncated >= stop,
                 sizes=slots if name == "condition" else None,
                 company=company if name == "condition" else None,
-                count_lift=None if count_lift is None else count_lift[start:stop],
+                again=None if again is None else again.of(start, stop),
                 min_patients=settings.min_patients,
                 blank=blank if name == "observation" else None,
             )
@@ -312,7 +315,7 @@ def choose_problem(
         bins=bins,
         layout=bins.layout(n_codes),
         parent=parent,
-        transition_stratum=np.arange(n_strata) if by_stratum else np.zeros(n_strata, dtype=np.int64),
+        transition_stratum=_coarse(bins.strata) if by_stratum else np.zeros(n_strata, dtype=np.int64),
         n_classes=1,
         n_states=1,
     )
@@ -333,6 +336,13 @@ def choose_problem(
 
     sizes = choose_sizes(cohort, settings, stream(seed, "learning/fold"), score, report)
     return replace(problem, n_classes=sizes.classes, n_states=sizes.states), sizes
+
+
+def _coarse(strata: Strata) -> npt.NDArray[np.int64]:
+    """Return the transition matrix of each stratum: one for each sex and usual band of age."""
+    ages = age_groups(strata.age_edges)
+    result: npt.NDArray[np.int64] = np.arange(len(strata.sexes))[:, None] * (int(ages.max()) + 1) + ages
+    return result.reshape(-1)
 
 
 def provenance_of(

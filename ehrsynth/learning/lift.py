@@ -9,7 +9,7 @@ from ehrsynth.learning.maximisation import CodeCounts
 from ehrsynth.learning.parameters import CodeTables
 from ehrsynth.learning.strength import grid_posterior, log_gamma
 
-__all__ = ["expected_visits", "odds_lift", "shrunk_targets"]
+__all__ = ["expected_visits", "grouped_targets", "odds_lift", "shrunk_targets"]
 
 Doubles = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -33,13 +33,13 @@ def expected_visits(counts: CodeCounts, tables: CodeTables) -> Doubles:
     return result
 
 
-def shrunk_targets(observed: Doubles, expected: Doubles, patients: Ints, n_sexes: int, min_patients: int) -> Doubles:
+def shrunk_targets(observed: Doubles, expected: Doubles, patients: Ints, groups: Ints, min_patients: int) -> Doubles:
     """Return the number of visits to aim at in each stratum, between the observed and the expected number.
 
-    The ratio of observed to expected has a gamma prior: for a sex or an age band around 1, for a stratum around the
-    product of those of its sex and its age. Its strength is a code's own, learned from all codes (empirical Bayes, as
-    in Clayton and Kaldor 1987 for maps of disease). All is counted in people: visits of one person are no independent
-    evidence.
+    The ratio of observed to expected has a gamma prior: for a sex or a group of age bands around 1, for an age band
+    around that of its group, for a stratum around the product of those of its sex and its age. Its strength is a code's
+    own, learned from all codes (empirical Bayes, as in Clayton and Kaldor 1987 for maps of disease). All is counted in
+    people: visits of one person are no independent evidence.
 
     Parameters
     ----------
@@ -50,25 +50,74 @@ def shrunk_targets(observed: Doubles, expected: Doubles, patients: Ints, n_sexes
         is not used but that of half so many people (if less than expected): it then says only that they are few. All
         such strata of a code together are no more people than observed, or than half `min_patients` where these are
         few again: nobody in twenty strata is nobody, not fifty people.
-    n_sexes : int
+    groups : int64[A]
+        The group of age bands, 0, 1, ..., that each belongs to.
     min_patients : int
     """
     people = np.maximum(patients.sum(axis=0), 1)
     visits_each = np.maximum(observed.sum(axis=0) / people, 1.0)
     few = patients < min_patients
-    o = np.where(few, np.minimum(expected / visits_each, min_patients / 2), observed / visits_each)
+    o = np.where(
+        few, _of_few(observed, expected, patients, few, groups, min_patients, visits_each), observed / visits_each
+    )
     pooled = np.where(few, patients, 0).sum(axis=0)
     pooled = np.where(pooled < min_patients, min_patients / 2, pooled)
     assumed = np.where(few, o, 0.0).sum(axis=0)
     o = np.where(few, o * np.minimum(pooled / np.maximum(assumed, 1e-9), 1.0), o)
     e = np.maximum(expected / visits_each, 1e-9)
-    by_o, by_e = (table.reshape(n_sexes, -1, table.shape[-1]) for table in (o, e))
+    shape = len(o) // len(groups), len(groups), o.shape[-1]
+    by_o, by_e = o.reshape(shape), e.reshape(shape)
     overall = (o.sum(axis=0) + 1.0) / (e.sum(axis=0) + 1.0)
     of_sex = _ratios(by_o.sum(axis=1), by_e.sum(axis=1) * overall)
-    of_age = _ratios(by_o.sum(axis=0), by_e.sum(axis=0) * overall)
+    age_o, age_e = by_o.sum(axis=0), by_e.sum(axis=0) * overall
+    first = np.flatnonzero(np.diff(groups, prepend=-1))
+    of_group = _ratios(np.add.reduceat(age_o, first), np.add.reduceat(age_e, first))[groups]
+    # Where each group is one band there is nothing more to say.
+    of_age = of_group * _ratios(age_o, age_e * of_group) if len(first) < len(groups) else of_group
     mean = (of_sex[:, None] * of_age[None] * overall).reshape(e.shape)
     prior = e * np.clip(mean, 1 / _LARGEST, _LARGEST)
     result: Doubles = prior * _ratios(o, prior) * visits_each
+    return result
+
+
+def grouped_targets(observed: Doubles, expected: Doubles, patients: Ints, groups: Ints, min_patients: int) -> Doubles:
+    """Return the targets of `shrunk_targets` for the groups of age bands, in their bands as the tables expect.
+
+    Of codes whose number in a visit is drawn first: how many there are follows from all odds together, and bands of a
+    few years would move it with each of them. A patient counts once in each band.
+    """
+    n_groups = int(groups.max()) + 1
+    of_row = (np.arange(len(observed)) // len(groups)) * n_groups + np.tile(groups, len(observed) // len(groups))
+    first = np.flatnonzero(np.diff(of_row, prepend=-1))
+    seen, hoped, people = (np.add.reduceat(table, first) for table in (observed, expected, patients))
+    target = shrunk_targets(seen, hoped, people, np.arange(n_groups), min_patients)
+    result: Doubles = expected * (target / np.maximum(hoped, 1e-9))[of_row]
+    return result
+
+
+def _of_few(
+    observed: Doubles,
+    expected: Doubles,
+    patients: Ints,
+    few: npt.NDArray[np.bool_],
+    groups: Ints,
+    least: int,
+    visits_each: Doubles,
+) -> Doubles:
+    """Return the people to assume in strata of too few: together as many as in those of their sex and group of ages.
+
+    Where these are too few as well it is known only that they are few.
+    """
+    a = len(groups)
+    group = np.arange(len(observed)) // a * (int(groups.max()) + 1) + np.tile(groups, len(observed) // a)
+    first = np.flatnonzero(np.diff(group, prepend=-1))
+    seen, hoped, people = (
+        np.add.reduceat(np.where(few, table, 0.0), first)[group - group[0]]
+        for table in (observed / visits_each, expected / visits_each, patients)
+    )
+    enough = seen / np.maximum(hoped, 1e-9)
+    share = np.where(people >= least, enough, np.minimum(least / 2 / np.maximum(hoped, 1e-9), 1.0))
+    result: Doubles = expected / visits_each * share
     return result
 
 

@@ -15,6 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ehrsynth.encoding import Cohort, Timelines
+from ehrsynth.learning.count_margins import CountMargins
+from ehrsynth.learning.end_margins import EndMargins
 from ehrsynth.learning.pair_margins import PairMargins
 from ehrsynth.model import CodeFamily, PatientModel
 from ehrsynth.randomness import BLOCK_SIZE
@@ -29,7 +31,9 @@ _FEWEST = 200
 _MOST_DRAWN = 6_000
 _SATURATION = 3.0
 """What most people get anyway answers to its odds the less: nearly all who are prone to it have it in the end."""
-_LARGEST = 1.0
+_LARGEST = 2.5
+_LONGER, _MOST_GAIN, _LONGEST = 1.7, 6.0, 2.5
+"""Steps grow by so much while the error keeps its side, up to so many times their length (Riedmiller, Braun 1993)."""
 _MOST = 1.0 - 1e-6
 
 
@@ -56,27 +60,36 @@ def with_margins(model: PatientModel, cohort: Cohort, seed: int) -> PatientModel
         return model
     families = list(model.families)
     ever = [cohort.total(partial(_ever, table=one.table, n_codes=len(one.codings))) for one in families]
+    ends = EndMargins(model.trajectory, cohort)
+    counted = [CountMargins(one, cohort) for one in families]
     seen = [weight[:-1] / weight[-1] for weight in ever]
     n_blocks = -(-min(2 * cohort.n_patients, _MOST_DRAWN) // BLOCK_SIZE)
     drawn = n_blocks * BLOCK_SIZE
-    moved = [np.zeros(len(share)) for share in seen]
+    moved, before, gain = ([np.full(len(share), start) for share in seen] for start in (0.0, 0.0, 1.0))
     # Observations that follow another of their panel are not drawn by themselves.
     led = [np.concatenate([[], *followers(one, model.measurements).values()]).astype(np.int64) for one in families]
     pairs = PairMargins(family, cohort) if family.company is not None and len(family.company) else None
     for round_, step in enumerate(_STEPS):
-        made, paired = _drawn(model, seed, round_ * n_blocks, n_blocks, families, pairs)
+        made, reached, paired, ended = _drawn(model, seed, round_ * n_blocks, n_blocks, families, counted, pairs, ends)
         for k, share in enumerate(seen):
             error = np.log((share * drawn + 1.0) / (made[k] + 1.0))
             noise = 1.0 / (share * cohort.n_patients + 1.0) + 1.0 / (made[k] + 1.0)
             # Only what is more than chance (the positive part of James and Stein's estimate).
             error *= np.maximum(1.0 - noise / np.maximum(error**2, 1e-12), 0.0)
             error[led[k]] = 0.0
+            gain[k] = np.where(before[k] * error > 0, np.minimum(gain[k] * _LONGER, _MOST_GAIN), 1.0)
+            before[k] = error
             most = _LARGEST * (1.0 + share)
-            moved[k] = np.clip(moved[k] + step * (1.0 + _SATURATION * share) * error, -most, most)
-        tried = [_moved(one, log_odds) for one, log_odds in zip(families, moved, strict=True)]
+            moved[k] = np.clip(
+                moved[k] + np.minimum(step * gain[k], _LONGEST) * (1.0 + _SATURATION * share) * error, -most, most
+            )
+        tried = [
+            one_counted.moved(_moved(one, log_odds), found, step)
+            for one, log_odds, one_counted, found in zip(families, moved, counted, reached, strict=True)
+        ]
         if pairs is not None:
             tried[0] = pairs.moved(tried[0], paired, drawn, step)
-        model = replace(model, families=tuple(tried))
+        model = replace(model, families=tuple(tried), trajectory=ends.moved(ended, step))
     return model
 
 
@@ -94,23 +107,40 @@ def _ever(timelines: Timelines, table: str, n_codes: int) -> Doubles:
 
 
 def _drawn(
-    model: PatientModel, seed: int, first: int, blocks: int, families: list[CodeFamily], pairs: PairMargins | None
-) -> tuple[list[Doubles], Doubles]:
-    """Return how many of the people of so many blocks have each code, by family, and how often each pair comes."""
+    model: PatientModel,
+    seed: int,
+    first: int,
+    blocks: int,
+    families: list[CodeFamily],
+    counted: list[CountMargins],
+    pairs: PairMargins | None,
+    ends: EndMargins,
+) -> tuple[list[Doubles], list[Doubles], Doubles, Doubles]:
+    """Return how many of the people of so many blocks have each code, how often, by family; each pair; and the ends."""
     from ehrsynth.generation.outline import OutlineSampler
 
     outline = OutlineSampler(model)
     total, paired = [np.zeros(len(family.codings)) for family in families], np.zeros(0)
+    ended = np.zeros(0)
+    reached: list[Doubles] = [np.zeros(0)] * len(families)
     for block in range(first, first + blocks):
         visits, present = outline.draw(seed, block, purpose="learning/margins/")
-        for family, count in zip(families, total, strict=True):
+        last = np.zeros(len(visits), dtype=bool)
+        last[visits.offsets[1:] - 1] = True
+        number = np.arange(len(visits)) - visits.offsets[visits.patient] + 1
+        assert visits.day is not None
+        some = ends.count(number, visits.day, last, np.ones(len(visits)))
+        ended = ended + some if len(ended) else some
+        for k, family in enumerate(families):
             mine = present[family.table]
-            count += np.bincount(mine.code[~mine.recurs], minlength=len(count))
+            total[k] += np.bincount(mine.code[~mine.recurs], minlength=len(total[k]))
+            some = counted[k].count(visits.patient[mine.visit], mine.code, np.ones(len(visits.offsets) - 1))
+            reached[k] = reached[k] + some if len(reached[k]) else some
         if pairs is not None:
             mine = present[families[0].table]
             some = pairs.count(mine.visit, mine.code, visits.offsets, visits.patient)
             paired = some if not len(paired) else paired + some
-    return total, paired
+    return total, reached, paired, ended
 
 
 def _moved(family: CodeFamily, log_odds: Doubles) -> CodeFamily:

@@ -21,6 +21,7 @@ Doubles = npt.NDArray[np.float64]
 
 _LOWEST, _HIGHEST = -5.0, 12.0
 _LARGEST = 6.0
+_LONGER, _MOST_GAIN, _LONGEST = 1.5, 4.0, 2.0
 
 
 class PairMargins:
@@ -46,7 +47,7 @@ class PairMargins:
         same = kind == SAME
         self._cell = kind, np.where(same, low, given) * self._pairs.n + np.where(same, high, code)
         self._first = np.log1p(np.maximum(np.asarray(family.boost, dtype=np.float64), np.expm1(_LOWEST)))
-        self._moved = np.zeros(len(self._first))
+        self._moved, self._gain, self._before = np.zeros(len(self._first)), np.ones(len(self._first)), np.zeros(0)
         self._seen = cohort.total(partial(_seen, table=family.table, pairs=self._pairs, cell=self._cell))
         self._people = cohort.n_patients
 
@@ -69,7 +70,12 @@ class PairMargins:
         error = np.log((self._seen * scale + 1.0) / (made + 1.0))
         noise = scale / (self._seen * scale + 1.0) + 1.0 / (made + 1.0)
         error *= np.maximum(1.0 - noise / np.maximum(error**2, 1e-12), 0.0)
-        self._moved = np.clip(self._moved + step * error, -_LARGEST, _LARGEST)
+        if len(self._before):
+            # Pairs that hardly answer to their odds, as those that nearly always come together: longer steps.
+            same = self._before * error > 0
+            self._gain = np.where(same, np.minimum(self._gain * _LONGER, _MOST_GAIN), 1.0)
+        self._before = error
+        self._moved = np.clip(self._moved + np.minimum(step * self._gain, _LONGEST) * error, -_LARGEST, _LARGEST)
         boost = np.expm1(np.clip(self._first + self._moved, _LOWEST, _HIGHEST))
         return replace(family, boost=boost.astype(np.float32))
 
@@ -92,7 +98,8 @@ def _count(visit: Ints, code: Ints, offsets: Ints, patient: Ints, pairs: Pairs, 
     n = pairs.n
     total = np.zeros((KINDS, n**2))
     total[SAME] = np.bincount(pairs.same(visit, code)[1], minlength=n**2)
-    row, lead, just, _ = history_of(visit, code, offsets, patient, max(n, int(code.max(initial=0)) + 1))
+    row, lead, last, _ = history_of(visit, code, offsets, patient, max(n, int(code.max(initial=0)) + 1))
+    just = row == last + 1
     for kind in range(BEFORE, KINDS):
         mine = (just if kind == BEFORE else ~just) & (lead < n)
         start = np.searchsorted(visit, row[mine])

@@ -1,8 +1,9 @@
-"""How often a code comes again, by how often a person has had it: once in a life, four doses, or ever more often."""
+"""How often a code comes again: by how often a person has had it, and by how long ago that was."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -10,11 +11,11 @@ import numpy.typing as npt
 
 from ehrsynth.encoding.discretise import distinct_patients
 from ehrsynth.encoding.union import UNION
-from ehrsynth.learning.company_counts import COUNT_BANDS, history_of
+from ehrsynth.learning.company_counts import history_of
 from ehrsynth.learning.families import FarPosteriors, StatePosterior, each
 from ehrsynth.learning.parameters import CodeTables
 
-__all__ = ["learn_count_lift"]
+__all__ = ["COUNTS", "Again", "learn_again"]
 
 Ints = npt.NDArray[np.int64]
 Doubles = npt.NDArray[np.float64]
@@ -22,11 +23,68 @@ Doubles = npt.NDArray[np.float64]
 _MOST_ROWS = 3_000_000
 _BLOCK = 32_768
 _SHRINK = 3.0
+_ROUNDS = 3
 _LARGEST = 6.0
 _MOST = 1.0 - 1e-6
 
+COUNTS = np.array([1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 24, 30, 36, 48, 60, 61, 80, 100])
+"""First number of earlier visits of each band."""
 
-def learn_count_lift(
+_SINCE = np.unique(np.concatenate([[0, 7], np.rint(14 * 1.12 ** np.arange(59))])).astype(np.int64)
+"""First day of each band of the days since a code was last there: from two weeks to thirty years, a ninth longer each.
+
+Two weeks, three and four are bands apart, and so are a year and a half, and two."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Again:
+    """What moves the odds of codes that a person has had.
+
+    Attributes
+    ----------
+    count_lift : float64[C, B]
+        By the number of earlier visits with the code.
+    since_edges : int64[T]
+    since_lift : float64[C, T] or None
+        By the days since the last of them; None where there are no dates.
+    """
+
+    count_lift: Doubles
+    since_edges: Ints
+    since_lift: Doubles | None
+
+    def of(self, start: int, stop: int) -> Again:
+        """Return that of the codes start..stop-1."""
+        return Again(
+            count_lift=self.count_lift[start:stop],
+            since_edges=self.since_edges,
+            since_lift=None if self.since_lift is None else self.since_lift[start:stop],
+        )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Trials:
+    """Visits of people who have had a code, by code and band; and how many of them have it again.
+
+    Attributes
+    ----------
+    count_cell, since_cell : int64[n]
+    chance : float64[n]
+        What the tables say.
+    seen, people : tuple of float64[cells], int64[cells]
+        Presences, and distinct people: by number, and by days.
+    visits : int
+    """
+
+    count_cell: Ints
+    since_cell: Ints
+    chance: Doubles
+    seen: tuple[Doubles, Doubles]
+    people: tuple[Ints, Ints]
+    visits: int
+
+
+def learn_again(
     posteriors: Iterable[StatePosterior] | FarPosteriors,
     tables: CodeTables,
     lift: Doubles,
@@ -34,12 +92,14 @@ def learn_count_lift(
     first: int,
     n_visits: int,
     n_ghosts: int,
+    dated: bool,
     min_patients: int,
-) -> Doubles:
-    """Return the odds multipliers float64[C, B] of the codes from `first` on; 1 for those before.
+) -> Again:
+    """Return the odds multipliers of the codes from `first` on; 1 for those before.
 
-    Of each code, and of each number of earlier visits with it, as many visits with the code are expected as were
-    observed, given the states that can be predicted; drawn to what the tables alone expect.
+    Of each code, of each number of earlier visits with it and of each band of days since the last of them, as many
+    visits with the code are expected as were observed, given the states that can be predicted; drawn to what the tables
+    alone expect. Both multiply (a renewal process in discrete time, within the states).
 
     Parameters
     ----------
@@ -52,45 +112,73 @@ def learn_count_lift(
         Of all chunks. Of very many, every so manieth chunk is read.
     n_ghosts : int
         Every visit has one of so many first codes: probabilities are given that.
+    dated : bool
+        Whether days between visits are known.
     min_patients : int
-        A number of earlier visits that fewer people reach is treated as the one below it.
+        A number of earlier visits that fewer people reach is treated as the one below it, days after which fewer people
+        are seen as if they said nothing.
     """
     c = tables.never.shape[1]
-    again = np.stack([tables.previous, tables.earlier])
-    again = np.clip(again, 0.0, _MOST)
+    again = np.clip(np.stack([tables.previous, tables.earlier]), 0.0, _MOST)
     odds = again / (1.0 - again)
-    cells, expected = [np.zeros(0, dtype=np.int64)], [np.zeros(0)]
-    seen, people = np.zeros(c * COUNT_BANDS), np.zeros(c * COUNT_BANDS, dtype=np.int64)
+    parts: list[_Trials] = []
     rows = visits = 0
     for found in each(posteriors, partial(_chunk, odds=odds, lift=lift, first=first, n_ghosts=n_ghosts)):
-        visits += found[4]
+        visits += found.visits
         # In step with the visits that went by.
         if rows > _MOST_ROWS * visits / n_visits:
             continue
-        rows += len(found[0])
-        cells.append(found[0])
-        expected.append(found[1])
-        seen += found[2]
-        people += found[3]
-    log_lift = _solved(np.concatenate(cells), np.concatenate(expected), seen)
-    log_lift = log_lift.reshape(c, COUNT_BANDS)
-    few = people.reshape(c, COUNT_BANDS) < min_patients
-    for band in range(COUNT_BANDS):
-        log_lift[:, band] = np.where(few[:, band], log_lift[:, band - 1] if band else 0.0, log_lift[:, band])
-    return np.exp(log_lift)
+        rows += len(found.chance)
+        parts.append(found)
+    widths = len(COUNTS), len(_SINCE)
+    if not parts:
+        return Again(count_lift=np.ones((c, 1)), since_edges=_SINCE, since_lift=None)
+    seen = [sum((part.seen[k] for part in parts[1:]), parts[0].seen[k]) for k in range(2)]
+    few = [
+        sum((part.people[k] for part in parts[1:]), parts[0].people[k]).reshape(c, width) < min_patients
+        for k, width in enumerate(widths)
+    ]
+    by_count, by_since, chance = (
+        np.concatenate([getattr(part, name) for part in parts]) for name in ("count_cell", "since_cell", "chance")
+    )
+    log_count, log_since = np.zeros((c, widths[0])), np.zeros((c, widths[1]))
+    for _ in range(_ROUNDS if dated else 1):
+        moved = _lifted(chance, log_since.reshape(-1)[by_since])
+        log_count = _solved(by_count, moved, seen[0]).reshape(c, -1)
+        for band in range(widths[0]):
+            log_count[:, band] = np.where(few[0][:, band], log_count[:, band - 1] if band else 0.0, log_count[:, band])
+        if dated:
+            moved = _lifted(chance, log_count.reshape(-1)[by_count])
+            log_since = np.where(few[1], 0.0, _solved(by_since, moved, seen[1]).reshape(c, -1))
+    # From bands to numbers, as far as they differ.
+    number = np.searchsorted(COUNTS, np.arange(1, COUNTS[-1] + 1), side="right") - 1
+    differs = np.flatnonzero((log_count != log_count[:, -1:]).any(axis=0))
+    most = COUNTS[min(int(differs.max(initial=-1)) + 1, widths[0] - 1)]
+    return Again(
+        count_lift=np.exp(log_count[:, number[:most]]),
+        since_edges=_SINCE,
+        since_lift=np.exp(log_since) if dated else None,
+    )
 
 
-def _chunk(
-    chunk: StatePosterior, odds: Doubles, lift: Doubles, first: int, n_ghosts: int
-) -> tuple[Ints, Doubles, Doubles, Ints, int]:
-    """Return (cell and P(code) of each visit and code with history; presences and people of each cell; visits)."""
+def _lifted(chance: Doubles, log_odds: Doubles) -> Doubles:
+    """Return the chances with their odds multiplied."""
+    odds = chance / (1.0 - chance) * np.exp(log_odds)
+    result: Doubles = np.clip(odds / (1.0 + odds), 0.0, _MOST)
+    return result
+
+
+def _chunk(chunk: StatePosterior, odds: Doubles, lift: Doubles, first: int, n_ghosts: int) -> _Trials:
+    """Return what the visits of a chunk say of codes that people have had."""
     timelines = chunk.timelines
     family, c = timelines.families[UNION], lift.shape[1]
     mine = family.codes >= first
     visit, code = family.visits[mine].astype(np.int64), family.codes[mine].astype(np.int64)
-    patient = timelines.patient_of_visit
-    at, what, just, times = history_of(visit, code, timelines.offsets, patient, c)
-    cell = what * COUNT_BANDS + np.minimum(times, COUNT_BANDS) - 1
+    patient, day = timelines.patient_of_visit, timelines.elapsed_days
+    at, what, last, times = history_of(visit, code, timelines.offsets, patient, c)
+    just = at == last + 1
+    count_cell = what * len(COUNTS) + np.searchsorted(COUNTS, times, side="right") - 1
+    since_cell = what * len(_SINCE) + np.searchsorted(_SINCE, day[at] - day[last], side="right") - 1
     key = np.sort(visit * c + code)
     wanted = at * c + what
     found = np.minimum(np.searchsorted(key, wanted), max(len(key) - 1, 0))
@@ -105,9 +193,17 @@ def _chunk(
         if n_ghosts:
             p *= 1.0 + np.where((k < n_ghosts)[:, None], chunk.ratios[0][v], 0.0)
         chance[some] = (chunk.predicted[v] * p).sum(axis=1) / weight[v]
-    n = c * COUNT_BANDS
-    seen = np.bincount(cell[present], minlength=n).astype(np.float64)
-    return cell, np.clip(chance, 0.0, _MOST), seen, distinct_patients(cell, patient[at], n), len(chunk.stratum)
+    cells = (count_cell, c * len(COUNTS)), (since_cell, c * len(_SINCE))
+    by_count, by_since = (np.bincount(cell[present], minlength=n).astype(np.float64) for cell, n in cells)
+    of_count, of_since = (distinct_patients(cell, patient[at], n) for cell, n in cells)
+    return _Trials(
+        count_cell=count_cell,
+        since_cell=since_cell,
+        chance=np.clip(chance, 0.0, _MOST),
+        seen=(by_count, by_since),
+        people=(of_count, of_since),
+        visits=len(chunk.stratum),
+    )
 
 
 def _solved(cell: Ints, chance: Doubles, seen: Doubles) -> Doubles:

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ehrsynth.encoding import Timelines
-from ehrsynth.encoding.discretise import band_sets
+from ehrsynth.encoding.discretise import seen_between
 from ehrsynth.encoding.union import UNION
 from ehrsynth.probability.sketch import ValueSketch
 
@@ -109,8 +109,8 @@ class VisitShape:
 
     Attributes
     ----------
-    bands : int64[2**bands]
-        Patients seen in each set of bands of age, see `band_sets`.
+    ages : int64[bands, bands]
+        Patients seen between two bands of age, see `seen_between`.
     visits : int64[m]
         Patients of 0, 1, ... visits.
     ends : Tally
@@ -119,7 +119,7 @@ class VisitShape:
         Visits of 0, 1, ... codes, of the conditions and of all codes.
     """
 
-    bands: npt.NDArray[np.int64]
+    ages: npt.NDArray[np.int64]
     visits: npt.NDArray[np.int64]
     ends: Tally
     sizes: dict[str, npt.NDArray[np.int64]]
@@ -129,7 +129,7 @@ class VisitShape:
         """Count a part."""
         patients = timelines.patient_of_visit
         return cls(
-            bands=band_sets(timelines.age_years.astype(np.float64), patients),
+            ages=seen_between(timelines.age_years.astype(np.float64), patients),
             visits=np.bincount(np.diff(timelines.offsets)),
             ends=Tally.of(timelines.elapsed_days[timelines.offsets[1:] - 1]),
             sizes={
@@ -141,7 +141,7 @@ class VisitShape:
 
     def __add__(self, other: VisitShape) -> VisitShape:
         return VisitShape(
-            bands=self.bands + other.bands,
+            ages=self.ages + other.ages,
             visits=add_padded(self.visits, other.visits),
             ends=self.ends + other.ends,
             sizes={name: add_padded(sizes, other.sizes[name]) for name, sizes in self.sizes.items()},

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from ehrsynth.encoding import Cohort, Timelines
 from ehrsynth.encoding.discretise import stratum_ages_of
+from ehrsynth.encoding.encoder import DAYS_PER_YEAR
 from ehrsynth.encoding.union import UNION
 from ehrsynth.learning.binned import Bins
 from ehrsynth.learning.slots import fixed_slots, open_slots
@@ -162,9 +163,6 @@ def learn_bins(cohort: Cohort, min_patients: int, notes: list[str]) -> Bins:
     """Return the discretisation of the visits, from all timelines."""
     n, told = cohort.n_patients, cohort.vocabulary
     shape = cohort.total(VisitShape.of)
-    # A stratum must hold enough people for a lift of its own; with few patients there are few bands.
-    ages = stratum_ages_of(shape.bands, max(4 * min_patients, min(n // 12, 200)))
-    strata = Strata(sexes=told.person["sex"].labels, age_edges=ages)
     n_bins = int(np.clip(cohort.n_visits // 200, 4, 16))
     gaps = cohort.total(partial(known_of_visits, name="gap_days"))
     gap = histogram_of(gaps, min_patients=min_patients, n_coarse=n_bins, n_fine=512)
@@ -194,6 +192,10 @@ def learn_bins(cohort: Cohort, min_patients: int, notes: list[str]) -> Bins:
     if conditions is not None and sizes is not None:
         slots = fixed_slots(sizes) if truncated == conditions.n_codes else 0
         few = 0 if slots else open_slots(sizes)
+    # A stratum must hold enough people for a lift of its own; with few patients there are few bands. Codes of a fixed
+    # number have one for each usual band, see `grouped_targets`; finer ones would only make their tables large.
+    ages = stratum_ages_of(shape.ages, max(4 * min_patients, min(n // 12, 200)), fine=not slots)
+    strata = Strata(sexes=told.person["sex"].labels, age_edges=ages)
     visits = visit_bands(shape.visits, min_patients)
     elapsed = elapsed_bands(shape.ends, min_patients) if gaps.patients else np.zeros(1, dtype=np.int64)
     return Bins(
@@ -264,7 +266,20 @@ def learn_calendar(
         tail=by_time,
         spread_days=0 if basis == "calendar" else _SPREAD_DAYS,
         birth_date_precision=cohort.vocabulary.birth_date_precision,
+        start_days=_start_days(cohort, min_patients),
     )
+
+
+def _start_days(cohort: Cohort, min_patients: int) -> Histogram | None:
+    """Return the days of age at the first visit, where birth dates are known to the day."""
+    if cohort.vocabulary.birth_date_precision != "day":
+        return None
+    return histogram_of(cohort.total(_ages_at_start), min_patients=min_patients, n_coarse=1, n_fine=512)
+
+
+def _ages_at_start(timelines: Timelines) -> KnownValues:
+    ages = np.rint(timelines.age_at_start * DAYS_PER_YEAR).astype(np.int64)
+    return KnownValues.of(ages, np.arange(timelines.n_patients))
 
 
 def _last_days(timelines: Timelines) -> Tally:

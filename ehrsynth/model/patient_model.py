@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ehrsynth.model.calendar import Calendar
 from ehrsynth.model.measurements import Measurements
 from ehrsynth.probability.bayesnet import BayesianNetwork
 from ehrsynth.probability.histogram import Histogram
@@ -78,37 +79,6 @@ class Strata:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Calendar:
-    """Where time comes from.
-
-    Attributes
-    ----------
-    basis : str
-        ``calendar``, ``shifted``, ``offset`` or ``order``, as `Provenance.time_basis` of the source.
-    reference_date : str
-        ISO date at which generated records end; never today.
-    tail_days : Histogram
-        Days from the last encounter's end to the end of the record. Visits are laid backwards from the end of the
-        record; the record of a person who dies ends with the day of death, at the latest there.
-    tail : float [D, bins]
-        P(coarse bin of `tail_days` | band of the last visit's days since the first, `Trajectory.elapsed_edges`): who
-        is followed for a given time has the longer a tail the earlier the visits end. One row: always alike.
-    spread_days : int
-        The reference date of a patient lies uniformly up to this many days before `reference_date`: 0 where `tail_days`
-        is from true dates, some years where the source's dates were shifted (they say nothing about when).
-    birth_date_precision : str
-        ``year``, ``month`` or ``day``: what the source knew (generated dates are always exact to the day).
-    """
-
-    basis: str
-    reference_date: str
-    tail_days: Histogram
-    spread_days: int
-    birth_date_precision: str = "day"
-    tail: Float = field(default_factory=lambda: np.ones((1, 1)))
-
-
-@dataclass(frozen=True, kw_only=True)
 class Trajectory:
     """The visits of a person: a hidden Markov model per class, run as one over flat states.
 
@@ -142,6 +112,9 @@ class Trajectory:
         P(bin of days from this visit's start to the next one's start | state of this visit).
     gap_days : Histogram
         Days within each of the B bins.
+    landing : float [D, D]
+        What multiplies the chance of a gap, by the bands (`elapsed_edges`) it leads from and to: follow-up is as long
+        for those with long gaps. The greatest of a row is 1. One cell: nothing.
     encounter_classes : tuple of str
         v3-ActCode codes, E of them. Stays of the classes IMP, ACUTE and NONAC of one person do not overlap: a stay is
         drawn among those that end before the next such start.
@@ -196,6 +169,7 @@ class Trajectory:
     encounter_types: tuple[Coding, ...]
     encounter_type: Float
     elapsed_edges: Int = field(default_factory=lambda: np.zeros(1, dtype=np.int64))
+    landing: Float = field(default_factory=lambda: np.ones((1, 1)))
 
     def end_band(self, number: Int | int, elapsed_days: Int) -> Int:
         """Return the row of `end_hazard` of visits by number (from 1) and days since the first visit."""
@@ -276,6 +250,11 @@ class CodeFamily:
         By how much, above -1.
     count_lift : float32 [C, B] or None
         Odds multiplier of a code that a person has had in b earlier visits, b = 1..B (the last: B or more).
+    since_edges : int64 [T] or None
+        First day of each band of the days from the start of the last visit with a code to that of the visit; from 0.
+    since_lift : float32 [C, T] or None
+        Odds multiplier by that band of a code that a person has had: doses and check-ups come when they are due. Of
+        families without `sizes` or `tilt`.
     repeats : float32 [C]
         Mean number of further rows of the same code in a visit that has it (0: exactly one row); geometric.
     position : float64 [P]
@@ -314,6 +293,8 @@ class CodeFamily:
     company: Int | None = None
     boost: Float | None = None
     count_lift: Float | None = None
+    since_edges: Int | None = None
+    since_lift: Float | None = None
     repeats: Float
     position: Float
     duration: Float

@@ -82,6 +82,8 @@ def _trajectory(t: Trajectory) -> Iterator[Expected]:
     yield "trajectory.end_hazard", t.end_hazard, (bands, q)
     yield "trajectory.death_given_end", t.death_given_end, (r, q)
     yield "trajectory.gap", t.gap, (q, t.gap_days.n_coarse)
+    n_elapsed = len(np.asarray(t.elapsed_edges))
+    yield "trajectory.landing", t.landing, ((1, n_elapsed), np.shape(t.landing)[0])
     yield "trajectory.encounter_class", t.encounter_class, (q, e)
     yield "trajectory.stay", t.stay, (e, q, t.stay_minutes.n_coarse)
     hours = np.asarray(t.start_minute).shape[-1]
@@ -113,6 +115,9 @@ def _family(f: CodeFamily, r: int, q: int) -> Iterator[Expected]:
         yield f"{f.table}.size_after", f.size_after, (np.shape(f.size_after)[0], widths)
     if f.size_lift is not None:
         yield f"{f.table}.size_lift", f.size_lift, (c, np.shape(f.size_lift)[-1])
+    if f.since_lift is not None or f.since_edges is not None:
+        edges = np.asarray(() if f.since_edges is None else f.since_edges)
+        yield f"{f.table}.since_lift", f.since_lift, (c, len(edges))
     if f.count_lift is not None:
         yield f"{f.table}.count_lift", f.count_lift, (c, np.shape(f.count_lift)[-1])
     if f.company is not None or f.boost is not None:
@@ -151,6 +156,7 @@ _PROBABILITIES = (
     "end_hazard",
     "death_given_end",
     "stay_known",
+    "landing",
     "never",
     "never_with_parent",
     "previous",

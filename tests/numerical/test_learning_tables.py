@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ehrsynth.learning.evidence import SparseRows
-from ehrsynth.learning.lift import expected_visits, odds_lift, shrunk_targets
+from ehrsynth.learning.lift import expected_visits, grouped_targets, odds_lift, shrunk_targets
 from ehrsynth.learning.maximisation import CodeCounts
 from ehrsynth.learning.measurements import nearest_correlation
 from ehrsynth.learning.parameters import CodeTables
@@ -104,7 +104,7 @@ def test_targets_lean_on_sex_and_age_and_hide_the_few() -> None:
     expected = np.full((4, 3), 50.0)
     observed = np.array([[100.0, 50, 1], [100, 50, 1], [0, 50, 0], [0, 50, 0]])
     people = np.array([[100, 50, 1], [100, 50, 1], [0, 50, 0], [0, 50, 0]])
-    target = shrunk_targets(observed, expected, people, 2, 5)
+    target = shrunk_targets(observed, expected, people, np.arange(2), 5)
     assert (target[:2, 0] > 80).all()
     assert (target[2:, 0] < 12).all()
     np.testing.assert_allclose(target[:, 1], 50, rtol=0.15)
@@ -118,11 +118,34 @@ def test_nobody_in_many_strata_is_not_a_few_in_each() -> None:
     observed[7] = 200.0, 180.0
     people = observed.astype(int)
     observed[8:14, 1] = people[8:14, 1] = 3
-    target = shrunk_targets(observed, expected, people, 2, 5)
+    target = shrunk_targets(observed, expected, people, np.arange(10), 5)
     others = np.delete(target, 7, axis=0).sum(axis=0)
     # Half of five people in all, and not in each of nineteen strata; the eighteen that are told are kept.
     assert others[0] < 8
     assert 12 < others[1] < 30
+
+
+def test_ages_of_few_people_lean_on_their_group() -> None:
+    # One sex, six bands in two groups: three people in each of the first, nobody in the second.
+    expected = np.full((6, 1), 6.0)
+    observed = np.array([[3.0, 3, 3, 3, 0, 0]]).T
+    target = shrunk_targets(observed, expected, observed.astype(int), np.array([0, 0, 0, 0, 1, 1]), 5)
+    # Three each, not half of five in all, drawn a little to all ages.
+    assert (target[4:] < target[:4].min()).all()
+    assert 1.9 < target[0, 0] < 3.0
+    np.testing.assert_allclose(target[:4, 0], target[0, 0])
+
+
+def test_grouped_targets_are_those_of_the_groups() -> None:
+    rng = np.random.default_rng(2)
+    observed, expected = rng.integers(5, 60, (8, 2)).astype(float), rng.uniform(5, 60, (8, 2))
+    people, groups = observed.astype(int), np.array([0, 0, 1, 1])
+    target = grouped_targets(observed, expected, people, groups, 5)
+    ratio = target / expected
+    np.testing.assert_allclose(ratio[[0, 2, 4, 6]], ratio[[1, 3, 5, 7]])
+    alone = grouped_targets(observed, expected, people, np.arange(4), 5)
+    np.testing.assert_allclose(alone, shrunk_targets(observed, expected, people, np.arange(4), 5))
+    assert grouped_targets(observed[:, :0], expected[:, :0], people[:, :0], groups, 5).shape == (8, 0)
 
 
 def test_kmeans_finds_clusters_that_are_apart() -> None:

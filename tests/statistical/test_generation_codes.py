@@ -194,3 +194,31 @@ def test_recurrence_is_marked(family: CodeFamily) -> None:
     keys = present.visit * 4 + present.code
     assert len(np.unique(keys)) == len(keys)
     assert (np.diff(present.visit) >= 0).all()
+
+
+def test_codes_come_again_when_they_are_due(family: CodeFamily) -> None:
+    """The days since a code and how often it was had multiply its odds, whatever else a visit must have."""
+    edges, since = np.array([0, 15]), np.ones((4, 2), dtype=np.float32)
+    since[2] = 0.0, 3.0
+    count = np.ones((4, 3), dtype=np.float32)
+    count[3] = 0.0
+    one = replace(family, parent=np.full(4, -1, dtype=np.int32), since_edges=edges, since_lift=since, count_lift=count)
+    context = contexts((0, 1, 0, 1, 0), (0, 0, 0, 0, 0))
+    days = np.tile(np.arange(5) * 10, N)
+    for truncated in (False, True):
+        sampler = CodeSampler(replace(one, zero_truncated=truncated), STRATA)
+        drawn = sampler.draw(replace(context, day=days), stream(4, "test"))
+        had = np.zeros((N * 5, 4), dtype=bool)
+        had[drawn.visit, drawn.code] = True
+        had = had.reshape(N, 5, 4)
+        # Code 3 once in a life; code 2 not within 15 days.
+        assert had[:, :, 3].sum(axis=1).max() == 1
+        assert not (had[:, :-1, 2] & had[:, 1:, 2]).any()
+        if truncated:
+            continue
+        old = had[:, 0, 2] & ~had[:, 1, 2]
+        odds = 3.0 * EARLIER[0, 2] / (1.0 - EARLIER[0, 2])
+        assert abs(had[old, 2, 2].mean() - odds / (1.0 + odds)) < 4 * 0.5 / np.sqrt(old.sum())
+        # Code 1 goes by neither.
+        again = had[:, 0, 1] & ~had[:, 1, 1]
+        assert abs(had[again, 2, 1].mean() - EARLIER[0, 1]) < 4 * 0.5 / np.sqrt(again.sum())

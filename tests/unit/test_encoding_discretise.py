@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ehrsynth.encoding.discretise import age_bins, distinct_patients, levels, stratum_ages
+from ehrsynth.encoding.discretise import age_bins, age_groups, distinct_patients, levels, seen_between, stratum_ages_of
 
 
 def test_distinct_patients_counts_people_not_rows() -> None:
@@ -82,13 +82,34 @@ def test_banded_ages_stay_on_their_years() -> None:
         assert year + 1 in edges
 
 
-def test_strata_are_usual_bands_with_enough_people() -> None:
-    ages = np.concatenate([np.full(40, 3.0), np.full(5, 8.0), np.full(60, 35.0), np.full(60, 75.0)])
-    edges = stratum_ages(ages, 30)
+def test_strata_are_bands_with_enough_people() -> None:
+    parts = ((40, 0.27), (40, 0.7), (40, 3.0), (5, 8.0), (60, 35.0), (60, 75.0))
+    ages = np.concatenate([np.full(n, age) for n, age in parts])
+    edges = stratum_ages_of(seen_between(ages, np.arange(len(ages))), 30)
     assert edges[0] == 0
     assert edges[-1] == float("inf")
     assert (np.histogram(ages, bins=edges)[0] >= 30).all()
-    assert stratum_ages(np.array([40.0, 50.0]), 30) == (0.0, float("inf"))
+    # The first year is parted where enough are seen.
+    assert 0.27 < edges[1] < 0.5
+    assert stratum_ages_of(seen_between(ages, np.arange(len(ages))), 30, fine=False) == (0.0, 1.0, 5.0, 40.0, np.inf)
+    decades = np.repeat([5.0, 15, 25, 35, 45, 55], 40)
+    edges = stratum_ages_of(seen_between(decades, np.arange(len(decades))), 30)
+    assert edges == (0.0, 12.0, 18.0, 30.0, 40.0, 50.0, float("inf"))
+    two = np.array([40.0, 50.0])
+    assert stratum_ages_of(seen_between(two, np.arange(2)), 30) == (0.0, float("inf"))
+
+
+def test_people_seen_in_several_bands_count_once() -> None:
+    ages, patients = np.array([0.1, 0.6, 2.5, 0.1, 30.0]), np.array([0, 0, 0, 1, 1])
+    seen = seen_between(ages, patients)
+    assert seen[0, -1] == 2
+    assert seen[1, -1] == 2
+    parts = seen_between(ages[:3], patients[:3]) + seen_between(ages[3:], patients[3:] - 1)
+    assert (parts == seen).all()
+
+
+def test_ages_are_grouped_by_the_usual_bands() -> None:
+    assert age_groups((0.0, 0.25, 1.0, 3.0, 5.0, 14.0, float("inf"))).tolist() == [0, 0, 1, 1, 2, 3]
 
 
 @pytest.mark.parametrize("age", [0.0, 0.5, 99.9])

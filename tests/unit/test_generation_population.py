@@ -56,6 +56,23 @@ def test_a_missing_age_is_drawn_from_the_known_ones(models: ModuleType) -> None:
     assert abs(child.mean() - 0.4) < 0.1
 
 
+def test_days_of_age_lie_in_their_bins_as_the_calendar_says(models: ModuleType) -> None:
+    model = models.tiny_model()
+    # In the first bin on two days; in the second nowhere: all its days alike.
+    days = models.histogram((0, 1, 0, 3.0), (1, 60, 0, 0.0), (60, 61, 0, 1.0))
+    people = Population(replace(model, calendar=replace(model.calendar, start_days=days))).draw(1, 0)
+    bins = people.states["age_at_start"]
+    first = people.age_days[bins == 0]
+    assert set(first.tolist()) == {0, 60}
+    assert abs((first == 0).mean() - 0.75) < 0.1
+    plain = Population(model).draw(1, 0)
+    assert np.array_equal(bins, plain.states["age_at_start"])
+    assert len(np.unique(people.age_days[bins == 1])) > 50
+    edges = np.array(models.person().variables[1].edges) * DAYS_PER_YEAR
+    assert (people.age_days >= edges[bins]).all()
+    assert (people.age_days < edges[bins + 1]).all()
+
+
 def test_a_network_without_sex_has_one_stratum_of_it(models: ModuleType) -> None:
     model = models.tiny_model()
     group = Variable(name="trajectory_class", states=("0", "1"))

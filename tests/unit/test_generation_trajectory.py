@@ -67,6 +67,24 @@ def test_visits_of_a_person_are_together_and_in_order(models: ModuleType) -> Non
     assert (visits.stratum // strata.n_ages == Population(models.tiny_model()).draw(5, 0).sex[visits.patient]).all()
 
 
+def test_gaps_lead_where_visits_fall(models: ModuleType) -> None:
+    model = models.tiny_model()
+    day = int(np.quantile(draw(model).day, 0.8))
+    landing = np.array([[1.0, 0.02], [1.0, 1.0]])
+    bounded = replace(
+        model.trajectory,
+        elapsed_edges=np.array([0, day]),
+        end_hazard=np.repeat(np.asarray(model.trajectory.end_hazard), 2, axis=0),
+        landing=landing,
+    )
+    free = replace(bounded, landing=np.ones((1, 1)))
+    late = [draw(replace(model, trajectory=one)).day >= day for one in (free, bounded)]
+    assert late[0].sum() > 200
+    # Those who are not past the day hardly get there; how many visits there are is another matter.
+    assert late[1].sum() < 0.5 * late[0].sum()
+    assert np.array_equal(draw(replace(model, trajectory=free)).day, draw(model).day)
+
+
 def test_a_record_without_hazard_ends_all_the_same(models: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ehrsynth.generation.trajectory.MAX_VISITS", 50)
     trajectory = replace(
