@@ -41,7 +41,7 @@ __all__ = ["Near", "choose_problem", "describe", "learn", "near_patients", "prov
 _STRATUM_PATIENTS, _STRATUM_VISITS = 5_000, 30_000
 """Below so many patients and visits transitions do not depend on sex and age: their tables would be noise."""
 
-MOST_NEAR = 140_000
+MOST_NEAR = 110_000
 """Visits, at most, from which it is learned what codes say of each other and how numbers go together."""
 
 

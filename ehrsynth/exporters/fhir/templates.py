@@ -93,9 +93,11 @@ class Each:
 
     def _are_few(self, combinations: Sequence[tuple[Any, ...]], rows: Rows) -> bool:
         """Whether the next table is likely to have the same combinations: codes, not names."""
+        kinds = [rows.column(name).type for name in self.columns]
         # Minus zero is zero to a dictionary, not to a reader.
-        floating = any(pa.types.is_floating(rows.column(name).type) for name in self.columns)
-        return (rows.alike or 4 * len(combinations) <= len(rows)) and not floating
+        if any(map(pa.types.is_floating, kinds)):
+            return False
+        return rows.alike or 4 * len(combinations) <= len(rows) or all(map(pa.types.is_dictionary, kinds))
 
     def _texts(
         self, combinations: Sequence[tuple[Any, ...]], needed: Sequence[int], *, keep: bool
