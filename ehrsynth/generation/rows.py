@@ -285,9 +285,20 @@ def without_followers(family: CodeFamily, followers: dict[int, list[int]]) -> Co
         for code, first in leader.items():
             parent[parent == code] = first
             parent[code] = -1
-        # A leader whose parent was one of its followers.
-        parent[parent == np.arange(len(parent))] = -1
+        for first in followers:
+            if _is_own_ancestor(first, parent):
+                parent[first] = -1
     return replace(family, parent=parent, **tables)
+
+
+def _is_own_ancestor(code: int, parent: Int) -> bool:
+    """Return whether the children that a leader took from its followers led to it: then it hangs from nothing."""
+    passed = set()
+    above = int(parent[code])
+    while above >= 0 and above != code and above not in passed:
+        passed.add(above)
+        above = int(parent[above])
+    return above == code
 
 
 def _distinct(repeat: Int, *columns: Int) -> Bool:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from ehrsynth.generation.codes import CodeSampler, Present, VisitContext
+from ehrsynth.generation.rows import without_followers
 from ehrsynth.model import CodeFamily, Coding, Strata
 from ehrsynth.randomness import stream
 
@@ -222,3 +223,20 @@ def test_codes_come_again_when_they_are_due(family: CodeFamily) -> None:
         # Code 1 goes by neither.
         again = had[:, 0, 1] & ~had[:, 1, 1]
         assert abs(had[again, 2, 1].mean() - EARLIER[0, 1]) < 4 * 0.5 / np.sqrt(again.sum())
+
+
+def test_a_leader_below_its_follower_takes_its_place(family: CodeFamily) -> None:
+    # 2 -> 1 -> 0: when 2 follows 0, its child 1 hangs from 0, which then cannot hang from 1 any more.
+    led = without_followers(family, {0: [2]})
+    assert led.parent.tolist() == [-1, 0, -1, -1]
+    assert not led.never[:, 2].any()
+    assert led.never[:, :2] == pytest.approx(NEVER[:, :2])
+    CodeSampler(led, STRATA, np.zeros(4, dtype=bool))
+
+
+def test_leaders_that_hang_from_each_others_followers_make_no_circle(family: CodeFamily) -> None:
+    crossed = replace(family, parent=np.array([3, 2, -1, -1], dtype=np.int32))
+    # 0 hangs from 3, which follows 1; 1 hangs from 2, which follows 0.
+    led = without_followers(crossed, {0: [2], 1: [3]})
+    assert led.parent.tolist() == [-1, 0, -1, -1]
+    CodeSampler(led, STRATA, np.zeros(4, dtype=bool))
