@@ -6,7 +6,7 @@ DEMO ?= demo-out
 
 .PHONY: demo test check setup setup-dev format benchmark clean
 
-$(VENV)/.core: pyproject.toml setup.py $(wildcard ehrsynth/*.c)
+$(VENV)/.core: pyproject.toml setup.py $(wildcard ehrsynth/compiled/*)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --editable .

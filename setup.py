@@ -13,7 +13,7 @@ setup(
         Extension(
             "ehrsynth._native",
             [
-                f"ehrsynth/{name}.c"
+                f"ehrsynth/compiled/{name}.c"
                 for name in (
                     "_native",
                     "_join",
@@ -28,7 +28,7 @@ setup(
                 )
             ],
             extra_compile_args=[] if os.name == "nt" else ["-O3", "-ffp-contract=off"],
-            depends=["setup.py", "ehrsynth/_arrays.h", "ehrsynth/_hash.h"],
+            depends=["setup.py", "ehrsynth/compiled/_arrays.h", "ehrsynth/compiled/_hash.h"],
             optional=True,
         )
     ]

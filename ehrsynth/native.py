@@ -13,11 +13,11 @@ __all__ = ["Native", "compiled"]
 
 
 _INTERFACE = 5
-"""Counts the changes of what `_native.c` has."""
+"""Counts the changes of what `compiled/_native.c` has."""
 
 
 class Native(Protocol):
-    """What ``ehrsynth._native`` (``_native.c``) has."""
+    """What ``ehrsynth._native`` (``compiled/_native.c``) has."""
 
     def join(self, slots: list[Any], start: int, n: int, ends: Any, allocate: Any) -> Any:
         """Return the buffer of `n` rows from `start` on of those that `slots` describe, joined.
