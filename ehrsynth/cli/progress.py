@@ -26,11 +26,24 @@ def is_watched(stream: TextIO) -> bool:
 
 @contextmanager
 def progress_bar(title: str, *, at_once: bool = True) -> Iterator[ProgressBar]:
-    """Show a bar on the terminal's error stream; silent when that is piped.
+    """Show a bar on the terminal's error stream; silent when that is piped. Ctrl-C ends what is done meanwhile.
 
     Without `at_once` it appears when there is something to show: it is drawn by a thread, and a process with threads
     cannot be forked.
     """
+    from pyarrow import enable_signal_handlers
+
+    # While Arrow reads a file it takes signals itself, to stop half-way, and loses one that comes as the reading ends.
+    enable_signal_handlers(False)
+    try:
+        with _bar(title, at_once) as update:
+            yield update
+    finally:
+        enable_signal_handlers(True)
+
+
+@contextmanager
+def _bar(title: str, at_once: bool) -> Iterator[ProgressBar]:
     if not is_watched(sys.stderr):
         # Before rich is imported: the first patient does not wait for a bar that nobody sees.
         yield lambda done, total, note="": None
