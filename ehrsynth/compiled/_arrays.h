@@ -45,6 +45,19 @@ static inline int opened(Arrays *arrays, PyObject *args, const char *kinds) {
     return 0;
 }
 
+/* The bytes of one more object in `held`, at least so many; NULL with an error. What is held is to be released. */
+static inline const void *hold(Py_buffer *held, int *n_held, PyObject *object, int64_t least, int64_t *size) {
+    Py_buffer *view = &held[*n_held];
+    if (PyObject_GetBuffer(object, view, PyBUF_SIMPLE)) return NULL;
+    ++*n_held;
+    if (view->len < least) {
+        PyErr_SetString(PyExc_ValueError, "a buffer is too short");
+        return NULL;
+    }
+    if (size) *size = view->len;
+    return view->buf ? view->buf : (const void *)"";
+}
+
 static inline const int64_t *longs(const Arrays *arrays, int at) { return arrays->of[at].buf; }
 static inline const double *doubles(const Arrays *arrays, int at) { return arrays->of[at].buf; }
 static inline const uint8_t *bytes(const Arrays *arrays, int at) { return arrays->of[at].buf; }

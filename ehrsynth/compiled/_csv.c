@@ -1,4 +1,4 @@
-/* Lines of CSV (RFC 4180) straight from Arrow's buffers; ehrsynth/exporters/tables.py says what the columns are. */
+/* Lines of CSV (RFC 4180) straight from Arrow's buffers; ehrsynth/exporters/lines.py says what the columns are. */
 
 #include "_arrays.h"
 
@@ -245,18 +245,6 @@ static void table_free(Table *table) {
     PyMem_Free(table->columns);
 }
 
-static const void *table_hold(Table *table, PyObject *object, int64_t least, int64_t *size) {
-    Py_buffer *view = &table->held[table->n_held];
-    if (PyObject_GetBuffer(object, view, PyBUF_SIMPLE) < 0) return NULL;
-    table->n_held++;
-    if (view->len < least) {
-        PyErr_SetString(PyExc_ValueError, "a buffer is too short");
-        return NULL;
-    }
-    if (size) *size = view->len;
-    return view->buf ? view->buf : (const void *)"";
-}
-
 /* A column is (kind, commas, first, validity or None, values, ends or None, first text, texts, letters or None); -1 with
  * an error, -2 if a day is not in the calendar. */
 static int table_parse(Table *table, PyObject *list, int64_t n, const Calendar *calendar) {
@@ -287,17 +275,18 @@ static int table_parse(Table *table, PyObject *list, int64_t n, const Calendar *
             return -1;
         }
         column->first = first;
-        if (known != Py_None && !(column->known = table_hold(table, known, (first + n + 7) / 8, NULL))) return -1;
-        const char *begin = table_hold(table, values, (first + n + (kind == TEXT)) * widths[kind], NULL);
+        if (known != Py_None && !(column->known = hold(table->held, &table->n_held, known, (first + n + 7) / 8, NULL)))
+            return -1;
+        const char *begin = hold(table->held, &table->n_held, values, (first + n + (kind == TEXT)) * widths[kind], NULL);
         if (!begin) return -1;
         column->values = begin + first * widths[kind];
         column->text = "";
         if (kind == POOL && texts) {
-            const int64_t *from = table_hold(table, ends, 8 * (first_text + texts + 1), NULL);
+            const int64_t *from = hold(table->held, &table->n_held, ends, 8 * (first_text + texts + 1), NULL);
             if (!from) return -1;
             column->ends = from + first_text;
         }
-        if (letters != Py_None && !(column->text = table_hold(table, letters, 0, &size))) return -1;
+        if (letters != Py_None && !(column->text = hold(table->held, &table->n_held, letters, 0, &size))) return -1;
         if ((most = most_letters(column, n, texts, size, calendar)) < 0) return (int)most;
         table->room += most + column->commas * n;
         table->n++;

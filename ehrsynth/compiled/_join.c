@@ -1,10 +1,8 @@
 /* Joining texts: the rows of CSV and NDJSON, of pools of texts and which of them stand in each row (fragments.py). */
 
-#define PY_SSIZE_T_CLEAN
-#include <Python.h>
-#include <stdint.h>
+#include "_arrays.h"
+
 #include <stdlib.h>
-#include <string.h>
 
 typedef struct {
     const int64_t *offsets; /* of the pool's texts in `data` */
@@ -18,7 +16,7 @@ typedef struct {
 
 typedef struct {
     Py_buffer *held;
-    Py_ssize_t n_held;
+    int n_held;
     Slot *slots;
     Py_ssize_t n_slots;
     char *constants; /* texts of neighbours that stand in every row, one after the other */
@@ -27,24 +25,12 @@ typedef struct {
 } Line;
 
 static void line_free(Line *line) {
-    for (Py_ssize_t i = 0; i < line->n_held; i++) PyBuffer_Release(&line->held[i]);
+    while (line->n_held) PyBuffer_Release(&line->held[--line->n_held]);
     PyMem_Free(line->held);
     PyMem_Free(line->slots);
     PyMem_Free(line->constants);
     for (Py_ssize_t i = 0; i < line->n_made; i++) free(line->made[i]);
     free(line->made);
-}
-
-static const void *line_hold(Line *line, PyObject *object, Py_ssize_t least, Py_ssize_t *size) {
-    Py_buffer *view = &line->held[line->n_held];
-    if (PyObject_GetBuffer(object, view, PyBUF_SIMPLE) < 0) return NULL;
-    line->n_held++;
-    if (view->len < least) {
-        PyErr_SetString(PyExc_ValueError, "a buffer is too short");
-        return NULL;
-    }
-    if (size) *size = view->len;
-    return view->buf ? view->buf : (const void *)"";
 }
 
 /* A slot is (offsets, first, count, data or None, index or int, foldable): `count` texts from number `first` on. */
@@ -59,7 +45,8 @@ static int line_parse(Line *line, PyObject *slots, Py_ssize_t start, Py_ssize_t 
     }
     for (Py_ssize_t i = 0; i < count; i++) {
         PyObject *offsets, *data, *index;
-        Py_ssize_t first, texts, size = 0;
+        Py_ssize_t first, texts;
+        int64_t size = 0;
         int foldable;
         if (!PyArg_ParseTuple(PyList_GET_ITEM(slots, i), "OnnOOp", &offsets, &first, &texts, &data, &index, &foldable))
             return -1;
@@ -70,11 +57,11 @@ static int line_parse(Line *line, PyObject *slots, Py_ssize_t start, Py_ssize_t 
         if (texts == 0) {
             if (PyLong_Check(index)) continue;
         } else {
-            const int64_t *ends = line_hold(line, offsets, 8 * (first + texts + 1), NULL);
+            const int64_t *ends = hold(line->held, &line->n_held, offsets, 8 * (first + texts + 1), NULL);
             if (!ends) return -1;
             slot->offsets = ends + first;
             slot->data = "";
-            if (data != Py_None && !(slot->data = line_hold(line, data, 0, &size))) return -1;
+            if (data != Py_None && !(slot->data = hold(line->held, &line->n_held, data, 0, &size))) return -1;
             if (slot->offsets[0] < 0 || slot->offsets[texts] > size) {
                 PyErr_SetString(PyExc_ValueError, "texts lie outside their buffer");
                 return -1;
@@ -94,7 +81,7 @@ static int line_parse(Line *line, PyObject *slots, Py_ssize_t start, Py_ssize_t 
             slot->length = slot->offsets[at + 1] - slot->offsets[at];
             room += slot->length;
         } else {
-            if (!(slot->index = line_hold(line, index, 4 * (start + n), NULL))) return -1;
+            if (!(slot->index = hold(line->held, &line->n_held, index, 4 * (start + n), NULL))) return -1;
             slot->index += start;
             int32_t low = 0, high = -1;
             for (Py_ssize_t row = 0; row < n; row++) {

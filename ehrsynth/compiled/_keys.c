@@ -18,17 +18,6 @@ static void values_release(Values *values) {
     while (values->held) PyBuffer_Release(&values->of[--values->held]);
 }
 
-static const void *values_hold(Values *values, PyObject *object, int64_t least) {
-    Py_buffer *view = &values->of[values->held];
-    if (PyObject_GetBuffer(object, view, PyBUF_SIMPLE)) return NULL;
-    values->held++;
-    if (view->len < least) {
-        PyErr_SetString(PyExc_ValueError, "a buffer is too short");
-        return NULL;
-    }
-    return view->buf ? view->buf : (const void *)"";
-}
-
 static inline int64_t edge(const Values *values, int64_t at) {
     at += values->first;
     if (values->kind == 4) return ((const int32_t *)values->offsets)[at];
@@ -65,13 +54,12 @@ static int values_open(Values *values, PyObject *given) {
     values->n = n;
     values->data = "";
     if (!n) return 0;
-    if (kind > 0 && !(values->offsets = values_hold(values, offsets, kind * (first + n + 1)))) goto failed;
+    if (kind > 0 && !(values->offsets = hold(values->of, &values->held, offsets, kind * (first + n + 1), NULL)))
+        goto failed;
     int64_t size = 0;
-    if (data != Py_None) {
-        if (!(values->data = values_hold(values, data, 0))) goto failed;
-        size = values->of[values->held - 1].len;
-    }
-    if (valid != Py_None && !(values->valid = values_hold(values, valid, (first + n + 7) / 8))) goto failed;
+    if (data != Py_None && !(values->data = hold(values->of, &values->held, data, 0, &size))) goto failed;
+    if (valid != Py_None && !(values->valid = hold(values->of, &values->held, valid, (first + n + 7) / 8, NULL)))
+        goto failed;
     int64_t wrong = edge(values, 0) < 0 || edge(values, n) > size;
     for (int64_t i = 0; i < n; i++) wrong |= edge(values, i + 1) < edge(values, i);
     if (wrong) {
