@@ -11,7 +11,8 @@ import pyarrow.compute as pc
 
 from ehrsynth.databases.address import address, is_address
 from ehrsynth.errors import SourceError
-from ehrsynth.readers.source import SourceFolder, SourceTable, plain_column
+from ehrsynth.readers.dialect import lower_header
+from ehrsynth.readers.source import SourceFolder, SourceTable, chosen_columns, plain_column
 
 __all__ = ["Engine", "SourceDatabase", "is_database", "recognise"]
 
@@ -103,8 +104,8 @@ class SourceDatabase(SourceFolder):
     ) -> SourceTable:
         """Read a table; see `SourceFolder.read`."""
         own = self._own(stem or table)
-        header = self._header(own, table)
-        keep = (lambda name: True) if wanted is None else wanted if callable(wanted) else frozenset(wanted).__contains__
+        header = lower_header(self._columns[own], file=self.path, table=table)
+        keep = chosen_columns(wanted)
         chosen = [own_name for own_name, name in zip(self._columns[own], header, strict=True) if keep(name)]
         # A table without columns forgets its length, so one is read all the same.
         read = self._engine.select(own, chosen or self._columns[own][:1])
@@ -117,19 +118,10 @@ class SourceDatabase(SourceFolder):
             header=header,
         )
 
-    def _header(self, own: str, table: str) -> tuple[str, ...]:
-        header = tuple(name.strip().lower() for name in self._columns[own])
-        if len(set(header)) < len(header):
-            twice = next(name for at, name in enumerate(header) if name in header[:at])
-            raise SourceError(
-                f"Two columns are named {twice!r} (case does not count).", file=self.path, table=table, column=twice
-            )
-        return header
-
     def batches(self, table: str, rows: int) -> tuple[tuple[str, ...], Iterator[pa.Table]]:
         """Return the lower-case names of a table's columns, and its rows in tables of about so many."""
         own = self._own(table)
-        header = self._header(own, table)
+        header = lower_header(self._columns[own], file=self.path, table=table)
         pieces = self._engine.batches(own, self._columns[own], rows)
         return header, (
             pa.table([self._clear(column) for column in piece.columns], names=list(header)) for piece in pieces

@@ -14,7 +14,7 @@ import pyarrow as pa
 from pyarrow import csv
 
 from ehrsynth.errors import SourceError
-from ehrsynth.readers.dialect import SAMPLE_BYTES, Dialect, sniff
+from ehrsynth.readers.dialect import SAMPLE_BYTES, Dialect, lower_header, sniff
 
 __all__ = ["Delimited", "DelimitedStream", "read_delimited"]
 
@@ -72,8 +72,7 @@ def read_delimited(
     """
     buffer = _load(path, table)
     dialect = sniff(buffer, path=path, table=table)
-    names = tuple(name.strip().lower() for name in dialect.header)
-    _check_header(names, path, table)
+    names = lower_header(dialect.header, file=path, table=table)
     if not _count(buffer, _LINE_FEED) and not _count(buffer, _RETURN):
         empty = pa.table({name: pa.array([], pa.string()) for name in names if wanted(name)})
         return Delimited(columns=empty, rows=np.zeros(0, dtype=np.int64), header=names)
@@ -106,11 +105,10 @@ def read_delimited(
 
 
 @contextmanager
-def _opened(path: Path, table: str) -> Iterator[pa.NativeFile]:
-    """Open a file as a stream of what it holds unpacked; what the system refuses is said."""
+def _said(path: Path, table: str) -> Iterator[None]:
+    """Say in a sentence why a file cannot be read."""
     try:
-        with pa.input_stream(str(path), compression=_packing(path)) as stream:
-            yield stream
+        yield
     except FileNotFoundError:
         raise SourceError("There is no such file.", file=path, table=table) from None
     except (OSError, pa.ArrowInvalid) as error:
@@ -131,30 +129,21 @@ def _packing(path: Path) -> str | None:
     return None
 
 
+def _unpacked(path: Path) -> pa.NativeFile:
+    """Open a file as a stream of what it holds unpacked."""
+    return pa.input_stream(str(path), compression=_packing(path))
+
+
 def _load(path: Path, table: str) -> pa.Buffer:
-    with _opened(path, table) as stream:
-        if _packing(path) is not None:
+    with _said(path, table):
+        packing = _packing(path)
+        opened = pa.memory_map(str(path)) if packing is None else pa.input_stream(str(path), compression=packing)
+        with opened as stream:
             return stream.read_buffer()
-        with pa.memory_map(str(path)) as source:
-            return source.read_buffer()
 
 
 def _count(buffer: pa.Buffer, byte: int) -> int:
     return int(np.count_nonzero(np.frombuffer(buffer, dtype=np.uint8) == byte)) if buffer.size else 0
-
-
-def _check_header(names: tuple[str, ...], path: Path, table: str) -> None:
-    seen: set[str] = set()
-    for name in names:
-        if name in seen:
-            raise SourceError(
-                f"Two columns are named {name!r} (case does not count).",
-                file=path,
-                table=table,
-                column=name,
-                hint="Rename or remove one of them.",
-            )
-        seen.add(name)
 
 
 @dataclass(frozen=True)
@@ -231,11 +220,10 @@ class DelimitedStream:
 
     def __init__(self, path: Path, *, table: str, null_values: Sequence[str] = ("",)) -> None:
         self._path, self._table, self._null_values = path, table, null_values
-        with _opened(path, table) as stream:
+        with _said(path, table), _unpacked(path) as stream:
             sample = stream.read(SAMPLE_BYTES)
         self._dialect = sniff(pa.py_buffer(sample), path=path, table=table)
-        self.header = tuple(name.strip().lower() for name in self._dialect.header)
-        _check_header(self.header, path, table)
+        self.header = lower_header(self._dialect.header, file=path, table=table)
         self.ragged: list[tuple[int, int]] = []
 
     def pieces(self) -> Iterator[tuple[pa.Table, npt.NDArray[np.int64]]]:
@@ -248,7 +236,7 @@ class DelimitedStream:
         """
         yield pa.table({name: pa.array([], pa.string()) for name in self.header}), np.zeros(0, dtype=np.int64)
         quotes = lines = 0
-        with _opened(self._path, self._table) as stream:
+        with _said(self._path, self._table), _unpacked(self._path) as stream:
             while data := stream.read_buffer(_BLOCK_BYTES):
                 quotes += _count(data, _QUOTE)
                 lines += _count(data, _LINE_FEED) + _count(data, _RETURN)
@@ -279,7 +267,7 @@ class DelimitedStream:
 
         include, number, before = list(self._dialect.header), 1, given
         try:
-            with pa.input_stream(str(self._path), compression=_packing(self._path)) as stream:
+            with _unpacked(self._path) as stream:
                 options = _options(self._dialect, include, self._null_values, quotes, skip, False, block)
                 for batch in csv.open_csv(stream, **options):
                     left_out = {row for row, _ in self.ragged if row >= number}

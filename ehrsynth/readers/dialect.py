@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv as text_csv
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pyarrow as pa
 
 from ehrsynth.errors import SourceError
 
-__all__ = ["SAMPLE_BYTES", "Dialect", "sniff"]
+__all__ = ["SAMPLE_BYTES", "Dialect", "lower_header", "sniff"]
 
 SAMPLE_BYTES = 1 << 16
 """What is looked at of a file."""
@@ -26,6 +27,21 @@ class Dialect:
     delimiter: str
     quoted: bool
     header: tuple[str, ...]
+
+
+def lower_header(names: Sequence[str], *, file: Path | str, table: str) -> tuple[str, ...]:
+    """Return the names of a table's columns in lower case; a SourceError if two are the same."""
+    header = tuple(name.strip().lower() for name in names)
+    for at, name in enumerate(header):
+        if name in header[:at]:
+            raise SourceError(
+                f"Two columns are named {name!r} (case does not count).",
+                file=file,
+                table=table,
+                column=name,
+                hint="Rename or remove one of them.",
+            )
+    return header
 
 
 def sniff(buffer: pa.Buffer, *, path: Path, table: str) -> Dialect:

@@ -21,7 +21,7 @@ from ehrsynth.readers.mapping_file import read_packaged
 from ehrsynth.readers.meds_codes import Meaning, meaning
 from ehrsynth.readers.parting import Cut
 from ehrsynth.readers.report import ReadReport, SetAside
-from ehrsynth.readers.source import MemoryFolder, SourceFolder, SourceTable, plain_column
+from ehrsynth.readers.source import MemoryFolder, SourceFolder, SourceTable, parquet_errors, plain_column
 from ehrsynth.readers.streaming import Pieces
 from ehrsynth.records import Records
 
@@ -119,7 +119,7 @@ def _batches(source: Path) -> Iterator[pa.Table]:
     """Yield the events, in pieces and in order, in their own types."""
     found = False
     for path in _shards(source):
-        try:
+        with parquet_errors(path):
             names = pq.read_schema(path).names
             if not set(names) >= _NEEDED:
                 if path.parent == source:
@@ -146,10 +146,6 @@ def _batches(source: Path) -> Iterator[pa.Table]:
                             hint="Every event needs one.",
                         )
                     yield events
-        except (OSError, pa.ArrowException) as error:
-            raise SourceError(
-                f"The Parquet file cannot be read: {error}.", file=path, hint="Export it again."
-            ) from None
     if not found:
         raise SourceError(
             "There is no file of MEDS events.",
@@ -223,10 +219,8 @@ def _metadata(source: Path) -> dict[str, tuple[str, tuple[str, ...]]]:
     path = source / "metadata" / "codes.parquet"
     if not path.is_file():
         return {}
-    try:
+    with parquet_errors(path):
         table = pq.read_table(path)
-    except (OSError, pa.ArrowException) as error:
-        raise SourceError(f"The Parquet file cannot be read: {error}.", file=path, hint="Export it again.") from None
     if "code" not in table.column_names:
         return {}
     rows = table.select([name for name in ("code", "description", "parent_codes") if name in table.column_names])

@@ -28,8 +28,6 @@ _ROW = "\0row"
 _HELD_BYTES = 16 << 20
 """What is held before it goes to the parts: written row by row, files would be many small pieces."""
 
-Streams = Callable[[str], Pieces]
-
 
 @dataclass(frozen=True, kw_only=True)
 class Cut:
@@ -56,7 +54,7 @@ class Cut:
     patients: Callable[[], pa.Array]
     keys: Mapping[str, str]
     once: frozenset[str] = frozenset()
-    streams: Streams | None = None
+    streams: Callable[[str], Pieces] | None = None
     rows: Callable[[], int] | None = None
     facts: Callable[[], Mapping[str, Any]] | None = None
 
@@ -157,16 +155,9 @@ def split(cut: Cut, into: Path, of: int) -> list[PartFolder]:
     facts = cut.facts() if cut.facts is not None else {}
     told = {}
     for table, key in cut.keys.items():
-        pieces = (cut.streams or _of(cut.folder))(table)
+        pieces = cut.streams(table) if cut.streams is not None else stream(cut.folder, table)
         told[table] = _distribute(pieces, table, key, patients, into, of)
     return [PartFolder(cut, into, number, told, facts) for number in range(of)]
-
-
-def _of(folder: SourceFolder) -> Streams:
-    def of_folder(table: str) -> Pieces:
-        return stream(folder, table)
-
-    return of_folder
 
 
 def _distribute(pieces: Pieces, table: str, key: str, patients: pa.Array, into: Path, of: int) -> _Told:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -16,14 +17,17 @@ import pyarrow.parquet as pq
 
 from ehrsynth.errors import SourceError
 from ehrsynth.readers.delimited import read_delimited
+from ehrsynth.readers.dialect import lower_header
 
 __all__ = [
     "MemoryFolder",
     "SourceFolder",
     "SourceTable",
     "chosen_columns",
+    "is_parquet",
     "list_tables",
     "open_source",
+    "parquet_errors",
     "parquet_files",
     "plain_column",
     "read_header",
@@ -211,7 +215,7 @@ class SourceFolder:
         """
         chosen = chosen_columns(wanted)
         path = self.only(table, stem=stem)
-        if path.is_dir() or path.name.lower().endswith(".parquet"):
+        if is_parquet(path):
             return _read_parquet(path, table, chosen)
         text = read_delimited(path, table=table, wanted=chosen, null_values=self.null_values)
         return SourceTable(
@@ -276,18 +280,14 @@ def _read_parquet(path: Path, table: str, wanted: Callable[[str], bool]) -> Sour
     parts: list[pa.Table] = []
     header: tuple[str, ...] = ()
     for part in parquet_files(path):
-        try:
+        with parquet_errors(part, table):
             file = pq.ParquetFile(part)
             names = file.schema_arrow.names
-            header = _lower(names, part, table)
+            header = lower_header(names, file=part, table=table)
             chosen = [name for name, lower in zip(names, header, strict=True) if wanted(lower)]
             rows = file.read(columns=chosen)
             # A table without columns forgets its length.
             rows = rows if chosen else pa.table({"": pa.nulls(file.metadata.num_rows)})
-        except (OSError, pa.ArrowException) as error:
-            raise SourceError(
-                f"The Parquet file cannot be read: {error}.", file=part, table=table, hint="Export it again."
-            ) from None
         lower_names = [name.strip().lower() for name in rows.column_names]
         parts.append(pa.table([plain_column(column) for column in rows.columns], names=lower_names))
     try:
@@ -305,6 +305,28 @@ def _read_parquet(path: Path, table: str, wanted: Callable[[str], bool]) -> Sour
     )
 
 
+def is_parquet(path: Path) -> bool:
+    """Whether a table lies in a Parquet file, or in a folder of its parts."""
+    return path.is_dir() or path.name.lower().endswith(".parquet")
+
+
+@contextmanager
+def parquet_errors(path: Path, table: str | None = None) -> Iterator[None]:
+    """Say in a sentence that a Parquet file cannot be read.
+
+    Raises
+    ------
+    SourceError
+        What is done meanwhile failed in the system or in Arrow.
+    """
+    try:
+        yield
+    except (OSError, pa.ArrowException) as error:
+        raise SourceError(
+            f"The Parquet file cannot be read: {error}.", file=path, table=table, hint="Export it again."
+        ) from None
+
+
 def parquet_files(path: Path) -> list[Path]:
     """Return the files of a Parquet table: itself, or the parts in its folder."""
     return _parts(path) if path.is_dir() else [path]
@@ -312,26 +334,8 @@ def parquet_files(path: Path) -> list[Path]:
 
 def read_header(path: Path, table: str) -> tuple[str, ...]:
     """Return the lower-case names of the columns of a Parquet file."""
-    try:
-        return _lower(pq.read_schema(path).names, path, table)
-    except (OSError, pa.ArrowException) as error:
-        raise SourceError(
-            f"The Parquet file cannot be read: {error}.", file=path, table=table, hint="Export it again."
-        ) from None
-
-
-def _lower(names: Sequence[str], path: Path, table: str) -> tuple[str, ...]:
-    header = tuple(name.strip().lower() for name in names)
-    if len(set(header)) < len(header):
-        twice = next(name for at, name in enumerate(header) if name in header[:at])
-        raise SourceError(
-            f"Two columns are named {twice!r} (case does not count).",
-            file=path,
-            table=table,
-            column=twice,
-            hint="Rename or remove one of them.",
-        )
-    return header
+    with parquet_errors(path, table):
+        return lower_header(pq.read_schema(path).names, file=path, table=table)
 
 
 def plain_column(column: pa.ChunkedArray) -> pa.ChunkedArray:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +15,7 @@ import pyarrow.parquet as pq
 from ehrsynth.errors import SourceError
 from ehrsynth.readers.database import SourceDatabase
 from ehrsynth.readers.delimited import DelimitedStream
-from ehrsynth.readers.source import SourceFolder, parquet_files, plain_column, read_header
+from ehrsynth.readers.source import SourceFolder, is_parquet, parquet_errors, parquet_files, plain_column, read_header
 
 __all__ = ["Pieces", "rows_about", "settled", "stream"]
 
@@ -62,7 +61,7 @@ def stream(folder: SourceFolder, table: str) -> Pieces:
     if isinstance(folder, SourceDatabase):
         return _of_database(folder, table)
     path = folder.only(table)
-    if path.is_dir() or path.name.lower().endswith(".parquet"):
+    if is_parquet(path):
         return _of_parquet(path, table)
     text = DelimitedStream(path, table=table, null_values=folder.null_values)
     return Pieces(file=str(path), header=text.header, pieces=text.pieces(), ragged=text.ragged)
@@ -73,23 +72,18 @@ def rows_about(folder: SourceFolder, table: str) -> int:
     if isinstance(folder, SourceDatabase):
         return folder.count(table)
     path = folder.only(table)
-    if path.is_dir() or path.name.lower().endswith(".parquet"):
-        return sum(_metadata(part, table).num_rows for part in parquet_files(path))
+    if is_parquet(path):
+        rows = 0
+        for part in parquet_files(path):
+            with parquet_errors(part, table):
+                rows += pq.read_metadata(part).num_rows
+        return rows
     with path.open("rb") as file:
         sample = file.read(_SAMPLE_BYTES)
     size = path.stat().st_size
     if path.name.lower().endswith((".gz", ".zst")):
         return size * _PACKED // _LINE_BYTES
     return size * sample.count(b"\n") // max(len(sample), 1)
-
-
-def _metadata(path: Path, table: str) -> Any:
-    try:
-        return pq.read_metadata(path)
-    except (OSError, pa.ArrowException) as error:
-        raise SourceError(
-            f"The Parquet file cannot be read: {error}.", file=path, table=table, hint="Export it again."
-        ) from None
 
 
 def _of_parquet(path: Path, table: str) -> Pieces:
@@ -105,14 +99,9 @@ def _of_parquet(path: Path, table: str) -> Pieces:
 
     def batches() -> Iterator[pa.Table]:
         for part in parts:
-            try:
-                with pq.ParquetFile(part, pre_buffer=False) as file:
-                    for batch in file.iter_batches(_PIECE_ROWS, use_threads=False):
-                        yield pa.Table.from_batches([batch])
-            except (OSError, pa.ArrowException) as error:
-                raise SourceError(
-                    f"The Parquet file cannot be read: {error}.", file=part, table=table, hint="Export it again."
-                ) from None
+            with parquet_errors(part, table), pq.ParquetFile(part, pre_buffer=False) as file:
+                for batch in file.iter_batches(_PIECE_ROWS, use_threads=False):
+                    yield pa.Table.from_batches([batch])
 
     found.pieces = _numbered(batches(), found, schema)
     return found
