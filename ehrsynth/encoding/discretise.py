@@ -20,6 +20,7 @@ __all__ = [
     "levels",
     "seen_between",
     "stratum_ages_of",
+    "stratum_groups",
 ]
 
 Ints = npt.NDArray[np.integer[Any]]
@@ -188,6 +189,15 @@ def age_groups(age_edges: Sequence[float]) -> npt.NDArray[np.int64]:
     """Return the usual band of age that each band begins in, numbered from 0 without a gap, int64[A]."""
     usual = np.searchsorted(_BANDS, np.asarray(age_edges[:-1]), side="right")
     return np.unique(usual, return_inverse=True)[1].astype(np.int64)
+
+
+def stratum_groups(n_strata: int, groups: Ints) -> npt.NDArray[np.int64]:
+    """Return the sex and group of bands of age of each stratum as one number from 0, int64[R]; strata are by sex, age.
+
+    `groups` are those of the bands of age, see `age_groups`.
+    """
+    sex, band = np.divmod(np.arange(n_strata), len(groups))
+    return (sex * (int(groups.max()) + 1) + groups[band]).astype(np.int64)
 
 
 def seen_between(ages: npt.NDArray[np.floating[Any]], patients: Ints) -> npt.NDArray[np.int64]:

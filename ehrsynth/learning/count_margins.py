@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from ehrsynth.encoding import Cohort, Timelines
 from ehrsynth.learning.recurrence import COUNTS
+from ehrsynth.learning.steps import log_odds_error
 from ehrsynth.model import CodeFamily
 
 __all__ = ["CountMargins"]
@@ -69,12 +70,7 @@ class CountMargins:
         """Return the family with recurrences that come about as often as seen, `made` under the last ones."""
         if not self._moves:
             return family
-        error, noise = np.zeros_like(self._moved), np.zeros_like(self._moved)
-        for sign, (tried, more, _) in ((1.0, self._seen), (-1.0, made)):
-            error += sign * np.log((more + 0.5) / (tried - more + 0.5))
-            noise += 1.0 / (more + 0.5) + 1.0 / (tried - more + 0.5)
-        # Only what is more than chance (the positive part of James and Stein's estimate).
-        error *= np.maximum(1.0 - noise / np.maximum(error**2, 1e-12), 0.0)
+        error = log_odds_error((self._seen[0], self._seen[1]), (made[0], made[1]))
         error[np.minimum(self._seen[2], made[2]) < _FEWEST] = 0.0
         self._moved = np.clip(self._moved + step * error, -_LARGEST, _LARGEST)
         number = np.arange(1, self._first.shape[1] + 1)

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ehrsynth.encoding import Cohort, Timelines
+from ehrsynth.learning.steps import log_odds_error
 from ehrsynth.model import Trajectory
 
 __all__ = ["EndMargins"]
@@ -56,18 +57,17 @@ class EndMargins:
     def moved(self, made: Doubles, step: float) -> Trajectory:
         """Return the trajectory with hazards under which as many records end as seen; `made` under the last ones."""
         for axis in range(2):
-            error, noise = np.zeros(self._shape[axis]), np.zeros(self._shape[axis])
-            for sign, counts in ((1.0, self._seen), (-1.0, made)):
-                visits, ends = (one.reshape(self._shape).sum(axis=1 - axis) for one in counts)
-                error += sign * np.log((ends + 0.5) / (visits - ends + 0.5))
-                noise += 1.0 / (ends + 0.5) + 1.0 / (visits - ends + 0.5)
-            # Only what is more than chance (the positive part of James and Stein's estimate).
-            error *= np.maximum(1.0 - noise / np.maximum(error**2, 1e-12), 0.0)
+            error = log_odds_error(self._margin(self._seen, axis), self._margin(made, axis))
             # Both margins answer to one hazard.
             self._moved[axis] = np.clip(self._moved[axis] + 0.5 * step * error, -_LARGEST, _LARGEST)
         lift = np.exp(self._moved[0][:, None] + self._moved[1][None, :]).reshape(-1, 1)
         odds = self._hazard / (1.0 - self._hazard) * lift
         return replace(self._trajectory, end_hazard=odds / (1.0 + odds))
+
+    def _margin(self, counts: Doubles, axis: int) -> tuple[Doubles, Doubles]:
+        """Return (visits, ends) by the bands of one kind."""
+        visits, ends = (one.reshape(self._shape).sum(axis=1 - axis) for one in counts)
+        return visits, ends
 
 
 def _seen(timelines: Timelines, margins: EndMargins) -> Doubles:

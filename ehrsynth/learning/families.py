@@ -30,9 +30,11 @@ __all__ = [
     "each",
     "slot_sizes",
     "summed",
+    "thinned",
 ]
 
 T = TypeVar("T")
+P = TypeVar("P", bound="Thinned")
 
 Doubles = npt.NDArray[np.float64]
 
@@ -117,6 +119,30 @@ class FarPosteriors(Protocol):
 def each(posteriors: Iterable[StatePosterior] | FarPosteriors, function: Callable[[StatePosterior], T]) -> Iterator[T]:
     """Yield `function` of each chunk, in order, here or where the chunks are."""
     return posteriors.map(function) if isinstance(posteriors, FarPosteriors) else map(function, posteriors)
+
+
+class Thinned(Protocol):
+    """What is found in some visits: how many these are, and how many rows it has."""
+
+    @property
+    def visits(self) -> int: ...
+
+    def __len__(self) -> int: ...
+
+
+def thinned(found: Iterable[P], most: int, n_visits: int) -> list[P]:
+    """Return what is `found` in chunks of so many visits in all, of about `most` rows at most.
+
+    Of more rows chunks are left out, in step with the visits that went by.
+    """
+    kept: list[P] = []
+    rows = visits = 0
+    for one in found:
+        visits += one.visits
+        if rows <= most * visits / n_visits:
+            rows += len(one)
+            kept.append(one)
+    return kept
 
 
 def summed(posteriors: Iterable[StatePosterior] | FarPosteriors, function: Callable[[StatePosterior], T]) -> T:

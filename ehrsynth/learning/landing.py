@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ehrsynth.encoding.discretise import distinct_patients
-from ehrsynth.learning.families import FarPosteriors, StatePosterior, each
+from ehrsynth.learning.families import FarPosteriors, StatePosterior, each, thinned
 from ehrsynth.probability.histogram import Histogram
 
 __all__ = ["learn_landing"]
@@ -45,6 +45,9 @@ class _Gaps:
     chance: npt.NDArray[np.floating[Any]]
     people: Ints
     visits: int
+
+    def __len__(self) -> int:
+        return len(self.start)
 
 
 def learn_landing(
@@ -80,15 +83,8 @@ def learn_landing(
     weight = np.asarray(days.weight)
     cell = gap[:, days.coarse] * (weight / np.bincount(days.coarse, weights=weight)[days.coarse])
     running = np.concatenate([np.zeros((len(gap), 1)), np.cumsum(cell, axis=1)], axis=1).T
-    parts: list[_Gaps] = []
-    rows = visits = 0
-    for found in each(posteriors, partial(_chunk, running=running, days=days, edges=edges)):
-        visits += found.visits
-        # In step with the visits that went by.
-        if rows <= _MOST_ROWS * visits / n_visits:
-            rows += len(found.start)
-            parts.append(found)
-    if not rows:
+    parts = thinned(each(posteriors, partial(_chunk, running=running, days=days, edges=edges)), _MOST_ROWS, n_visits)
+    if not any(map(len, parts)):
         return np.ones((1, 1))
     start, landing, chance = (
         np.concatenate([getattr(part, name) for part in parts]) for name in ("start", "landing", "chance")

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from ehrsynth.encoding import Timelines, encode
-from ehrsynth.encoding.discretise import age_groups
+from ehrsynth.encoding.discretise import age_groups, stratum_groups
 from ehrsynth.encoding.union import UNION, unite
 from ehrsynth.learning.apart import PartCohort
 from ehrsynth.learning.climb import climb
@@ -30,7 +30,7 @@ from ehrsynth.learning.sizes import Sizes, choose_sizes
 from ehrsynth.learning.times import learn_bins, learn_calendar
 from ehrsynth.learning.trajectory import Fitted, Problem, Spread, held_out
 from ehrsynth.learning.tree import within_visit_forest
-from ehrsynth.model import PatientModel, Strata
+from ehrsynth.model import PatientModel
 from ehrsynth.probability.bayesnet import BayesianNetwork
 from ehrsynth.provenance import Provenance, versions
 from ehrsynth.randomness import stream
@@ -315,7 +315,10 @@ def choose_problem(
         bins=bins,
         layout=bins.layout(n_codes),
         parent=parent,
-        transition_stratum=_coarse(bins.strata) if by_stratum else np.zeros(n_strata, dtype=np.int64),
+        # One matrix for each sex and usual band of age.
+        transition_stratum=stratum_groups(n_strata, age_groups(bins.strata.age_edges))
+        if by_stratum
+        else np.zeros(n_strata, dtype=np.int64),
         n_classes=1,
         n_states=1,
     )
@@ -336,13 +339,6 @@ def choose_problem(
 
     sizes = choose_sizes(cohort, settings, stream(seed, "learning/fold"), score, report)
     return replace(problem, n_classes=sizes.classes, n_states=sizes.states), sizes
-
-
-def _coarse(strata: Strata) -> npt.NDArray[np.int64]:
-    """Return the transition matrix of each stratum: one for each sex and usual band of age."""
-    ages = age_groups(strata.age_edges)
-    result: npt.NDArray[np.int64] = np.arange(len(strata.sexes))[:, None] * (int(ages.max()) + 1) + ages
-    return result.reshape(-1)
 
 
 def provenance_of(

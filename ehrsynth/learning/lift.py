@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from ehrsynth.encoding.discretise import stratum_groups
 from ehrsynth.learning.maximisation import CodeCounts
 from ehrsynth.learning.parameters import CodeTables
 from ehrsynth.learning.strength import grid_posterior, log_gamma
@@ -57,14 +58,13 @@ def shrunk_targets(observed: Doubles, expected: Doubles, patients: Ints, groups:
     people = np.maximum(patients.sum(axis=0), 1)
     visits_each = np.maximum(observed.sum(axis=0) / people, 1.0)
     few = patients < min_patients
-    o = np.where(
-        few, _of_few(observed, expected, patients, few, groups, min_patients, visits_each), observed / visits_each
-    )
+    o, e = observed / visits_each, expected / visits_each
+    o = np.where(few, _of_few(o, e, patients, few, groups, min_patients), o)
     pooled = np.where(few, patients, 0).sum(axis=0)
     pooled = np.where(pooled < min_patients, min_patients / 2, pooled)
     assumed = np.where(few, o, 0.0).sum(axis=0)
     o = np.where(few, o * np.minimum(pooled / np.maximum(assumed, 1e-9), 1.0), o)
-    e = np.maximum(expected / visits_each, 1e-9)
+    e = np.maximum(e, 1e-9)
     shape = len(o) // len(groups), len(groups), o.shape[-1]
     by_o, by_e = o.reshape(shape), e.reshape(shape)
     overall = (o.sum(axis=0) + 1.0) / (e.sum(axis=0) + 1.0)
@@ -86,38 +86,29 @@ def grouped_targets(observed: Doubles, expected: Doubles, patients: Ints, groups
     Of codes whose number in a visit is drawn first: how many there are follows from all odds together, and bands of a
     few years would move it with each of them. A patient counts once in each band.
     """
-    n_groups = int(groups.max()) + 1
-    of_row = (np.arange(len(observed)) // len(groups)) * n_groups + np.tile(groups, len(observed) // len(groups))
+    of_row = stratum_groups(len(observed), groups)
     first = np.flatnonzero(np.diff(of_row, prepend=-1))
     seen, hoped, people = (np.add.reduceat(table, first) for table in (observed, expected, patients))
-    target = shrunk_targets(seen, hoped, people, np.arange(n_groups), min_patients)
+    target = shrunk_targets(seen, hoped, people, np.arange(int(groups.max()) + 1), min_patients)
     result: Doubles = expected * (target / np.maximum(hoped, 1e-9))[of_row]
     return result
 
 
 def _of_few(
-    observed: Doubles,
-    expected: Doubles,
-    patients: Ints,
-    few: npt.NDArray[np.bool_],
-    groups: Ints,
-    least: int,
-    visits_each: Doubles,
+    observed: Doubles, expected: Doubles, patients: Ints, few: npt.NDArray[np.bool_], groups: Ints, least: int
 ) -> Doubles:
     """Return the people to assume in strata of too few: together as many as in those of their sex and group of ages.
 
     Where these are too few as well it is known only that they are few.
     """
-    a = len(groups)
-    group = np.arange(len(observed)) // a * (int(groups.max()) + 1) + np.tile(groups, len(observed) // a)
+    group = stratum_groups(len(observed), groups)
     first = np.flatnonzero(np.diff(group, prepend=-1))
     seen, hoped, people = (
-        np.add.reduceat(np.where(few, table, 0.0), first)[group - group[0]]
-        for table in (observed / visits_each, expected / visits_each, patients)
+        np.add.reduceat(np.where(few, table, 0.0), first)[group] for table in (observed, expected, patients)
     )
     enough = seen / np.maximum(hoped, 1e-9)
     share = np.where(people >= least, enough, np.minimum(least / 2 / np.maximum(hoped, 1e-9), 1.0))
-    result: Doubles = expected / visits_each * share
+    result: Doubles = expected * share
     return result
 
 

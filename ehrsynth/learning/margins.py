@@ -8,8 +8,10 @@ rounds with ever smaller steps (Robbins and Monro 1951, "A stochastic approximat
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -18,8 +20,12 @@ from ehrsynth.encoding import Cohort, Timelines
 from ehrsynth.learning.count_margins import CountMargins
 from ehrsynth.learning.end_margins import EndMargins
 from ehrsynth.learning.pair_margins import PairMargins
+from ehrsynth.learning.steps import beyond_chance, longer
 from ehrsynth.model import CodeFamily, PatientModel
 from ehrsynth.randomness import BLOCK_SIZE
+
+if TYPE_CHECKING:
+    from ehrsynth.generation.codes import Present, VisitContext
 
 __all__ = ["with_margins"]
 
@@ -33,7 +39,7 @@ _SATURATION = 3.0
 """What most people get anyway answers to its odds the less: nearly all who are prone to it have it in the end."""
 _LARGEST = 2.5
 _LONGER, _MOST_GAIN, _LONGEST = 1.7, 6.0, 2.5
-"""Steps grow by so much while the error keeps its side, up to so many times their length (Riedmiller, Braun 1993)."""
+"""Steps grow by so much while the error keeps its side, up to so many times their length."""
 _MOST = 1.0 - 1e-6
 
 
@@ -74,10 +80,9 @@ def with_margins(model: PatientModel, cohort: Cohort, seed: int) -> PatientModel
         for k, share in enumerate(seen):
             error = np.log((share * drawn + 1.0) / (made[k] + 1.0))
             noise = 1.0 / (share * cohort.n_patients + 1.0) + 1.0 / (made[k] + 1.0)
-            # Only what is more than chance (the positive part of James and Stein's estimate).
-            error *= np.maximum(1.0 - noise / np.maximum(error**2, 1e-12), 0.0)
+            error = beyond_chance(error, noise)
             error[led[k]] = 0.0
-            gain[k] = np.where(before[k] * error > 0, np.minimum(gain[k] * _LONGER, _MOST_GAIN), 1.0)
+            gain[k] = longer(gain[k], before[k], error, _LONGER, _MOST_GAIN)
             before[k] = error
             most = _LARGEST * (1.0 + share)
             moved[k] = np.clip(
@@ -119,28 +124,42 @@ def _drawn(
     """Return how many of the people of so many blocks have each code, how often, by family; each pair; and the ends."""
     from ehrsynth.generation.outline import OutlineSampler
 
-    outline = OutlineSampler(model)
-    total, paired = [np.zeros(len(family.codings)) for family in families], np.zeros(0)
-    ended = np.zeros(0)
-    reached: list[Doubles] = [np.zeros(0)] * len(families)
+    outline, total = OutlineSampler(model), list[Doubles]()
     for block in range(first, first + blocks):
         visits, present = outline.draw(seed, block, purpose="learning/margins/")
-        last = np.zeros(len(visits), dtype=bool)
-        last[visits.offsets[1:] - 1] = True
-        number = np.arange(len(visits)) - visits.offsets[visits.patient] + 1
-        assert visits.day is not None
-        some = ends.count(number, visits.day, last, np.ones(len(visits)))
-        ended = ended + some if len(ended) else some
-        for k, family in enumerate(families):
-            mine = present[family.table]
-            total[k] += np.bincount(mine.code[~mine.recurs], minlength=len(total[k]))
-            some = counted[k].count(visits.patient[mine.visit], mine.code, np.ones(len(visits.offsets) - 1))
-            reached[k] = reached[k] + some if len(reached[k]) else some
-        if pairs is not None:
-            mine = present[families[0].table]
-            some = pairs.count(mine.visit, mine.code, visits.offsets, visits.patient)
-            paired = some if not len(paired) else paired + some
-    return total, reached, paired, ended
+        made = _counts(visits, present, families, counted, pairs, ends)
+        total = [one + more for one, more in zip(total, made, strict=True)] if total else made
+    k = len(families)
+    return total[:k], total[k : 2 * k], total[2 * k], total[2 * k + 1]
+
+
+def _counts(
+    visits: VisitContext,
+    present: Mapping[str, Present],
+    families: list[CodeFamily],
+    counted: list[CountMargins],
+    pairs: PairMargins | None,
+    ends: EndMargins,
+) -> list[Doubles]:
+    """Return the counts of one block in the order of those of `_drawn`, one array after the other."""
+    mine = [present[family.table] for family in families]
+    everybody = np.ones(len(visits.offsets) - 1)
+    had = [
+        np.bincount(one.code[~one.recurs], minlength=len(family.codings)).astype(np.float64)
+        for family, one in zip(families, mine, strict=True)
+    ]
+    often = [
+        margins.count(visits.patient[one.visit], one.code, everybody)
+        for margins, one in zip(counted, mine, strict=True)
+    ]
+    paired = np.zeros(0)
+    if pairs is not None:
+        paired = pairs.count(mine[0].visit, mine[0].code, visits.offsets, visits.patient)
+    last = np.zeros(len(visits), dtype=bool)
+    last[visits.offsets[1:] - 1] = True
+    number = np.arange(len(visits)) - visits.offsets[visits.patient] + 1
+    assert visits.day is not None
+    return [*had, *often, paired, ends.count(number, visits.day, last, np.ones(len(visits)))]
 
 
 def _moved(family: CodeFamily, log_odds: Doubles) -> CodeFamily:

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from ehrsynth.encoding import Cohort, Timelines
 from ehrsynth.learning.company_counts import Pairs, history_of
+from ehrsynth.learning.steps import beyond_chance, longer
 from ehrsynth.model import CodeFamily
 from ehrsynth.probability.ragged import ranges
 from ehrsynth.probability.sets import BEFORE, KINDS, SAME
@@ -47,7 +48,7 @@ class PairMargins:
         same = kind == SAME
         self._cell = kind, np.where(same, low, given) * self._pairs.n + np.where(same, high, code)
         self._first = np.log1p(np.maximum(np.asarray(family.boost, dtype=np.float64), np.expm1(_LOWEST)))
-        self._moved, self._gain, self._before = np.zeros(len(self._first)), np.ones(len(self._first)), np.zeros(0)
+        self._moved, self._gain, self._before = (np.full(len(self._first), start) for start in (0.0, 1.0, 0.0))
         self._seen = cohort.total(partial(_seen, table=family.table, pairs=self._pairs, cell=self._cell))
         self._people = cohort.n_patients
 
@@ -69,11 +70,9 @@ class PairMargins:
         scale = drawn / self._people
         error = np.log((self._seen * scale + 1.0) / (made + 1.0))
         noise = scale / (self._seen * scale + 1.0) + 1.0 / (made + 1.0)
-        error *= np.maximum(1.0 - noise / np.maximum(error**2, 1e-12), 0.0)
-        if len(self._before):
-            # Pairs that hardly answer to their odds, as those that nearly always come together: longer steps.
-            same = self._before * error > 0
-            self._gain = np.where(same, np.minimum(self._gain * _LONGER, _MOST_GAIN), 1.0)
+        error = beyond_chance(error, noise)
+        # Pairs that hardly answer to their odds, as those that nearly always come together: longer steps.
+        self._gain = longer(self._gain, self._before, error, _LONGER, _MOST_GAIN)
         self._before = error
         self._moved = np.clip(self._moved + np.minimum(step * self._gain, _LONGEST) * error, -_LARGEST, _LARGEST)
         boost = np.expm1(np.clip(self._first + self._moved, _LOWEST, _HIGHEST))

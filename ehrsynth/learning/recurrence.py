@@ -12,7 +12,7 @@ import numpy.typing as npt
 from ehrsynth.encoding.discretise import distinct_patients
 from ehrsynth.encoding.union import UNION
 from ehrsynth.learning.company_counts import history_of
-from ehrsynth.learning.families import FarPosteriors, StatePosterior, each
+from ehrsynth.learning.families import FarPosteriors, StatePosterior, each, thinned
 from ehrsynth.learning.parameters import CodeTables
 
 __all__ = ["COUNTS", "Again", "learn_again"]
@@ -83,6 +83,9 @@ class _Trials:
     people: tuple[Ints, Ints]
     visits: int
 
+    def __len__(self) -> int:
+        return len(self.chance)
+
 
 def learn_again(
     posteriors: Iterable[StatePosterior] | FarPosteriors,
@@ -121,15 +124,8 @@ def learn_again(
     c = tables.never.shape[1]
     again = np.clip(np.stack([tables.previous, tables.earlier]), 0.0, _MOST)
     odds = again / (1.0 - again)
-    parts: list[_Trials] = []
-    rows = visits = 0
-    for found in each(posteriors, partial(_chunk, odds=odds, lift=lift, first=first, n_ghosts=n_ghosts)):
-        visits += found.visits
-        # In step with the visits that went by.
-        if rows > _MOST_ROWS * visits / n_visits:
-            continue
-        rows += len(found.chance)
-        parts.append(found)
+    chunks = each(posteriors, partial(_chunk, odds=odds, lift=lift, first=first, n_ghosts=n_ghosts))
+    parts = thinned(chunks, _MOST_ROWS, n_visits)
     widths = len(COUNTS), len(_SINCE)
     if not parts:
         return Again(count_lift=np.ones((c, 1)), since_edges=_SINCE, since_lift=None)
