@@ -12,10 +12,12 @@ from collections.abc import Collection, Iterator
 from ehrsynth.databases.dialect import Dialect, quoted, text
 from ehrsynth.schema import Column, DatasetSchema, TableSchema
 
-__all__ = ["KINDS", "comments", "create_table", "indexes", "keys", "metadata_table", "script"]
+__all__ = ["HINT", "KINDS", "comments", "create_table", "indexes", "keys", "metadata_table", "script"]
 
 METADATA = "ehrsynth_metadata"
 KINDS = ("primary", "unique", "foreign")
+HINT = "`ehrsynth validate` on the source names every row that breaks a rule."
+"""What to do about rows that a database refuses."""
 
 
 def create_table(table: TableSchema, dialect: Dialect, *, without: Collection[str] = ()) -> str:

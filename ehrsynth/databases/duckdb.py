@@ -62,7 +62,7 @@ def load(
                 f"DuckDB refused it, nothing was loaded: {_first_line(error)}",
                 file=target.shown,
                 table=table,
-                hint=_SEE,
+                hint=ddl.HINT,
             ) from None
         finally:
             # What was not committed is gone with the connection.
@@ -96,11 +96,10 @@ def _add_primary_key(connection: Any, table: TableSchema, target: Address) -> No
             file=target.shown,
             table=table.name,
             column=table.primary_key,
-            hint=_SEE,
+            hint=ddl.HINT,
         ) from None
 
 
-_SEE = "`ehrsynth validate` on the source names every row that breaks a rule."
 _DIALECT = DIALECTS["duckdb"]
 _CHUNK_ROWS = 4 * 122_880
 """Rows of four of DuckDB's row groups. What is inserted at once has its indexes in memory twice."""

@@ -74,7 +74,7 @@ def load(
             column=error.diag.column_name,
             hint="Another session holds the table: try again when it has ended."
             if isinstance(error, psycopg.errors.LockNotAvailable)
-            else "`ehrsynth validate` on the source names every row that breaks a rule.",
+            else ddl.HINT,
         ) from None
     finally:
         connection.close()

@@ -74,7 +74,7 @@ def load(
                 f"SQLite refused it, nothing was loaded: {error}.",
                 file=target.shown,
                 table=table or None,
-                hint=next((hint for words, hint in _HINTS.items() if words in str(error)), _SEE),
+                hint=next((hint for words, hint in _HINTS.items() if words in str(error)), ddl.HINT),
             ) from None
     return counts
 
@@ -102,7 +102,7 @@ def _check_foreign_keys(connection: sqlite3.Connection, schema: DatasetSchema, t
             table=table.name,
             row=found[1],
             column=column,
-            hint=_SEE,
+            hint=ddl.HINT,
         )
 
 
@@ -112,7 +112,6 @@ _HINTS = {
     "readonly": "You may not write to it: change its permissions, or name another file.",
     "full": "The disk is full.",
 }
-_SEE = "`ehrsynth validate` on the source names every row that breaks a rule."
 
 
 def _insert(connection: sqlite3.Connection, table: TableSchema, rows: Rows, progress: Loaded) -> int:

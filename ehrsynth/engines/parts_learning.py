@@ -8,9 +8,8 @@ from functools import reduce
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-
 from ehrsynth.engines.disk import DiskParts, said_if_full, shelf
+from ehrsynth.engines.start import give_memory_back
 from ehrsynth.errors import UsageError
 from ehrsynth.learning import LearningProgress, LearningSettings
 from ehrsynth.learning.apart import Raw, raw_part
@@ -120,18 +119,13 @@ def learn_divided(
                 reports.append(report)
                 made = raw_part(records, folder.number, settings.max_visits)
                 del records
-                _give_back()
+                give_memory_back()
                 yield made
 
         tell(0, "sorting rows by patient")
         with said_if_full(place.folder):
             folders = split(division.cut, place.folder, division.parts)
-        _give_back()
+        give_memory_back()
         parts = DiskParts.of(place, raw(folders))
         report = reduce(lambda left, right: left.together(right, division.cut.once), reports)
         return learn_parts(parts, settings=settings, seed=seed, progress=progress), report
-
-
-def _give_back() -> None:
-    """Give back what Arrow's allocator keeps for later: what comes next is numpy's."""
-    pa.default_memory_pool().release_unused()

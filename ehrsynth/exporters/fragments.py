@@ -30,7 +30,6 @@ __all__ = [
     "join",
     "joined_bytes",
     "joined_in_parts",
-    "numbered",
     "pool_of",
     "row_texts",
     "time_slots",
@@ -206,7 +205,7 @@ def _fold_run(run: list[Slot], n: int) -> list[Slot]:
         code *= size + 1
         code += index
         code += 1
-    distinct, place = numbered(code, codes)
+    distinct, place = _numbered(code, codes)
     n_distinct = len(distinct)
     if n_distinct > max(64, n // 8):
         middle = len(run) // 2
@@ -221,7 +220,7 @@ def _fold_run(run: list[Slot], n: int) -> list[Slot]:
     return [Slot(_take(shown, n_distinct), place)]
 
 
-def numbered(codes: npt.NDArray[np.int64], size: int) -> tuple[npt.NDArray[np.int64], Index]:
+def _numbered(codes: npt.NDArray[np.int64], size: int) -> tuple[npt.NDArray[np.int64], Index]:
     """Return the distinct ones of `codes`, shape (n,), each in 0..size - 1, and which of them each row has."""
     if size <= max(_LEAST_TABLE, 4 * len(codes)):
         # Where a table of all codes is small, no code has to be hashed.

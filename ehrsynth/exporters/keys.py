@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 
 from ehrsynth.native import compiled
 
-__all__ = ["combined", "distinct", "least_of_each", "listed", "numbers_of", "places_in", "rows_by_owner"]
+__all__ = ["combined", "distinct", "firsts", "least_of_each", "listed", "numbers_of", "places_in", "rows_by_owner"]
 
 Index = npt.NDArray[np.int32]
 Places = npt.NDArray[np.int64]
@@ -52,8 +52,8 @@ def distinct(values: pa.Array) -> tuple[Index, Places]:
         return np.full(len(values), -1, dtype=np.int32), np.empty(0, dtype=np.int64)
     if native is None or _kind(values.type) == 0:
         encoded = values.dictionary_encode()
-        index = np.asarray(pc.fill_null(encoded.indices, -1).to_numpy(zero_copy_only=False), dtype=np.int32)
-        return index, _firsts(index, len(encoded.dictionary))
+        index = numbers_of(encoded)
+        return index, firsts(index, len(encoded.dictionary))
     out, first = np.empty(len(values), dtype=np.int32), np.empty(len(values), dtype=np.int64)
     return out, first[: native.distinct(_values(values), out, first)]
 
@@ -92,7 +92,7 @@ def _combined(parts: Sequence[tuple[pa.Array, int]], n: int) -> tuple[Index, Pla
         code, codes = code * (size + 1) + pc.fill_null(index, -1).to_numpy() + 1, codes * (size + 1)
     encoded = pa.array(code).dictionary_encode()
     found = encoded.indices.to_numpy()
-    return found, _firsts(found, len(encoded.dictionary))
+    return found, firsts(found, len(encoded.dictionary))
 
 
 def _indices(column: pa.Array) -> tuple[pa.Array, int]:
@@ -112,7 +112,7 @@ def least_of_each(group: Places, keys: pa.Array) -> Places:
         least = np.empty(count, dtype=np.int64)
         native.least(np.ascontiguousarray(group, dtype=np.int64), _values(keys), least)
         return least
-    least = _firsts(group, count)
+    least = firsts(group, count)
     several = np.flatnonzero(np.bincount(group, minlength=1)[group] > 1)
     if len(several):
         # Only groups of several have to be sorted, and texts are what is slow to sort.
@@ -145,7 +145,7 @@ def numbers_of(column: pa.DictionaryArray) -> Index:
     return np.asarray(indices.to_numpy(), dtype=np.int32)
 
 
-def _firsts(index: npt.NDArray[Any], count: int) -> Places:
+def firsts(index: npt.NDArray[Any], count: int) -> Places:
     """Return where each number first appears, shape (count,)."""
     first = np.empty(count + 1, dtype=np.int64)
     # What has no number goes to a last place that nobody looks at.

@@ -20,6 +20,7 @@ from ehrsynth.exporters.fragments import (
     row_texts,
     time_slots,
 )
+from ehrsynth.exporters.keys import numbers_of
 from ehrsynth.native import Native, compiled
 
 __all__ = ["lines"]
@@ -123,8 +124,7 @@ def _numbers(values: pa.Array) -> Slot:
     texts = encoded.dictionary.cast(pa.string())
     if floating:
         texts = pc.replace_substring(texts, "inf", "INF")
-    index = pc.fill_null(encoded.indices, -1).to_numpy()
-    return Slot(texts.cast(pa.large_binary()), index, foldable=pa.types.is_boolean(values.type))
+    return Slot(texts.cast(pa.large_binary()), numbers_of(encoded), foldable=pa.types.is_boolean(values.type))
 
 
 def _has_special(values: pa.Array) -> bool:
@@ -138,8 +138,7 @@ def _has_special(values: pa.Array) -> bool:
 
 
 def _quoted(values: pa.DictionaryArray) -> Slot:
-    index = pc.fill_null(values.indices, -1).to_numpy().astype(np.int32, copy=False)
-    return Slot(_pool(values.dictionary), index)
+    return Slot(_pool(values.dictionary), numbers_of(values))
 
 
 def _pool(dictionary: pa.Array) -> pa.LargeBinaryArray:

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ehrsynth.exporters.fhir.values import clean_text
-from ehrsynth.exporters.keys import combined, distinct, numbers_of, places_in
+from ehrsynth.exporters.keys import combined, distinct, firsts, numbers_of, places_in
 
 __all__ = [
     "counted",
@@ -79,9 +79,7 @@ def grouped(*columns: pa.ChunkedArray | pa.Array) -> Places:
 
 def first_of_each(group: Places) -> Places:
     """Return the first row of each group, shape (k,), of groups numbered by first appearance, shape (n,)."""
-    first = np.empty(int(group.max()) + 1 if len(group) else 0, dtype=np.int64)
-    first[group[::-1]] = np.arange(len(group) - 1, -1, -1)
-    return first
+    return firsts(group, int(group.max()) + 1 if len(group) else 0)
 
 
 def counted(group: Places) -> Places:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from ehrsynth.generation.life_course.segments import order_of
+from ehrsynth.generation.life_course.segments import edges_of, order_of
 
 __all__ = ["agree"]
 
@@ -69,7 +69,7 @@ def agree(codes: Sequence[str], code: Int, visit: Int, value: Float, decimals: I
     number: Mapping[str, int] = {text: at for at, text in enumerate(codes)}
     # Rows of a code side by side, in the order of encounters.
     order = order_of(code)
-    edges = np.concatenate([[0], np.cumsum(np.bincount(code, minlength=len(codes)))])
+    edges = edges_of(code, len(codes))
 
     def of(text: str) -> Int:
         at = number.get(text, -1)

@@ -9,7 +9,7 @@ from ehrsynth.generation.life_course.courses import Episodes
 from ehrsynth.generation.life_course.orders import Orders
 from ehrsynth.generation.life_course.people import Lives
 from ehrsynth.generation.life_course.schedule import Schedule
-from ehrsynth.generation.life_course.segments import order_of
+from ehrsynth.generation.life_course.segments import edges_of, order_of
 from ehrsynth.model.life_course import LifeCourseModel
 from ehrsynth.native import compiled
 
@@ -124,8 +124,7 @@ class GeneralSampler:
         """Return where the acute illnesses seen in each encounter begin, and these."""
         known = np.flatnonzero((seen >= 0) & (episodes.problem >= self._n_chronic))
         where = seen[known]
-        count = np.bincount(where, minlength=visits)
-        return np.concatenate([[0], np.cumsum(count)]), episodes.problem[known[order_of(where)]]
+        return edges_of(where, visits), episodes.problem[known[order_of(where)]]
 
     def _moved(
         self, episodes: Episodes, onset: Int, schedule: Schedule, seen: Int, orders: Orders, visit: Int, row: Int

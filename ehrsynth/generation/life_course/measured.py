@@ -8,7 +8,7 @@ import numpy.typing as npt
 from ehrsynth.generation.life_course.courses import Episodes
 from ehrsynth.generation.life_course.demands import BIRTH, FIRST_PRENATAL, PRENATAL, WELL_CHILD
 from ehrsynth.generation.life_course.diagnoses import first_after
-from ehrsynth.generation.life_course.people import Lives
+from ehrsynth.generation.life_course.people import AGES_MOST, Lives
 from ehrsynth.generation.life_course.schedule import EMERGENCY, STAY, Schedule
 from ehrsynth.generation.life_course.segments import RowIndex, distinct, expand, first_in_each, starts
 from ehrsynth.model.life_course import LifeCourseModel
@@ -22,8 +22,6 @@ _ADULT, _CHILD, _PREGNANCY, _INPATIENT, _EMERGENCY, _SCREENING = -2, -3, -4, -5,
 _GROWN = 18
 _MOST_DUE = 400
 _TURN_OF_ROW = 104_729
-_AGES = 160
-"""Nobody is as old as that."""
 
 Measured = tuple[Int, Int, Int]
 """Encounter, row of the labs, and number of the panel's report of each observation, sorted by encounter."""
@@ -47,14 +45,14 @@ class PanelSampler:
         self._by_problem = RowIndex(np.where(known, owner, -1), n_problems)
         self._n_panels = int(max(self._panel.max(initial=-1), labs.integers("panel_number").max(initial=-1))) + 1
         # The labs of each panel by sex and age: what is for others is not looked at.
-        ages = np.arange(_AGES)
+        ages = np.arange(AGES_MOST)
         low, high, limit = labs.number["age_min"], labs.number["age_max"], labs.integers("sex_limit")
         fits = ((low[:, None] <= ages) & (ages <= high[:, None]))[:, None, :] & (
             (limit[:, None] == 0) | (limit[:, None] == np.array([1, 2]))
         )[:, :, None]
         row, sex, age = np.nonzero(fits & (labs.integers("panel_number") >= 0)[:, None, None])
-        owner = (labs.integers("panel_number")[row] * 2 + sex) * _AGES + age
-        self._labs = RowIndex(owner, self._n_panels * 2 * _AGES, row)
+        owner = (labs.integers("panel_number")[row] * 2 + sex) * AGES_MOST + age
+        self._labs = RowIndex(owner, self._n_panels * 2 * AGES_MOST, row)
         self._missing = labs.number["missing"]
         self._code = labs.integers("code_number")
 
@@ -67,8 +65,8 @@ class PanelSampler:
         panel = np.concatenate([part[1] for part in parts])
         key = distinct(visit * self._n_panels + panel)
         visit, panel = key // self._n_panels, key % self._n_panels
-        age = np.clip(schedule.age[visit], 0, _AGES - 1)
-        report, row = self._labs.pairs((panel * 2 + lives.sex[schedule.patient[visit]]) * _AGES + age)
+        age = np.clip(schedule.age[visit], 0, AGES_MOST - 1)
+        report, row = self._labs.pairs((panel * 2 + lives.sex[schedule.patient[visit]]) * AGES_MOST + age)
         done = np.flatnonzero(rng.random(len(row)) >= self._missing[row])
         report, row = report[done], row[done]
         # What two panels ask for is measured once.

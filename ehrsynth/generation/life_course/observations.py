@@ -17,7 +17,7 @@ from ehrsynth.generation.life_course.people import DAYS_PER_YEAR, NEVER, Lives
 from ehrsynth.generation.life_course.pregnancies import Findings, Pregnancies
 from ehrsynth.generation.life_course.requirements import STATES
 from ehrsynth.generation.life_course.schedule import Schedule
-from ehrsynth.generation.life_course.segments import distinct, order_of
+from ehrsynth.generation.life_course.segments import distinct, edges_of, order_of
 from ehrsynth.model.life_course import LifeCourseModel
 from ehrsynth.native import compiled
 
@@ -125,7 +125,7 @@ class ValueSampler:
         spare = rng.standard_normal((4, len(wanted)))
         heads = rng.standard_normal(len(lives))
         order = core_rows[order_of(measure[core_rows])]
-        edges = np.concatenate([[0], np.cumsum(np.bincount(measure[core_rows], minlength=len(self.measures)))])
+        edges = edges_of(measure[core_rows], len(self.measures))
         known = scores.row[visit]
         toxic = findings.high_pressure(len(schedule))[wanted]
         patient = schedule.patient[wanted]

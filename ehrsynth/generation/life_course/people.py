@@ -18,7 +18,7 @@ from ehrsynth.probability.bayesnet import Sampler
 from ehrsynth.probability.categorical import cumulative, sample_rows
 from ehrsynth.randomness import BLOCK_SIZE, stream
 
-__all__ = ["DAYS_PER_YEAR", "NEVER", "Lives", "LivesSampler"]
+__all__ = ["AGES_MOST", "DAYS_PER_YEAR", "NEVER", "Lives", "LivesSampler"]
 
 Int = npt.NDArray[np.int64]
 Bool = npt.NDArray[np.bool_]
@@ -29,6 +29,8 @@ _TYPICAL = 0.9
 """Of a person's own score of the filtration rate, how much shows in what is measured at one time."""
 NEVER = np.int64(1 << 40)
 """A day that does not come."""
+AGES_MOST = 160
+"""Years: nobody is as old as that."""
 FIRST_RECORD = int(np.datetime64("1950-01-01").astype(np.int64))
 """No record of care begins earlier: who reads records (the OHDSI checks among them) takes such dates for errors."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from ehrsynth.generation.life_course.people import AGES_MOST
 from ehrsynth.model.life_course import Listing
 from ehrsynth.native import compiled
 
@@ -25,8 +26,6 @@ _SMOKING = {
 _STATES = 3
 _ASKED_FROM = 12
 """Years at which people are asked whether they smoke."""
-_AGES = 160
-"""Nobody is as old as that."""
 
 
 class Question:
@@ -48,7 +47,7 @@ class Question:
     def __init__(self, rows: Listing, options: Int) -> None:
         self.options = options
         self.smoking = rows.text["kind"][options[0]] == "smoking"
-        age, sex = np.arange(_AGES)[:, None], np.arange(2)[:, None, None]
+        age, sex = np.arange(AGES_MOST)[:, None], np.arange(2)[:, None, None]
         limit = rows.integers("sex_limit")[options]
         fits = (rows.number["age_min"][options] <= age) & (age <= rows.number["age_max"][options])
         fits = fits & ((limit == 0) | (limit == sex + 1))
@@ -67,9 +66,9 @@ class Question:
 
         `status` is of smoking, where the question asks for it; `own` are the people's ranks among all, in 0..1.
         """
-        row = sex * _AGES + np.minimum(age, _AGES - 1)
+        row = sex * AGES_MOST + np.minimum(age, AGES_MOST - 1)
         if status is not None:
-            row = row + status * (2 * _AGES)
+            row = row + status * (2 * AGES_MOST)
         asked = np.flatnonzero(self._asked[row])
         chosen = reached(self._running, row[asked], own[asked])
         return asked, self.options[np.minimum(chosen, len(self.options) - 1)]

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from ehrsynth.native import compiled
 
-__all__ = ["RowIndex", "distinct", "expand", "first_in_each", "number_within", "order_of", "starts"]
+__all__ = ["RowIndex", "distinct", "edges_of", "expand", "first_in_each", "number_within", "order_of", "starts"]
 
 Int = npt.NDArray[np.int64]
 Float = npt.NDArray[np.float64]
@@ -63,6 +63,11 @@ def order_of(*keys: Int) -> Int:
     packed.sort()
     packed &= (1 << bits) - 1
     return packed
+
+
+def edges_of(group: Int, n_groups: int) -> Int:
+    """Return where the rows of each group begin in their order, and last where they end, int64[n_groups + 1]."""
+    return np.concatenate([[0], np.cumsum(np.bincount(group, minlength=n_groups))])
 
 
 def _plain(keys: tuple[Int, ...]) -> list[Int]:
