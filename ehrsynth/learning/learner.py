@@ -12,7 +12,9 @@ import pyarrow as pa
 from ehrsynth.encoding import Timelines, encode
 from ehrsynth.encoding.discretise import age_groups, stratum_groups
 from ehrsynth.encoding.union import UNION, unite
+from ehrsynth.learning.antecedents import learn_antecedents
 from ehrsynth.learning.apart import PartCohort
+from ehrsynth.learning.arrivals import learn_arrivals
 from ehrsynth.learning.climb import climb
 from ehrsynth.learning.company import LearnedCompany, learn_company
 from ehrsynth.learning.details import learn_family
@@ -30,7 +32,7 @@ from ehrsynth.learning.sizes import Sizes, choose_sizes
 from ehrsynth.learning.times import learn_bins, learn_calendar
 from ehrsynth.learning.trajectory import Fitted, Problem, Spread, held_out
 from ehrsynth.learning.tree import within_visit_forest
-from ehrsynth.model import PatientModel
+from ehrsynth.model import Measurements, PatientModel
 from ehrsynth.probability.bayesnet import BayesianNetwork
 from ehrsynth.provenance import Provenance, versions
 from ehrsynth.randomness import stream
@@ -87,6 +89,7 @@ def learn(
     timelines = unite(encoded)
     problem, sizes = choose_problem(timelines, settings, seed, tell, notes, spread)
     fitted = climb(problem, timelines, settings, stream(seed, "learning/start"), tell, spread)
+    fitted = _with_arrivals(problem, fitted, timelines, settings)
     posteriors = Posteriors(problem, fitted.tables, timelines, settings.chunk_visits)
 
     def person() -> BayesianNetwork:
@@ -133,6 +136,19 @@ class Near:
 def near_patients(cohort: Timelines | PartCohort) -> npt.NDArray[np.int64]:
     """Return the patients to learn from side by side: all, or every k-th of those who have very many visits."""
     return np.arange(0, cohort.n_patients, -(-cohort.n_visits // MOST_NEAR))
+
+
+def _with_arrivals(problem: Problem, fitted: Fitted, timelines: Timelines, settings: LearningSettings) -> Fitted:
+    """Return what EM reached with the states that are reached at each age."""
+    chosen = near_patients(timelines)
+    some = timelines if len(chosen) == timelines.n_patients else timelines.select_patients(chosen)
+    lift = learn_arrivals(
+        Posteriors(problem, fitted.tables, some, settings.chunk_visits),
+        n_strata=len(problem.bins.strata),
+        n_classes=problem.n_classes,
+        groups=age_groups(problem.bins.strata.age_edges),
+    )
+    return replace(fitted, tables=replace(fitted.tables, state_lift=lift))
 
 
 def _near(
@@ -213,6 +229,22 @@ def describe(
             n_visits=cohort.n_visits,
             n_ghosts=0 if problem.bins.n_slots else problem.bins.n_truncated,
             dated=problem.bins.gap_days is not None,
+            n_given=0 if company is None else told.families["condition"].n_codes,
+            min_patients=settings.min_patients,
+        )
+        if told.families
+        else None
+    )
+    n_given = 0 if company is None else told.families["condition"].n_codes
+    antecedents = (
+        learn_antecedents(
+            near.posteriors,
+            fitted.tables.codes,
+            lift,
+            n_given=n_given,
+            n_ghosts=0 if problem.bins.n_slots else problem.bins.n_truncated,
+            n_visits=near.timelines.n_visits,
+            barred=_in_panels(told, measurements),
             min_patients=settings.min_patients,
         )
         if told.families
@@ -234,6 +266,7 @@ def describe(
                 sizes=slots if name == "condition" else None,
                 company=company if name == "condition" else None,
                 again=None if again is None else again.of(start, stop),
+                antecedents=None if antecedents is None else antecedents.of(start, stop),
                 min_patients=settings.min_patients,
                 blank=blank if name == "observation" else None,
             )
@@ -263,6 +296,16 @@ def describe(
     model = with_margins(model, cohort, seed)
     tell(LearningProgress(stage="done", log_likelihood=fitted.log_likelihood[-1]))
     return model
+
+
+def _in_panels(told: Timelines, measurements: Measurements | None) -> npt.NDArray[np.int64]:
+    """Return the codes of all families that may follow another of their panel: they are not drawn by themselves."""
+    start = 0
+    for name, family in told.families.items():
+        if name == "observation" and measurements is not None:
+            return start + np.unique(measurements.code[measurements.panel >= 0]).astype(np.int64)
+        start += family.n_codes
+    return np.zeros(0, dtype=np.int64)
 
 
 def _company(

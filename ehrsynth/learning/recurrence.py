@@ -1,4 +1,4 @@
-"""How often a code comes again: by how often a person has had it, and by how long ago that was."""
+"""How often a code comes again: by how often a person has had it, how long ago that was, and what is beside it."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from ehrsynth.encoding.union import UNION
 from ehrsynth.learning.company_counts import history_of
 from ehrsynth.learning.families import FarPosteriors, StatePosterior, each, thinned
 from ehrsynth.learning.parameters import CodeTables
+from ehrsynth.probability.ragged import contains
 
 __all__ = ["COUNTS", "Again", "learn_again"]
 
@@ -26,6 +27,7 @@ _SHRINK = 3.0
 _ROUNDS = 3
 _LARGEST = 6.0
 _MOST = 1.0 - 1e-6
+_BESIDE = 3
 
 COUNTS = np.array([1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 24, 30, 36, 48, 60, 61, 80, 100])
 """First number of earlier visits of each band."""
@@ -47,11 +49,14 @@ class Again:
     since_edges : int64[T]
     since_lift : float64[C, T] or None
         By the days since the last of them; None where there are no dates.
+    beside_lift : float64[C, 3]
+        By what else the visit has: no condition, conditions but not the code's parent, the parent.
     """
 
     count_lift: Doubles
     since_edges: Ints
     since_lift: Doubles | None
+    beside_lift: Doubles
 
     def of(self, start: int, stop: int) -> Again:
         """Return that of the codes start..stop-1."""
@@ -59,6 +64,7 @@ class Again:
             count_lift=self.count_lift[start:stop],
             since_edges=self.since_edges,
             since_lift=None if self.since_lift is None else self.since_lift[start:stop],
+            beside_lift=self.beside_lift[start:stop],
         )
 
 
@@ -68,19 +74,20 @@ class _Trials:
 
     Attributes
     ----------
-    count_cell, since_cell : int64[n]
+    count_cell, since_cell, beside_cell : int64[n]
     chance : float64[n]
         What the tables say.
     seen, people : tuple of float64[cells], int64[cells]
-        Presences, and distinct people: by number, and by days.
+        Presences, and distinct people: by number, by days, by what is beside.
     visits : int
     """
 
     count_cell: Ints
     since_cell: Ints
+    beside_cell: Ints
     chance: Doubles
-    seen: tuple[Doubles, Doubles]
-    people: tuple[Ints, Ints]
+    seen: tuple[Doubles, ...]
+    people: tuple[Ints, ...]
     visits: int
 
     def __len__(self) -> int:
@@ -96,13 +103,15 @@ def learn_again(
     n_visits: int,
     n_ghosts: int,
     dated: bool,
+    n_given: int,
     min_patients: int,
 ) -> Again:
     """Return the odds multipliers of the codes from `first` on; 1 for those before.
 
-    Of each code, of each number of earlier visits with it and of each band of days since the last of them, as many
-    visits with the code are expected as were observed, given the states that can be predicted; drawn to what the tables
-    alone expect. Both multiply (a renewal process in discrete time, within the states).
+    Of each code, of each number of earlier visits with it, of each band of days since the last of them and of visits
+    with and without its parent, as many visits with the code are expected as were observed, given the states that can
+    be predicted; drawn to what the tables alone expect. All multiply (a renewal process in discrete time, within the
+    states): what was given for a condition is given again when the condition comes again, and seldom without it.
 
     Parameters
     ----------
@@ -117,6 +126,9 @@ def learn_again(
         Every visit has one of so many first codes: probabilities are given that.
     dated : bool
         Whether days between visits are known.
+    n_given : int
+        So many first codes (conditions) are drawn before all others; 0: none, and of what is beside a code only its
+        parent tells.
     min_patients : int
         A number of earlier visits that fewer people reach is treated as the one below it, days after which fewer people
         are seen as if they said nothing.
@@ -124,27 +136,35 @@ def learn_again(
     c = tables.never.shape[1]
     again = np.clip(np.stack([tables.previous, tables.earlier]), 0.0, _MOST)
     odds = again / (1.0 - again)
-    chunks = each(posteriors, partial(_chunk, odds=odds, lift=lift, first=first, n_ghosts=n_ghosts))
+    chunks = each(
+        posteriors,
+        partial(_chunk, odds=odds, lift=lift, parent=tables.parent, first=first, n_ghosts=n_ghosts, n_given=n_given),
+    )
     parts = thinned(chunks, _MOST_ROWS, n_visits)
-    widths = len(COUNTS), len(_SINCE)
+    widths = len(COUNTS), len(_SINCE), _BESIDE
     if not parts:
-        return Again(count_lift=np.ones((c, 1)), since_edges=_SINCE, since_lift=None)
-    seen = [sum((part.seen[k] for part in parts[1:]), parts[0].seen[k]) for k in range(2)]
+        return Again(count_lift=np.ones((c, 1)), since_edges=_SINCE, since_lift=None, beside_lift=np.ones((c, _BESIDE)))
+    seen = [sum((part.seen[k] for part in parts[1:]), parts[0].seen[k]) for k in range(3)]
     few = [
         sum((part.people[k] for part in parts[1:]), parts[0].people[k]).reshape(c, width) < min_patients
         for k, width in enumerate(widths)
     ]
-    by_count, by_since, chance = (
-        np.concatenate([getattr(part, name) for part in parts]) for name in ("count_cell", "since_cell", "chance")
+    by_count, by_since, by_beside, chance = (
+        np.concatenate([getattr(part, name) for part in parts])
+        for name in ("count_cell", "since_cell", "beside_cell", "chance")
     )
-    log_count, log_since = np.zeros((c, widths[0])), np.zeros((c, widths[1]))
-    for _ in range(_ROUNDS if dated else 1):
-        moved = _lifted(chance, log_since.reshape(-1)[by_since])
+    log_count, log_since, log_beside = (np.zeros((c, width)) for width in widths)
+    for _ in range(_ROUNDS):
+        of_others = log_since.reshape(-1)[by_since]
+        moved = _lifted(chance, of_others + log_count.reshape(-1)[by_count])
+        log_beside = np.where(few[2], 0.0, _solved(by_beside, moved, seen[2]).reshape(c, -1))
+        of_beside = log_beside.reshape(-1)[by_beside]
+        moved = _lifted(chance, of_others + of_beside)
         log_count = _solved(by_count, moved, seen[0]).reshape(c, -1)
         for band in range(widths[0]):
             log_count[:, band] = np.where(few[0][:, band], log_count[:, band - 1] if band else 0.0, log_count[:, band])
         if dated:
-            moved = _lifted(chance, log_count.reshape(-1)[by_count])
+            moved = _lifted(chance, log_count.reshape(-1)[by_count] + of_beside)
             log_since = np.where(few[1], 0.0, _solved(by_since, moved, seen[1]).reshape(c, -1))
     # From bands to numbers, as far as they differ.
     number = np.searchsorted(COUNTS, np.arange(1, COUNTS[-1] + 1), side="right") - 1
@@ -154,6 +174,7 @@ def learn_again(
         count_lift=np.exp(log_count[:, number[:most]]),
         since_edges=_SINCE,
         since_lift=np.exp(log_since) if dated else None,
+        beside_lift=np.exp(log_beside),
     )
 
 
@@ -164,7 +185,15 @@ def _lifted(chance: Doubles, log_odds: Doubles) -> Doubles:
     return result
 
 
-def _chunk(chunk: StatePosterior, odds: Doubles, lift: Doubles, first: int, n_ghosts: int) -> _Trials:
+def _chunk(
+    chunk: StatePosterior,
+    odds: Doubles,
+    lift: Doubles,
+    parent: npt.NDArray[np.int32],
+    first: int,
+    n_ghosts: int,
+    n_given: int,
+) -> _Trials:
     """Return what the visits of a chunk say of codes that people have had."""
     timelines = chunk.timelines
     family, c = timelines.families[UNION], lift.shape[1]
@@ -175,10 +204,12 @@ def _chunk(chunk: StatePosterior, odds: Doubles, lift: Doubles, first: int, n_gh
     just = at == last + 1
     count_cell = what * len(COUNTS) + np.searchsorted(COUNTS, times, side="right") - 1
     since_cell = what * len(_SINCE) + np.searchsorted(_SINCE, day[at] - day[last], side="right") - 1
-    key = np.sort(visit * c + code)
-    wanted = at * c + what
-    found = np.minimum(np.searchsorted(key, wanted), max(len(key) - 1, 0))
-    present = key[found] == wanted if len(key) else np.zeros(0, dtype=bool)
+    key = np.sort(family.visits.astype(np.int64) * c + family.codes)
+    present = contains(key, at * c + what)
+    given = np.zeros(len(chunk.stratum), dtype=bool)
+    given[family.visits[family.codes < n_given]] = True
+    beside = np.where((parent[what] >= 0) & contains(key, at * c + np.maximum(parent[what], 0)), 2, given[at])
+    beside_cell = what * _BESIDE + beside
     chance = np.empty(len(at))
     weight = np.maximum(chunk.predicted.sum(axis=1), 1e-12)
     for start in range(0, len(at), _BLOCK):
@@ -189,15 +220,14 @@ def _chunk(chunk: StatePosterior, odds: Doubles, lift: Doubles, first: int, n_gh
         if n_ghosts:
             p *= 1.0 + np.where((k < n_ghosts)[:, None], chunk.ratios[0][v], 0.0)
         chance[some] = (chunk.predicted[v] * p).sum(axis=1) / weight[v]
-    cells = (count_cell, c * len(COUNTS)), (since_cell, c * len(_SINCE))
-    by_count, by_since = (np.bincount(cell[present], minlength=n).astype(np.float64) for cell, n in cells)
-    of_count, of_since = (distinct_patients(cell, patient[at], n) for cell, n in cells)
+    cells = (count_cell, c * len(COUNTS)), (since_cell, c * len(_SINCE)), (beside_cell, c * _BESIDE)
     return _Trials(
         count_cell=count_cell,
         since_cell=since_cell,
+        beside_cell=beside_cell,
         chance=np.clip(chance, 0.0, _MOST),
-        seen=(by_count, by_since),
-        people=(of_count, of_since),
+        seen=tuple(np.bincount(cell[present], minlength=n).astype(np.float64) for cell, n in cells),
+        people=tuple(distinct_patients(cell, patient[at], n) for cell, n in cells),
         visits=len(chunk.stratum),
     )
 

@@ -115,6 +115,9 @@ class Trajectory:
     landing : float [D, D]
         What multiplies the chance of a gap, by the bands (`elapsed_edges`) it leads from and to: follow-up is as long
         for those with long gaps. The greatest of a row is 1. One cell: nothing.
+    state_lift : float [R, Q]
+        What multiplies the chance of each next state by the stratum in which it is reached; the rows of `transition`
+        sum to 1 again then. One cell: nothing.
     encounter_classes : tuple of str
         v3-ActCode codes, E of them. Stays of the classes IMP, ACUTE and NONAC of one person do not overlap: a stay is
         drawn among those that end before the next such start.
@@ -170,6 +173,7 @@ class Trajectory:
     encounter_type: Float
     elapsed_edges: Int = field(default_factory=lambda: np.zeros(1, dtype=np.int64))
     landing: Float = field(default_factory=lambda: np.ones((1, 1)))
+    state_lift: Float = field(default_factory=lambda: np.ones((1, 1)))
 
     def end_band(self, number: Int | int, elapsed_days: Int) -> Int:
         """Return the row of `end_hazard` of visits by number (from 1) and days since the first visit."""
@@ -255,6 +259,17 @@ class CodeFamily:
     since_lift : float32 [C, T] or None
         Odds multiplier by that band of a code that a person has had: doses and check-ups come when they are due. Of
         families without `sizes` or `tilt`.
+    beside_lift : float32 [C, 3] or None
+        Odds multiplier of a code that a person has had by what else the visit has: no code of a family with `sizes` or
+        `tilt`, some but not the code's parent, the parent. None: 1.
+    beside_new : float32 [C, 2] or None
+        Odds multiplier of a code that a person has not had, in visits without its parent: without and with a code of a
+        family with `sizes` or `tilt`. None: 1.
+    antecedent : int32 [C, M] or None
+        Codes of all families (`parent_table` is `EVERY_TABLE`), -1 for none, each of which moves the odds of a code
+        that a person has not had, with or without its parent. No circles, also with the parents. None: nothing does.
+    antecedent_lift : float32 [C, M, 2] or None
+        By how much: for people who have not had the antecedent in an earlier visit, and for those who have.
     repeats : float32 [C]
         Mean number of further rows of the same code in a visit that has it (0: exactly one row); geometric.
     position : float64 [P]
@@ -295,6 +310,10 @@ class CodeFamily:
     count_lift: Float | None = None
     since_edges: Int | None = None
     since_lift: Float | None = None
+    beside_lift: Float | None = None
+    beside_new: Float | None = None
+    antecedent: Int | None = None
+    antecedent_lift: Float | None = None
     repeats: Float
     position: Float
     duration: Float

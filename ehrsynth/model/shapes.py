@@ -46,6 +46,8 @@ def check_shapes(model: PatientModel) -> None:
         if family.parent_table == EVERY_TABLE:
             own = sum(len(one.codings) for one in model.families)
         _points(f"{family.table}.parent", family.parent, -1, own)
+        if family.antecedent is not None:
+            _points(f"{family.table}.antecedent", family.antecedent, -1, own)
         if family.attributes is not None:
             offsets = np.asarray(family.attributes.offsets)
             _check([(f"{family.table}.attributes.offsets", offsets, (len(family.codings) + 1,))])
@@ -84,6 +86,7 @@ def _trajectory(t: Trajectory) -> Iterator[Expected]:
     yield "trajectory.gap", t.gap, (q, t.gap_days.n_coarse)
     n_elapsed = len(np.asarray(t.elapsed_edges))
     yield "trajectory.landing", t.landing, ((1, n_elapsed), np.shape(t.landing)[0])
+    yield "trajectory.state_lift", t.state_lift, ((1, r), 1 if np.size(t.state_lift) == 1 else q)
     yield "trajectory.encounter_class", t.encounter_class, (q, e)
     yield "trajectory.stay", t.stay, (e, q, t.stay_minutes.n_coarse)
     hours = np.asarray(t.start_minute).shape[-1]
@@ -120,6 +123,14 @@ def _family(f: CodeFamily, r: int, q: int) -> Iterator[Expected]:
         yield f"{f.table}.since_lift", f.since_lift, (c, len(edges))
     if f.count_lift is not None:
         yield f"{f.table}.count_lift", f.count_lift, (c, np.shape(f.count_lift)[-1])
+    if f.beside_lift is not None:
+        yield f"{f.table}.beside_lift", f.beside_lift, (c, 3)
+    if f.beside_new is not None:
+        yield f"{f.table}.beside_new", f.beside_new, (c, 2)
+    if f.antecedent is not None or f.antecedent_lift is not None:
+        most = np.asarray(() if f.antecedent is None else f.antecedent).shape[-1]
+        yield f"{f.table}.antecedent", f.antecedent, (c, most)
+        yield f"{f.table}.antecedent_lift", f.antecedent_lift, (c, most, 2)
     if f.company is not None or f.boost is not None:
         pairs = len(np.asarray(f.boost if f.boost is not None else ()))
         yield f"{f.table}.boost", f.boost, (pairs,)
