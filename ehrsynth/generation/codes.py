@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ehrsynth.generation.code_tables import CodeTables, lifted, rate
+from ehrsynth.generation.first_codes import FirstCodes
 from ehrsynth.generation.recurrences import Beside, Earlier, Recurrences, VisitContext
 from ehrsynth.generation.segments import contains, first_of_each, ranges
 from ehrsynth.model import CodeFamily, Strata
@@ -129,7 +130,7 @@ class CodeSampler:
             start[visits.patient[first]] = first
             kept = np.sort(np.concatenate([kept, keys[visit < start[visits.patient[visit]]]]))
             if len(first):
-                chosen = draw.first_code(first, kept)
+                chosen = draw.first_code.draw(first, kept)
                 hopeless[first[chosen < 0]] = True
                 draw.first_rank[first] = chosen
         return kept
@@ -153,6 +154,7 @@ class _Draw:
         if parents is not None and tables.n_parents:
             of_us = parents.code < tables.n_parents
             self._outer = np.sort(parents.visit[of_us] * tables.n_parents + parents.code[of_us])
+        self.first_code = FirstCodes(tables, visits, rng, self._outer)
 
     def give(self, given: Present) -> None:
         """Take codes as present, whatever is drawn."""
@@ -336,34 +338,6 @@ class _Draw:
             )
         return np.concatenate(found)
 
-    def _of_antecedents(self, lift: Float, row: Int, rank: Int) -> None:
-        """Multiply the odds multipliers of codes without history by what the codes (row, rank) of all before say."""
-        t = self._t
-        had = np.zeros(lift.shape, dtype=bool)
-        had[row[row >= 0], rank[row >= 0]] = True
-        new = t.beside_new[:, 0]
-        for antecedent, by in zip(t.antecedent.T, t.antecedent_lift.transpose(1, 2, 0), strict=True):
-            new = new * np.where(antecedent < 0, 1.0, np.where(had[:, antecedent], by[1], by[0]))
-        lift *= np.where(had, 1.0, new)
-
-    def _of_history(self, lift: Float, visits: Int, visit: Int, rank: Int, row: Int) -> None:
-        """Multiply the odds multipliers of codes in `visits` by what the codes (visit, rank) of all before say."""
-        t = self._t
-        mine = np.flatnonzero(row >= 0)
-        pair = row[mine] * t.n_codes + rank[mine]
-        order = np.argsort(pair, kind="stable")
-        pair, latest = pair[order], visit[mine][order]
-        first = np.flatnonzero(first_of_each(pair))
-        times = np.diff(np.append(first, len(pair)))
-        cell, latest = pair[first], latest[first + times - 1]
-        at, code = np.divmod(cell, t.n_codes)
-        factor = t.of_count(code, times)
-        if self.visits.day is not None:
-            factor *= t.of_days(code, self.visits.day[visits[at]] - self.visits.day[latest])
-        # A visit that has no code yet has no parent of any.
-        factor *= t.beside_lift[code, 0]
-        lift.reshape(-1)[cell] *= factor
-
     def _had(self, before: Int, pairs: Int) -> tuple[Int, Int]:
         """Return in how many visits each pair (patient * n_codes + rank) was had, and the last of them (or any)."""
         visit, rank = np.divmod(before >> 1, self._t.n_codes)
@@ -372,49 +346,3 @@ class _Draw:
         had, visit = had[order], visit[order]
         stop = np.searchsorted(had, pairs, side="right")
         return stop - np.searchsorted(had, pairs), visit[np.maximum(stop - 1, 0)]
-
-    def first_code(self, visits: Int, before: Int) -> Int:
-        """Draw the first code of each of `visits` (at most one a person) given that it has one; -1: none is possible.
-
-        With all lower ranks absent, a code's own parent is absent too: the chance that rank c is the first is
-        p_c * prod_{b < c} (1 - p_b), with the probabilities of codes without parents (but for parents elsewhere).
-        """
-        t = self._t
-        chosen = np.full(len(visits), -1, dtype=np.int64)
-        step = max(1, _WORK_CELLS // t.n_codes)
-        for low in range(0, len(visits), step):
-            some = visits[low : low + step]
-            running = np.cumsum(rate(self._dense(some, before) * t.truncated), axis=1)
-            total = running[:, -1]
-            arrival = -np.log1p(self.rng.random(len(some)) * np.expm1(-total))
-            rank = (running <= arrival[:, None]).sum(axis=1)
-            # A rounding past the end is the last code that is possible.
-            last = (running < total[:, None]).sum(axis=1)
-            chosen[low : low + step] = np.where(total > 0, np.minimum(rank, last), -1)
-        return chosen
-
-    def _dense(self, visits: Int, before: Int) -> Float:
-        """Return P(rank | history, no lower rank) of all codes in each of `visits`, float64[n, C]."""
-        t = self._t
-        n, c = len(visits), t.n_codes
-        codes = np.arange(c)
-        table = t.never.reshape(-1, c)[self.visits.state[visits]]
-        row_of_patient = np.full(len(self.visits.offsets) - 1, -1, dtype=np.int64)
-        row_of_patient[self.visits.patient[visits]] = np.arange(n)
-        if len(self._outer):
-            visit, parent = np.divmod(self._outer, t.n_parents)
-            row = row_of_patient[self.visits.patient[visit]]
-            here = np.flatnonzero((row >= 0) & (visits[row] == visit))
-            count, first = t.child_count[parent[here]], t.child_start[parent[here]]
-            child, row = t.children[ranges(first, first + count)], np.repeat(row[here], count)
-            table[row, child] = t.with_parent[self.visits.state[visits[row]] * c + child]
-        visit, rank = np.divmod(before >> 1, c)
-        row = row_of_patient[self.visits.patient[visit]]
-        for just_before, column in ((False, 1), (True, 0)):
-            had = np.flatnonzero((row >= 0) & ((visit == visits[row] - 1) | (not just_before)))
-            table[row[had], rank[had]] = t.again[self.visits.state[visits[row[had]]] * c + rank[had], column]
-        lift = t.lift.reshape(-1, c)[self.visits.stratum[visits]].astype(np.float64)
-        self._of_antecedents(lift, row, rank)
-        self._of_history(lift, visits, visit, rank, row)
-        possible = self._possible(np.repeat(visits, c), np.tile(codes, n)).reshape(n, c)
-        return np.where(possible, lifted(table, lift), 0.0)
