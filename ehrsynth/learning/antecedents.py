@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from ehrsynth.encoding import Timelines
 from ehrsynth.encoding.union import UNION
+from ehrsynth.learning.beside import Beside
 from ehrsynth.learning.families import StatePosterior, each, thinned
 from ehrsynth.learning.parameters import CodeTables
 
@@ -293,28 +294,29 @@ def _chunk(chunk: StatePosterior, tables: CodeTables, lift: Doubles, n_given: in
     here = np.zeros((n, c), dtype=bool)
     here[visit, code] = True
     had = _had_before(here, timelines)
-    weight = np.maximum(chunk.predicted.sum(axis=1), 1e-12)[:, None]
-    share = chunk.predicted / weight
-    unseen = share * (1.0 + chunk.ratios[0]) if n_ghosts else share
+    told = Beside.of(chunk, n_given, n_ghosts)
     child = np.flatnonzero(tables.parent >= 0)
     beside = np.zeros((n, c), dtype=bool)
     beside[:, child] = here[:, tables.parent[child]]
+    unseen = told.alone if told.trials is None else told.alone * told.trials
+    # Where the parent is, the state is one that has it.
+    of_parent = told.presence[np.maximum(tables.parent, 0)].T
     chance = np.empty((n, c), dtype=np.float32)
     for r in np.unique(chunk.stratum).tolist():
         of = np.flatnonzero(chunk.stratum == r)
         alone, together = (_lifted(table, lift[r]) for table in (tables.never, tables.never_with_parent))
-        for some, of_share in ((slice(0, n_ghosts), unseen), (slice(n_ghosts, c), share)):
-            with_parent = of_share[of] @ together[:, some]
-            chance[of, some] = np.where(beside[of, some], with_parent, of_share[of] @ alone[:, some])
+        predicted = chunk.predicted[of].astype(np.float32)
+        with_parent = (predicted @ (of_parent * together)) / np.maximum(predicted @ of_parent, 1e-12)
+        for some, share in ((slice(0, n_ghosts), unseen), (slice(n_ghosts, c), told.alone)):
+            chance[of, some] = np.where(beside[of, some], with_parent[:, some], share[of] @ alone[:, some])
     np.clip(chance, 0.0, _MOST, out=chance)
     chance[had] = 0.0
-    given: Bools = np.asarray(here[:, :n_given].any(axis=1))
     new = ~had[visit, code]
     return _Onsets(
         had=had.astype(np.float32),
         chance=chance,
         beside=beside,
-        given=given,
+        given=told.given,
         row=visit[new],
         code=code[new],
         onset_day=_elapsed(timelines)[visit[new]],

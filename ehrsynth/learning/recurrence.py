@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from ehrsynth.encoding.discretise import distinct_patients
 from ehrsynth.encoding.union import UNION
+from ehrsynth.learning.beside import Beside
 from ehrsynth.learning.company_counts import history_of
 from ehrsynth.learning.families import FarPosteriors, StatePosterior, each, thinned
 from ehrsynth.learning.parameters import CodeTables
@@ -206,20 +207,23 @@ def _chunk(
     since_cell = what * len(_SINCE) + np.searchsorted(_SINCE, day[at] - day[last], side="right") - 1
     key = np.sort(family.visits.astype(np.int64) * c + family.codes)
     present = contains(key, at * c + what)
-    given = np.zeros(len(chunk.stratum), dtype=bool)
-    given[family.visits[family.codes < n_given]] = True
-    beside = np.where((parent[what] >= 0) & contains(key, at * c + np.maximum(parent[what], 0)), 2, given[at])
+    told = Beside.of(chunk, n_given, n_ghosts)
+    together = (parent[what] >= 0) & contains(key, at * c + np.maximum(parent[what], 0))
+    beside = np.where(together, 2, told.given[at])
     beside_cell = what * _BESIDE + beside
     chance = np.empty(len(at))
-    weight = np.maximum(chunk.predicted.sum(axis=1), 1e-12)
     for start in range(0, len(at), _BLOCK):
         some = slice(start, start + _BLOCK)
         v, k = at[some], what[some]
         o = odds[np.where(just[some], 0, 1), :, k] * lift[chunk.stratum[v], k][:, None]
         p = o / (1.0 + o)
-        if n_ghosts:
-            p *= 1.0 + np.where((k < n_ghosts)[:, None], chunk.ratios[0][v], 0.0)
-        chance[some] = (chunk.predicted[v] * p).sum(axis=1) / weight[v]
+        if told.trials is not None:
+            p *= np.where((k < n_ghosts)[:, None], told.trials[v], 1.0)
+        # Where the parent is, the state is one that has it.
+        share = np.where(
+            together[some][:, None], chunk.predicted[v] * told.presence[np.maximum(parent[k], 0)], told.alone[v]
+        )
+        chance[some] = (share * p).sum(axis=1) / np.maximum(share.sum(axis=1), 1e-12)
     cells = (count_cell, c * len(COUNTS)), (since_cell, c * len(_SINCE)), (beside_cell, c * _BESIDE)
     return _Trials(
         count_cell=count_cell,
