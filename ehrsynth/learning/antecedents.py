@@ -19,8 +19,9 @@ from ehrsynth.encoding.union import UNION
 from ehrsynth.learning.beside import Beside
 from ehrsynth.learning.families import StatePosterior, each, thinned
 from ehrsynth.learning.parameters import CodeTables
+from ehrsynth.model import Measurements
 
-__all__ = ["Antecedents", "learn_antecedents"]
+__all__ = ["Antecedents", "in_panels", "learn_antecedents"]
 
 Ints = npt.NDArray[np.int64]
 Doubles = npt.NDArray[np.float64]
@@ -207,6 +208,16 @@ def learn_antecedents(
     if not chosen:
         return Antecedents(beside_lift=beside_lift, code=none.code, lift=none.lift)
     return Antecedents(beside_lift=beside_lift, code=np.stack(chosen, axis=1), lift=np.stack(lifts, axis=1))
+
+
+def in_panels(told: Timelines, measurements: Measurements | None) -> npt.NDArray[np.int64]:
+    """Return the codes of all families that may follow another of their panel: they are not drawn by themselves."""
+    start = 0
+    for name, family in told.families.items():
+        if name == "observation" and measurements is not None:
+            return start + np.unique(measurements.code[measurements.panel >= 0]).astype(np.int64)
+        start += family.n_codes
+    return np.zeros(0, dtype=np.int64)
 
 
 def _order(parent: npt.NDArray[np.int32], onset: Doubles) -> Ints:

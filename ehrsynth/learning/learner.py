@@ -12,7 +12,7 @@ import pyarrow as pa
 from ehrsynth.encoding import Timelines, encode
 from ehrsynth.encoding.discretise import age_groups, stratum_groups
 from ehrsynth.encoding.union import UNION, unite
-from ehrsynth.learning.antecedents import learn_antecedents
+from ehrsynth.learning.antecedents import in_panels, learn_antecedents
 from ehrsynth.learning.apart import PartCohort
 from ehrsynth.learning.arrivals import learn_arrivals
 from ehrsynth.learning.climb import climb
@@ -23,6 +23,7 @@ from ehrsynth.learning.encounters import learn_trajectory
 from ehrsynth.learning.families import FarPosteriors, StatePosterior, code_lift, slot_sizes
 from ehrsynth.learning.margins import with_margins
 from ehrsynth.learning.measurements import learn_measurements
+from ehrsynth.learning.occupancy import with_occupancy
 from ehrsynth.learning.person import learn_person
 from ehrsynth.learning.posterior import Posteriors
 from ehrsynth.learning.recurrence import learn_again
@@ -32,7 +33,7 @@ from ehrsynth.learning.sizes import Sizes, choose_sizes
 from ehrsynth.learning.times import learn_bins, learn_calendar
 from ehrsynth.learning.trajectory import Fitted, Problem, Spread, held_out
 from ehrsynth.learning.tree import within_visit_forest
-from ehrsynth.model import Measurements, PatientModel
+from ehrsynth.model import PatientModel
 from ehrsynth.probability.bayesnet import BayesianNetwork
 from ehrsynth.provenance import Provenance, versions
 from ehrsynth.randomness import stream
@@ -244,7 +245,7 @@ def describe(
             n_given=n_given,
             n_ghosts=0 if problem.bins.n_slots else problem.bins.n_truncated,
             n_visits=near.timelines.n_visits,
-            barred=_in_panels(told, measurements),
+            barred=in_panels(told, measurements),
             min_patients=settings.min_patients,
         )
         if told.families
@@ -293,19 +294,10 @@ def describe(
         disclosure=learn_disclosure(cohort, settings, notes),
     )
     tell(LearningProgress(stage="details", message="people who ever have each condition"))
+    model = with_occupancy(model, posteriors, cohort.n_patients, seed)
     model = with_margins(model, cohort, seed, settings.min_patients)
     tell(LearningProgress(stage="done", log_likelihood=fitted.log_likelihood[-1]))
     return model
-
-
-def _in_panels(told: Timelines, measurements: Measurements | None) -> npt.NDArray[np.int64]:
-    """Return the codes of all families that may follow another of their panel: they are not drawn by themselves."""
-    start = 0
-    for name, family in told.families.items():
-        if name == "observation" and measurements is not None:
-            return start + np.unique(measurements.code[measurements.panel >= 0]).astype(np.int64)
-        start += family.n_codes
-    return np.zeros(0, dtype=np.int64)
 
 
 def _company(
