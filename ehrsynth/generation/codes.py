@@ -173,6 +173,10 @@ class _Draw:
         """
         t = self._t
         visits = ranges(start, stop)
+        # Most people are done when the last few long records are drawn: only the others' past is looked at.
+        of = self.visits.patient[(before >> 1) // t.n_codes]
+        before = before[start[of] < stop[of]]
+        had = self._by_pair(before)
         parents = self._outer
         if len(parents):
             v = parents // t.n_parents
@@ -196,7 +200,7 @@ class _Draw:
                 mine = t.level[children[1]] == level
                 new = np.concatenate([new, self._of_parents(children[0][mine], children[1][mine], earlier)])
             beside = Beside(parents=parents, given=self._filled)
-            present = self._with_recurrences(np.concatenate([new, forced]), history, start, stop, before, beside)
+            present = self._with_recurrences(np.concatenate([new, forced]), history, start, stop, before, had, beside)
             if not found and len(self._given):
                 given = self._given
                 at = (given >> 1) // t.n_codes
@@ -308,7 +312,9 @@ class _Draw:
         pair = pair[first_of_each(pair)]
         return np.asarray((start[pair // t.n_codes] - 1) * t.n_codes + pair % t.n_codes)
 
-    def _with_recurrences(self, new: Int, history: Int, start: Int, stop: Int, before: Int, beside: Beside) -> Int:
+    def _with_recurrences(
+        self, new: Int, history: Int, start: Int, stop: Int, before: Int, had: tuple[Int, Int], beside: Beside
+    ) -> Int:
         """Keep the first of each person's new codes that have no history, and draw what recurs of all."""
         t = self._t
         if not len(new) and not len(history):
@@ -324,7 +330,9 @@ class _Draw:
         present: Bool = np.asarray(is_new | contains(before >> 1, visit * t.n_codes + rank))
         times, last = np.ones(len(visit), dtype=np.int64), visit
         if len(history):
-            earlier, latest = self._had(before, patient * t.n_codes + rank)
+            pairs = patient * t.n_codes + rank
+            end = np.searchsorted(had[0], pairs, side="right")
+            earlier, latest = end - np.searchsorted(had[0], pairs), had[1][np.maximum(end - 1, 0)]
             times = np.where(is_new, 1, np.maximum(earlier, 1))
             last = np.where(is_new | (earlier == 0), visit, latest)
         # In pieces: a record of many visits and many codes has many pairs of them.
@@ -338,11 +346,9 @@ class _Draw:
             )
         return np.concatenate(found)
 
-    def _had(self, before: Int, pairs: Int) -> tuple[Int, Int]:
-        """Return in how many visits each pair (patient * n_codes + rank) was had, and the last of them (or any)."""
-        visit, rank = np.divmod(before >> 1, self._t.n_codes)
-        had = self.visits.patient[visit] * self._t.n_codes + rank
-        order = np.argsort(had, kind="stable")
-        had, visit = had[order], visit[order]
-        stop = np.searchsorted(had, pairs, side="right")
-        return stop - np.searchsorted(had, pairs), visit[np.maximum(stop - 1, 0)]
+    def _by_pair(self, keys: Int) -> tuple[Int, Int]:
+        """Return (patient * n_codes + rank, visit) of the codes, sorted by both."""
+        visit, rank = np.divmod(keys >> 1, self._t.n_codes)
+        pair = self.visits.patient[visit] * self._t.n_codes + rank
+        order = np.argsort(pair, kind="stable")
+        return pair[order], visit[order]
