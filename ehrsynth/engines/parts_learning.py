@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import reduce
 from pathlib import Path
@@ -12,10 +12,11 @@ from ehrsynth.engines.disk import DiskParts, said_if_full, shelf
 from ehrsynth.engines.start import give_memory_back
 from ehrsynth.errors import UsageError
 from ehrsynth.learning import LearningProgress, LearningSettings
-from ehrsynth.learning.apart import Raw, raw_part
+from ehrsynth.learning.apart import raw_part
 from ehrsynth.learning.far_learner import learn_parts
 from ehrsynth.model import PatientModel
 from ehrsynth.readers.choice import reader_of
+from ehrsynth.readers.part_keys import KeyFiles
 from ehrsynth.readers.parting import Cut, PartFolder, rows_of, split
 from ehrsynth.readers.report import ReadReport
 
@@ -104,28 +105,35 @@ def learn_divided(
     """
     # The two agree; pomegranate's libraries alone take more memory than a part.
     settings = replace(settings or LearningSettings(), estimator="numpy")
-    reports: list[ReadReport] = []
-    with shelf() as place:
+    with shelf() as place, said_if_full(place.folder):
 
         def tell(step: int, message: str) -> None:
             if progress is not None:
                 progress(LearningProgress(stage="reading", step=step, steps=division.parts, message=message))
 
-        def raw(folders: list[PartFolder]) -> Iterator[Raw]:
-            for folder in folders:
-                tell(folder.number + 1, f"part {folder.number + 1} of {division.parts}")
-                records, report = division.reader.read(folder, strict=strict)
-                folder.forget()
-                reports.append(report)
-                made = raw_part(records, folder.number, settings.max_visits)
-                del records
-                give_memory_back()
-                yield made
+        def read(folder: PartFolder) -> tuple[Path | None, ReadReport]:
+            records, report = division.reader.read(folder, strict=strict)
+            made = place.put(raw_part(records, folder.number, settings.max_visits))
+            del records
+            give_memory_back()
+            return made, report
 
         tell(0, "sorting rows by patient")
-        with said_if_full(place.folder):
-            folders = split(division.cut, place.folder, division.parts)
+        keys = KeyFiles(place.folder)
+        folders = split(division.cut, place.folder, division.parts, keys)
         give_memory_back()
-        parts = DiskParts.of(place, raw(folders))
-        report = reduce(lambda left, right: left.together(right, division.cut.once), reports)
+        found = []
+        for folder in folders:
+            tell(folder.number + 1, f"part {folder.number + 1} of {division.parts}")
+            found.append(read(folder))
+            if strict:
+                folder.forget()
+        for number in keys.find(strict=strict):
+            # Rows whose key another part has before them are set aside now that they are known.
+            found[number] = read(folders[number])
+        keys.forget()
+        for folder in folders:
+            folder.forget()
+        report = reduce(lambda left, right: left.together(right, division.cut.once), [one for _, one in found])
+        parts = DiskParts(place, [path for path, _ in found])
         return learn_parts(parts, settings=settings, seed=seed, progress=progress), report

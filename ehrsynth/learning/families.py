@@ -95,6 +95,16 @@ class FamilyCounts:
             patients=self.patients + other.patients,
         )
 
+    def __iadd__(self, other: FamilyCounts) -> FamilyCounts:
+        for mine, theirs in (
+            (self.rows, other.rows),
+            (self.unseen, other.unseen),
+            (self.visits, other.visits),
+            (self.patients, other.patients),
+        ):
+            np.add(mine, theirs, out=mine)
+        return self
+
     def of_stratum(self, r: int, layout: RowLayout, parent: npt.NDArray[np.int32]) -> CodeCounts:
         """Return presences and trials in one stratum."""
         return code_counts(self.rows[r], self.visits[r], layout, parent, self.unseen[r])
@@ -313,14 +323,12 @@ def family_lift(
     min_patients: int,
 ) -> Doubles:
     """Return the odds multipliers float64[R, C] of the counted codes."""
-    in_stratum = [counts.of_stratum(r, layout, tables.parent) for r in range(len(counts.visits))]
-    observed = np.stack(
-        [
-            sum((present.sum(axis=0) for present, _ in one.items().values()), np.zeros(layout.n_codes))
-            for one in in_stratum
-        ]
-    )
-    expected = np.stack([expected_visits(one, tables) for one in in_stratum])
+    observed, expected = np.zeros((2, len(counts.visits), layout.n_codes))
+    for r in range(len(counts.visits)):
+        # One stratum at a time: those of all would be as much again as the counts.
+        one = counts.of_stratum(r, layout, tables.parent)
+        observed[r] = sum((present.sum(axis=0) for present, _ in one.items().values()), np.zeros(layout.n_codes))
+        expected[r] = expected_visits(one, tables)
     targets = np.concatenate(
         [
             make(observed[:, some], expected[:, some], counts.patients[:, some], groups, min_patients)
@@ -328,4 +336,6 @@ def family_lift(
         ],
         axis=1,
     )
-    return np.stack([odds_lift(one, tables, target) for one, target in zip(in_stratum, targets, strict=True)])
+    return np.stack(
+        [odds_lift(counts.of_stratum(r, layout, tables.parent), tables, target) for r, target in enumerate(targets)]
+    )

@@ -18,6 +18,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from ehrsynth.readers.part_keys import KeyFiles, PartKeys
 from ehrsynth.readers.source import SourceFolder, SourceTable, chosen_columns
 from ehrsynth.readers.streaming import Pieces, rows_about, settled, stream
 from ehrsynth.readers.values import text
@@ -95,12 +96,21 @@ class PartFolder(SourceFolder):
     Attributes
     ----------
     number : int
+    keys : PartKeys or None
     """
 
-    def __init__(self, cut: Cut, into: Path, number: int, told: Mapping[str, _Told], facts: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        cut: Cut,
+        into: Path,
+        number: int,
+        told: Mapping[str, _Told],
+        facts: Mapping[str, Any],
+        keys: PartKeys | None,
+    ) -> None:
         self._origin, self._into, self._told, self._keys = cut.folder, into, told, cut.keys
         self.path, self.null_values, self.files = cut.folder.path, cut.folder.null_values, cut.folder.files
-        self.facts, self.number = facts, number
+        self.facts, self.number, self.keys = facts, number, keys
 
     @property
     def name(self) -> str:
@@ -131,6 +141,7 @@ class PartFolder(SourceFolder):
             rows=rows[_ROW].to_numpy(),
             header=told.header,
             ragged=told.ragged if self.number == 0 else [],
+            keys=self.keys,
         )
 
     def forget(self) -> None:
@@ -143,8 +154,10 @@ def _place(into: Path, table: str, number: int) -> Path:
     return into / f"{table.replace('/', '_')}-{number}.arrow"
 
 
-def split(cut: Cut, into: Path, of: int) -> list[PartFolder]:
+def split(cut: Cut, into: Path, of: int, keys: KeyFiles | None = None) -> list[PartFolder]:
     """Write the tables of patients in `of` parts of consecutive patients to the folder `into`; give the parts.
+
+    Readers leave the keys of the parts that they read in `keys`.
 
     Raises
     ------
@@ -157,7 +170,9 @@ def split(cut: Cut, into: Path, of: int) -> list[PartFolder]:
     for table, key in cut.keys.items():
         pieces = cut.streams(table) if cut.streams is not None else stream(cut.folder, table)
         told[table] = _distribute(pieces, table, key, patients, into, of)
-    return [PartFolder(cut, into, number, told, facts) for number in range(of)]
+    return [
+        PartFolder(cut, into, number, told, facts, None if keys is None else keys.of(number)) for number in range(of)
+    ]
 
 
 def _distribute(pieces: Pieces, table: str, key: str, patients: pa.Array, into: Path, of: int) -> _Told:
