@@ -16,8 +16,9 @@ from ehrsynth.learning.apart import raw_part
 from ehrsynth.learning.far_learner import learn_parts
 from ehrsynth.model import PatientModel
 from ehrsynth.readers.choice import reader_of
+from ehrsynth.readers.fhir_parting import FhirCut
 from ehrsynth.readers.part_keys import KeyFiles
-from ehrsynth.readers.parting import Cut, PartFolder, rows_of, split
+from ehrsynth.readers.parting import Cut
 from ehrsynth.readers.report import ReadReport
 
 __all__ = ["Division", "divided", "learn_divided"]
@@ -35,7 +36,7 @@ class Division:
     """A source that is read in parts: by which reader, how it is cut, and into how many."""
 
     reader: Any
-    cut: Cut
+    cut: Cut | FhirCut
     parts: int
 
 
@@ -67,7 +68,7 @@ def divided(
     if parts == 1:
         return None
     reader: Any = reader_of(source, format, mapping)
-    cut = reader.cut(source) if hasattr(reader, "cut") else None
+    cut: Cut | FhirCut | None = reader.cut(source) if hasattr(reader, "cut") else None
     if cut is None:
         if parts is not None:
             raise UsageError(
@@ -76,7 +77,7 @@ def divided(
             )
         return None
     if parts is None:
-        rows = rows_of(cut)
+        rows = cut.about()
         if rows <= _MANY_ROWS:
             return None
         parts = min(-(-rows // _PART_ROWS), _MOST_PARTS)
@@ -111,7 +112,7 @@ def learn_divided(
             if progress is not None:
                 progress(LearningProgress(stage="reading", step=step, steps=division.parts, message=message))
 
-        def read(folder: PartFolder) -> tuple[Path | None, ReadReport]:
+        def read(folder: Any) -> tuple[Path | None, ReadReport]:
             records, report = division.reader.read(folder, strict=strict)
             made = place.put(raw_part(records, folder.number, settings.max_visits))
             del records
@@ -120,7 +121,7 @@ def learn_divided(
 
         tell(0, "sorting rows by patient")
         keys = KeyFiles(place.folder)
-        folders = split(division.cut, place.folder, division.parts, keys)
+        folders: list[Any] = division.cut.split(place.folder, division.parts, keys, strict=strict)
         give_memory_back()
         found = []
         for folder in folders:

@@ -28,7 +28,8 @@ _SLICE_ROWS = 400_000
 _FACTOR = np.uint64(0x9E3779B97F4A7C15)
 """Odd, as multipliers of hashes are; the digits of the golden ratio."""
 
-_ROW_BITS = 44
+_ROW_BITS = 56
+"""Of the number of a row; the bits before it say which origin it has."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -23,10 +23,10 @@ from ehrsynth.readers.source import SourceFolder, SourceTable, chosen_columns
 from ehrsynth.readers.streaming import Pieces, rows_about, settled, stream
 from ehrsynth.readers.values import text
 
-__all__ = ["Cut", "PartFolder", "keys_of", "part_bounds", "patients_of", "rows_of", "split"]
+__all__ = ["HELD_BYTES", "Cut", "PartFolder", "keys_of", "part_bounds", "patients_of", "rows_of", "split"]
 
 _ROW = "\0row"
-_HELD_BYTES = 16 << 20
+HELD_BYTES = 16 << 20
 """What is held before it goes to the parts: written row by row, files would be many small pieces."""
 
 
@@ -58,6 +58,14 @@ class Cut:
     streams: Callable[[str], Pieces] | None = None
     rows: Callable[[], int] | None = None
     facts: Callable[[], Mapping[str, Any]] | None = None
+
+    def about(self) -> int:
+        """Return about how many rows the tables have that fall into parts."""
+        return rows_of(self)
+
+    def split(self, into: Path, of: int, keys: KeyFiles | None = None, *, strict: bool = True) -> list[PartFolder]:
+        """Return the parts, see `split`; the readers of the parts say what is wrong, strictly or not."""
+        return split(self, into, of, keys)
 
 
 def keys_of(column: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -197,7 +205,7 @@ def _distribute(pieces: Pieces, table: str, key: str, patients: pa.Array, into: 
             if len(piece):
                 held.append(piece)
                 size += piece.nbytes
-            if size > _HELD_BYTES:
+            if size > HELD_BYTES:
                 send()
                 size = 0
         if held:
