@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import reduce
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from ehrsynth.engines.disk import DiskParts, said_if_full, shelf
 from ehrsynth.engines.start import give_memory_back
@@ -20,8 +20,11 @@ from ehrsynth.readers.fhir_parting import FhirCut
 from ehrsynth.readers.part_keys import KeyFiles
 from ehrsynth.readers.parting import Cut
 from ehrsynth.readers.report import ReadReport
+from ehrsynth.records import Records
 
-__all__ = ["Division", "divided", "learn_divided"]
+__all__ = ["Division", "divided", "learn_divided", "read_divided"]
+
+T = TypeVar("T")
 
 _MANY_ROWS = 250_000
 """A source of more rows is read in parts: in memory it would take more than half a gigabyte."""
@@ -84,6 +87,55 @@ def divided(
     return Division(reader=reader, cut=cut, parts=parts)
 
 
+def read_divided(
+    division: Division,
+    folder: Path,
+    make: Callable[[Records, int], T],
+    *,
+    strict: bool,
+    tell: Callable[[int, str], None],
+) -> tuple[list[T], ReadReport]:
+    """Return what is made of the records of each part, and the account of all.
+
+    Parameters
+    ----------
+    division : Division
+    folder : Path
+        Where the rows lie meanwhile.
+    make : callable
+        (records, number of the part). Of a part that is read again the last counts.
+    strict : bool
+    tell : callable
+        Told (step, what is done), the steps being 0 and one for each part.
+    """
+
+    def read(part: Any) -> tuple[T, ReadReport]:
+        records, report = division.reader.read(part, strict=strict)
+        made = make(records, part.number)
+        del records
+        give_memory_back()
+        return made, report
+
+    tell(0, "sorting rows by patient")
+    keys = KeyFiles(folder)
+    parts: list[Any] = division.cut.split(folder, division.parts, keys, strict=strict)
+    give_memory_back()
+    found = []
+    for part in parts:
+        tell(part.number + 1, f"part {part.number + 1} of {division.parts}")
+        found.append(read(part))
+        if strict:
+            part.forget()
+    for number in keys.find(strict=strict):
+        # Rows whose key another part has before them are set aside now that they are known.
+        found[number] = read(parts[number])
+    keys.forget()
+    for part in parts:
+        part.forget()
+    report = reduce(lambda left, right: left.together(right, division.cut.once), [one for _, one in found])
+    return [made for made, _ in found], report
+
+
 def learn_divided(
     division: Division,
     *,
@@ -112,29 +164,8 @@ def learn_divided(
             if progress is not None:
                 progress(LearningProgress(stage="reading", step=step, steps=division.parts, message=message))
 
-        def read(folder: Any) -> tuple[Path | None, ReadReport]:
-            records, report = division.reader.read(folder, strict=strict)
-            made = place.put(raw_part(records, folder.number, settings.max_visits))
-            del records
-            give_memory_back()
-            return made, report
+        def make(records: Records, number: int) -> Path | None:
+            return place.put(raw_part(records, number, settings.max_visits))
 
-        tell(0, "sorting rows by patient")
-        keys = KeyFiles(place.folder)
-        folders: list[Any] = division.cut.split(place.folder, division.parts, keys, strict=strict)
-        give_memory_back()
-        found = []
-        for folder in folders:
-            tell(folder.number + 1, f"part {folder.number + 1} of {division.parts}")
-            found.append(read(folder))
-            if strict:
-                folder.forget()
-        for number in keys.find(strict=strict):
-            # Rows whose key another part has before them are set aside now that they are known.
-            found[number] = read(folders[number])
-        keys.forget()
-        for folder in folders:
-            folder.forget()
-        report = reduce(lambda left, right: left.together(right, division.cut.once), [one for _, one in found])
-        parts = DiskParts(place, [path for path, _ in found])
-        return learn_parts(parts, settings=settings, seed=seed, progress=progress), report
+        made, report = read_divided(division, place.folder, make, strict=strict, tell=tell)
+        return learn_parts(DiskParts(place, made), settings=settings, seed=seed, progress=progress), report
