@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -60,8 +61,12 @@ def evaluate(
 
     Each figure has a 95 % bootstrap interval over patients. With `--control` all is judged against the held-out
     patients, and beside each figure stands the ceiling: the same figure for the real records. Needs `pip install
-    'ehrsynth[evaluate]'` for the metrics utility and detection.
+    'ehrsynth[evaluate]'` for the metrics utility and detection. Sources of more than a quarter of a million rows are
+    gone through in parts of patients, which makes no other figures; meanwhile they lie in a folder of the temporary
+    directory (TMPDIR), which only you can open and which is removed at the end.
     """
+    # Arrow's own allocator keeps what was read for later; here numpy needs it. It is chosen when Arrow is imported.
+    os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
     from ehrsynth.cli.console import print_json
     from ehrsynth.cli.progress import progress_bar
     from ehrsynth.engines.output import Output
