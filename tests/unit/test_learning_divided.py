@@ -368,3 +368,34 @@ def test_keys_are_compared_slice_by_slice(tmp_path: Path, monkeypatch: pytest.Mo
     assert said == [(least, keys[least])]
     files.forget()
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("form", ["omop", "mapping"])
+def test_keys_of_two_parts_whatever_the_source(
+    learning_records: ModuleType, tmp_path: Path, spill: Path, form: str
+) -> None:
+    if form == "omop":
+        api.export(api.generate("cardiometabolic_cohort", population=30, seed=3), tmp_path / "out", formats=["omop"])
+        folder, file = tmp_path / "out" / "omop", "condition_occurrence.csv"
+    else:
+        folder, file = tmp_path, "visits.csv"
+        records = learning_records.cohort(30, visits=4)
+        (folder / "mapping.toml").write_text(MAPPING.partition("[condition]")[0])
+        for name, table, names in (
+            ("visits", "encounter", ["encounter_id", "patient_id", "start_datetime"]),
+            ("people", "patient", ["patient_id", "birth_date"]),
+        ):
+            columns = [records[table][one].cast(pa.string()) for one in names]
+            renamed = ["pid", "born"] if name == "people" else names
+            csv.write_csv(pa.table(columns, names=renamed), folder / f"{name}.csv")
+    lines = (folder / file).read_text().splitlines()
+    # The first column is the key.
+    lines[-2] = ",".join([lines[3].split(",")[0], *lines[-2].split(",")[1:]])
+    (folder / file).write_text("\n".join(lines) + "\n")
+    said = []
+    for parts in (1, 4):
+        with pytest.raises(SourceError, match="is there twice") as error:
+            api.learn_from(folder, settings=SETTINGS, parts=parts)
+        said.append((str(error.value), error.value.row))
+    assert said[0] == said[1]
+    assert list(spill.iterdir()) == []
