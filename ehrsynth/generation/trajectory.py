@@ -111,12 +111,6 @@ class TrajectorySampler:
         strata = trajectory.strata
         self._initial = cumulative(np.asarray(trajectory.initial).reshape(len(strata), g, k))
         self._transition = cumulative(trajectory.transition)
-        self._lift: Float | None = None
-        if np.size(trajectory.state_lift) > 1 or np.size(trajectory.state_new) > 1:
-            lift = np.broadcast_to(np.asarray(trajectory.state_lift, dtype=np.float64), (len(strata), g * k))
-            self._lift = lift.reshape(-1, k)
-            self._new = np.broadcast_to(np.asarray(trajectory.state_new, dtype=np.float64), g * k).reshape(g, k)
-            self._chance = np.asarray(trajectory.transition, dtype=np.float64).reshape(-1, k)
         self._transition_stratum = np.asarray(trajectory.transition_stratum, dtype=np.int64)
         self._hazard = np.asarray(trajectory.end_hazard, dtype=np.float64)
         self._gap = CellTable(trajectory.gap, trajectory.gap_days)
@@ -144,35 +138,21 @@ class TrajectorySampler:
         sex, group, age = people.sex, people.group, people.age_days
         stratum = self.stratum(sex, age)
         local = sample_rows(self._initial, stratum * g + group, rng.random(n))
-        been = np.zeros((n, k), dtype=bool)
         rounds: list[tuple[Int, Int, Int, Int]] = []
         for number in range(1, MAX_VISITS + 1):
             state = group * k + local
-            been[who, local] = True
             rounds.append((who, state, age, stratum))
             u = rng.random((4, len(who)))
             band = self._model.end_band(number, age - people.age_days[who])
             next_age = age + self._gaps(state, age - people.age_days[who], u[1], u[2], rng)
             stays = (u[0] >= self._hazard[band, state]) & (next_age < MAX_AGE_YEARS * DAYS_PER_YEAR)
-            row = (self._transition_stratum[stratum] * g + group) * k + local
-            who, sex, group, row, age = who[stays], sex[stays], group[stays], row[stays], next_age[stays]
+            local = sample_rows(self._transition, (self._transition_stratum[stratum] * g + group) * k + local, u[3])
+            who, sex, group, local = who[stays], sex[stays], group[stays], local[stays]
+            age = next_age[stays]
             if not len(who):
                 break
             stratum = self.stratum(sex, age)
-            local = self._next(row, stratum * g + group, self._of_new(group, been, who), u[3][stays])
         return self._gather(people, rounds, rng)
-
-    def _of_new(self, group: Int, been: npt.NDArray[np.bool_], who: Int) -> Float | None:
-        """Return what multiplies the chance of each next state by whether the person has been in it, float64[n, K]."""
-        return None if self._lift is None else np.where(been[who], 1.0, self._new[group])
-
-    def _next(self, row: Int, reached: Int, of_new: Float | None, u: Float) -> Int:
-        """Return the next states: of `row` of all transitions, times the odds multipliers of where they are reached."""
-        if self._lift is None or of_new is None:
-            return sample_rows(self._transition, row, u)
-        running = np.cumsum(self._chance[row] * self._lift[reached] * of_new, axis=1)
-        local = (running <= (u * running[:, -1])[:, None]).sum(axis=1)
-        return np.asarray(np.minimum(local, running.shape[1] - 1), dtype=np.int64)
 
     def _gaps(self, state: Int, elapsed: Int, u_cell: Float, u_place: Float, rng: np.random.Generator) -> Int:
         """Return the days to the next visit, drawn again until where they lead to is accepted."""

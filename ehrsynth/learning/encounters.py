@@ -150,7 +150,6 @@ def learn_trajectory(
         strata=bins.strata,
         initial=initial.reshape(n_strata, n_states),
         transition=tables.transition,
-        state_lift=np.ones((1, 1)) if tables.state_lift is None else tables.state_lift,
         transition_stratum=problem.transition_stratum,
         end_hazard=tables.end_hazard,
         visit_edges=bins.visit_edges,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +19,6 @@ from ehrsynth.probability.hmm.layout import Chain, Layout
 __all__ = ["Emission", "Weights", "emit", "expectation", "infer", "predict", "unseen_trials"]
 
 Doubles = npt.NDArray[np.float64]
-Places = npt.NDArray[np.int64]
 
 _MOST_EMPTY = 0.999
 """A visit that is almost surely empty stands for no more than a thousand unseen ones."""
@@ -129,7 +127,6 @@ def predict(binned: BinnedVisits, weights: Weights, emission: npt.NDArray[np.flo
     state = weights.tables.initial[first][layout.sequences]
     state = np.ascontiguousarray(state.reshape(len(state), chain.groups, chain.width).transpose(1, 0, 2))
     result = np.zeros(emission.shape, dtype=np.float32)
-    arrival = _Arrival(weights, binned.stratum, chain)
     for step in range(layout.steps):
         visits = layout.visits[layout.starts[step] : layout.starts[step + 1]]
         state /= np.maximum(state.sum(axis=(0, 2)), 1e-300)[None, :, None]
@@ -138,34 +135,8 @@ def predict(binned: BinnedVisits, weights: Weights, emission: npt.NDArray[np.flo
         here = emission[visits[:going_on]].astype(np.float64)
         here = np.exp(here - here.max(axis=1, keepdims=True))
         filtered = state[:, :going_on] * here.reshape(going_on, chain.groups, chain.width).transpose(1, 0, 2)
-        following = layout.visits[layout.starts[step + 1] :][:going_on]
-        state = arrival.reached(chain.forward(step, arrival.left(filtered, visits[:going_on], following)), following)
+        state = chain.forward(step, filtered)
     return result
-
-
-class _Arrival:
-    """Transitions that depend on the stratum in which a state is reached: P(next | state) in proportion to a lift."""
-
-    def __init__(self, weights: Weights, stratum: npt.NDArray[np.integer[Any]], chain: Chain) -> None:
-        lift = weights.tables.state_lift
-        self._lift: Doubles | None = None
-        if lift is not None:
-            self._stratum = stratum
-            self._of_leaving = weights.transition_stratum[stratum]
-            # By stratum, class and state: what multiplies its chance; the sum that makes a row one again, by matrix.
-            self._lift = lift.reshape(len(lift), chain.groups, chain.width)
-            self._total = np.maximum(np.einsum("dgkj,rgj->drgk", chain.blocks, self._lift), 1e-30)
-
-    def left(self, state: Doubles, leaving: Places, following: Places) -> Doubles:
-        """Return the states float64[G, m, K] that are left, over what the lift makes of their rows."""
-        if self._lift is None:
-            return state
-        total: Doubles = self._total[self._of_leaving[leaving], self._stratum[following]]
-        return state / total.transpose(1, 0, 2)
-
-    def reached(self, state: Doubles, following: Places) -> Doubles:
-        """Return the next states float64[G, m, K] times their lift."""
-        return state if self._lift is None else state * self._lift[self._stratum[following]].transpose(1, 0, 2)
 
 
 def expectation(binned: BinnedVisits, weights: Weights) -> TrajectoryStatistics:

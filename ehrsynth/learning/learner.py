@@ -14,7 +14,6 @@ from ehrsynth.encoding.discretise import age_groups, stratum_groups
 from ehrsynth.encoding.union import UNION, unite
 from ehrsynth.learning.antecedents import in_panels, learn_antecedents
 from ehrsynth.learning.apart import PartCohort
-from ehrsynth.learning.arrivals import learn_arrivals
 from ehrsynth.learning.climb import climb
 from ehrsynth.learning.company import LearnedCompany, learn_company
 from ehrsynth.learning.details import learn_family
@@ -23,7 +22,6 @@ from ehrsynth.learning.encounters import learn_trajectory
 from ehrsynth.learning.families import FarPosteriors, StatePosterior, code_lift, slot_sizes
 from ehrsynth.learning.margins import with_margins
 from ehrsynth.learning.measurements import learn_measurements
-from ehrsynth.learning.occupancy import with_occupancy
 from ehrsynth.learning.person import learn_person
 from ehrsynth.learning.posterior import Posteriors
 from ehrsynth.learning.recurrence import learn_again
@@ -90,7 +88,6 @@ def learn(
     timelines = unite(encoded)
     problem, sizes = choose_problem(timelines, settings, seed, tell, notes, spread)
     fitted = climb(problem, timelines, settings, stream(seed, "learning/start"), tell, spread)
-    fitted = _with_arrivals(problem, fitted, timelines, settings)
     posteriors = Posteriors(problem, fitted.tables, timelines, settings.chunk_visits)
 
     def person() -> BayesianNetwork:
@@ -137,19 +134,6 @@ class Near:
 def near_patients(cohort: Timelines | PartCohort) -> npt.NDArray[np.int64]:
     """Return the patients to learn from side by side: all, or every k-th of those who have very many visits."""
     return np.arange(0, cohort.n_patients, -(-cohort.n_visits // MOST_NEAR))
-
-
-def _with_arrivals(problem: Problem, fitted: Fitted, timelines: Timelines, settings: LearningSettings) -> Fitted:
-    """Return what EM reached with the states that are reached at each age."""
-    chosen = near_patients(timelines)
-    some = timelines if len(chosen) == timelines.n_patients else timelines.select_patients(chosen)
-    lift = learn_arrivals(
-        Posteriors(problem, fitted.tables, some, settings.chunk_visits),
-        n_strata=len(problem.bins.strata),
-        n_classes=problem.n_classes,
-        groups=age_groups(problem.bins.strata.age_edges),
-    )
-    return replace(fitted, tables=replace(fitted.tables, state_lift=lift))
 
 
 def _near(
@@ -294,7 +278,6 @@ def describe(
         disclosure=learn_disclosure(cohort, settings, notes),
     )
     tell(LearningProgress(stage="details", message="people who ever have each condition"))
-    model = with_occupancy(model, posteriors, cohort.n_patients, seed)
     model = with_margins(model, cohort, seed, settings.min_patients)
     tell(LearningProgress(stage="done", log_likelihood=fitted.log_likelihood[-1]))
     return model

@@ -10,7 +10,7 @@ from ehrsynth.learning.maximisation import CodeCounts
 from ehrsynth.learning.parameters import CodeTables
 from ehrsynth.learning.strength import grid_posterior, log_gamma
 
-__all__ = ["expected_visits", "grouped_targets", "odds_lift", "ratios", "shrunk_targets"]
+__all__ = ["expected_visits", "grouped_targets", "odds_lift", "shrunk_targets"]
 
 Doubles = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -68,15 +68,15 @@ def shrunk_targets(observed: Doubles, expected: Doubles, patients: Ints, groups:
     shape = len(o) // len(groups), len(groups), o.shape[-1]
     by_o, by_e = o.reshape(shape), e.reshape(shape)
     overall = (o.sum(axis=0) + 1.0) / (e.sum(axis=0) + 1.0)
-    of_sex = ratios(by_o.sum(axis=1), by_e.sum(axis=1) * overall)
+    of_sex = _ratios(by_o.sum(axis=1), by_e.sum(axis=1) * overall)
     age_o, age_e = by_o.sum(axis=0), by_e.sum(axis=0) * overall
     first = np.flatnonzero(np.diff(groups, prepend=-1))
-    of_group = ratios(np.add.reduceat(age_o, first), np.add.reduceat(age_e, first))[groups]
+    of_group = _ratios(np.add.reduceat(age_o, first), np.add.reduceat(age_e, first))[groups]
     # Where each group is one band there is nothing more to say.
-    of_age = of_group * ratios(age_o, age_e * of_group) if len(first) < len(groups) else of_group
+    of_age = of_group * _ratios(age_o, age_e * of_group) if len(first) < len(groups) else of_group
     mean = (of_sex[:, None] * of_age[None] * overall).reshape(e.shape)
     prior = e * np.clip(mean, 1 / _LARGEST, _LARGEST)
-    result: Doubles = prior * ratios(o, prior) * visits_each
+    result: Doubles = prior * _ratios(o, prior) * visits_each
     return result
 
 
@@ -112,7 +112,7 @@ def _of_few(
     return result
 
 
-def ratios(observed: Doubles, expected: Doubles) -> Doubles:
+def _ratios(observed: Doubles, expected: Doubles) -> Doubles:
     """Return the posterior mean of the ratio float64[N, C]: a mixture over s of (observed + s) / (expected + s).
 
     Negative binomial: observed ~ Poisson(expected * ratio), ratio ~ Gamma(s, s), with a mixture over s for each code.

@@ -55,8 +55,6 @@ class TrajectoryTables:
     stay : float64[E, Q, L]
     codes : CodeTables
         Of all families.
-    state_lift : float64[R, Q], optional
-        What multiplies the chance of each next state by the stratum in which it is reached; learned after EM.
     """
 
     initial: Doubles
@@ -66,7 +64,6 @@ class TrajectoryTables:
     encounter_class: Doubles
     stay: Doubles
     codes: CodeTables
-    state_lift: Doubles | None = None
 
 
 def code_weights(codes: CodeTables, layout: RowLayout) -> tuple[Doubles, Doubles, Singles]:

@@ -115,11 +115,6 @@ class Trajectory:
     landing : float [D, D]
         What multiplies the chance of a gap, by the bands (`elapsed_edges`) it leads from and to: follow-up is as long
         for those with long gaps. The greatest of a row is 1. One cell: nothing.
-    state_lift : float [R, Q]
-        What multiplies the chance of each next state by the stratum in which it is reached; the rows of `transition`
-        sum to 1 again then. One cell: nothing.
-    state_new : float [Q]
-        What multiplies the chance of a next state in which the person has never been. One cell: nothing.
     encounter_classes : tuple of str
         v3-ActCode codes, E of them. Stays of the classes IMP, ACUTE and NONAC of one person do not overlap: a stay is
         drawn among those that end before the next such start.
@@ -175,8 +170,6 @@ class Trajectory:
     encounter_type: Float
     elapsed_edges: Int = field(default_factory=lambda: np.zeros(1, dtype=np.int64))
     landing: Float = field(default_factory=lambda: np.ones((1, 1)))
-    state_lift: Float = field(default_factory=lambda: np.ones((1, 1)))
-    state_new: Float = field(default_factory=lambda: np.ones(1))
 
     def end_band(self, number: Int | int, elapsed_days: Int) -> Int:
         """Return the row of `end_hazard` of visits by number (from 1) and days since the first visit."""

@@ -86,8 +86,6 @@ def _trajectory(t: Trajectory) -> Iterator[Expected]:
     yield "trajectory.gap", t.gap, (q, t.gap_days.n_coarse)
     n_elapsed = len(np.asarray(t.elapsed_edges))
     yield "trajectory.landing", t.landing, ((1, n_elapsed), np.shape(t.landing)[0])
-    yield "trajectory.state_lift", t.state_lift, ((1, r), 1 if np.size(t.state_lift) == 1 else q)
-    yield "trajectory.state_new", t.state_new, ((1, q),)
     yield "trajectory.encounter_class", t.encounter_class, (q, e)
     yield "trajectory.stay", t.stay, (e, q, t.stay_minutes.n_coarse)
     hours = np.asarray(t.start_minute).shape[-1]

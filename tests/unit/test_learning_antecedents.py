@@ -1,4 +1,4 @@
-"""What new codes follow from: earlier codes, conditions beside them, and the ages at which states are reached."""
+"""What moves the odds of codes: what people had before, and what else a visit has."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ import pytest
 from ehrsynth.encoding.union import UNION
 from ehrsynth.errors import ModelError
 from ehrsynth.learning.antecedents import Antecedents, learn_antecedents
-from ehrsynth.learning.arrivals import learn_arrivals
 from ehrsynth.learning.parameters import CodeTables
 from ehrsynth.learning.recurrence import learn_again
 from ehrsynth.model.shapes import check_shapes
@@ -135,25 +134,6 @@ def test_what_is_given_for_a_condition_comes_again_with_it() -> None:
     assert odds[0] < 0.02
     # A condition that was never there without its drug says nothing.
     assert again.beside_lift[0].tolist() == [1.0, 1.0, 1.0]
-
-
-def test_states_are_reached_at_their_ages() -> None:
-    rng = np.random.default_rng(5)
-    # Two states as likely as each other, but in the second band of age nobody is in the second.
-    stratum = rng.integers(0, 2, size=N * T)
-    second = (rng.random(N * T) < 0.5) & (stratum == 0)
-    one = chunk(np.zeros((N, T, 1), dtype=bool), stratum)
-    one.gamma = np.stack([~second, second], axis=1).astype(np.float32)
-    one.predicted = np.full((N * T, 2), 0.5, dtype=np.float32)
-    lift = learn_arrivals([one], n_strata=2, n_classes=1, groups=np.array([0, 1]))
-    assert lift is not None
-    np.testing.assert_allclose(lift[0, 0], lift[0, 1], rtol=0.1)
-    assert lift[1, 1] < 0.02 * lift[1, 0]
-
-
-def test_nobody_with_a_second_visit_reaches_nothing() -> None:
-    one = chunk(np.zeros((5, 1, 1), dtype=bool))
-    assert learn_arrivals([one], n_strata=1, n_classes=1, groups=np.array([0])) is None
 
 
 @pytest.mark.parametrize("width", [2, 3])
