@@ -27,8 +27,6 @@ _BLOCK = 32_768
 _SHRINK = 3.0
 _ROUNDS = 3
 _LARGEST = 6.0
-_LARGEST_BESIDE = 14.0
-"""A course of treatment comes nearly surely in its state, and yet never beside a condition."""
 _MOST = 1.0 - 1e-6
 _BESIDE = 3
 
@@ -160,7 +158,7 @@ def learn_again(
     for _ in range(_ROUNDS):
         of_others = log_since.reshape(-1)[by_since]
         moved = _lifted(chance, of_others + log_count.reshape(-1)[by_count])
-        log_beside = np.where(few[2], 0.0, _solved(by_beside, moved, seen[2], _LARGEST_BESIDE).reshape(c, -1))
+        log_beside = np.where(few[2], 0.0, _solved(by_beside, moved, seen[2]).reshape(c, -1))
         of_beside = log_beside.reshape(-1)[by_beside]
         moved = _lifted(chance, of_others + of_beside)
         log_count = _solved(by_count, moved, seen[0]).reshape(c, -1)
@@ -238,7 +236,7 @@ def _chunk(
     )
 
 
-def _solved(cell: Ints, chance: Doubles, seen: Doubles, largest: float = _LARGEST) -> Doubles:
+def _solved(cell: Ints, chance: Doubles, seen: Doubles) -> Doubles:
     """Return the log odds multiplier of each cell under which as many presences are expected as aimed at."""
     n = len(seen)
     expected = np.bincount(cell, chance, n)
@@ -252,5 +250,5 @@ def _solved(cell: Ints, chance: Doubles, seen: Doubles, largest: float = _LARGES
         p = lifted / (1.0 + lifted)
         error = target - np.bincount(cell, p, n)
         slope = np.maximum(np.bincount(cell, p * (1 - p), n), 1e-9)
-        log_lift = np.clip(log_lift + np.clip(error / slope, -1.5, 1.5), -largest, largest)
+        log_lift = np.clip(log_lift + np.clip(error / slope, -1.5, 1.5), -_LARGEST, _LARGEST)
     return np.where(expected > 1e-9, log_lift, 0.0)
