@@ -41,6 +41,9 @@ __all__ = [
 Float = npt.NDArray[np.floating[Any]]
 Int = npt.NDArray[np.integer[Any]]
 
+_LATER = {"later": True}
+"""Of fields that came after packages had been written: not stored while they have nothing to say."""
+
 EVERY_TABLE = "*"
 """`CodeFamily.parent_table` of families whose parents are numbered through the codes of all families."""
 
@@ -306,10 +309,10 @@ class CodeFamily:
     count_lift: Float | None = None
     since_edges: Int | None = None
     since_lift: Float | None = None
-    beside_lift: Float | None = None
-    beside_new: Float | None = None
-    antecedent: Int | None = None
-    antecedent_lift: Float | None = None
+    beside_lift: Float | None = field(default=None, metadata=_LATER)
+    beside_new: Float | None = field(default=None, metadata=_LATER)
+    antecedent: Int | None = field(default=None, metadata=_LATER)
+    antecedent_lift: Float | None = field(default=None, metadata=_LATER)
     repeats: Float
     position: Float
     duration: Float

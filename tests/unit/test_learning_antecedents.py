@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,6 +15,9 @@ from ehrsynth.errors import ModelError
 from ehrsynth.learning.antecedents import Antecedents, learn_antecedents
 from ehrsynth.learning.parameters import CodeTables
 from ehrsynth.learning.recurrence import learn_again
+from ehrsynth.model import PatientModel
+from ehrsynth.model.documents import to_document
+from ehrsynth.model.package import load, save
 from ehrsynth.model.shapes import check_shapes
 
 N, T = 3_000, 6
@@ -147,3 +151,23 @@ def test_tables_of_another_width_are_refused(models: Any, width: int) -> None:
     else:
         with pytest.raises(ModelError, match="beside_lift"):
             check_shapes(changed)
+
+
+def test_packages_keep_what_moves_odds(models: Any, tmp_path: Path) -> None:
+    model = models.tiny_model()
+    family = model.families[0]
+    c = len(family.codings)
+    moved = {
+        "beside_lift": np.full((c, 3), 2.0, dtype=np.float32),
+        "beside_new": np.full((c, 2), 0.5, dtype=np.float32),
+        "antecedent": np.full((c, 1), -1, dtype=np.int32),
+        "antecedent_lift": np.full((c, 1, 2), 3.0, dtype=np.float32),
+    }
+    save(replace(model, families=(replace(family, **moved), *model.families[1:])), tmp_path / "model.ehrsynth")
+    found = load(tmp_path / "model.ehrsynth")
+    assert isinstance(found, PatientModel)
+    for name, table in moved.items():
+        np.testing.assert_array_equal(getattr(found.families[0], name), table)
+        # Written before these fields were there.
+        assert getattr(found.families[1], name) is None
+    assert "beside_lift" not in to_document(model.families[0], {}, "family")
