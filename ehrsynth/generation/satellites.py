@@ -7,8 +7,9 @@ import numpy.typing as npt
 
 from ehrsynth.generation.code_tables import depths, rate
 from ehrsynth.generation.codes import VisitContext
-from ehrsynth.generation.segments import first_of_each, ranges
+from ehrsynth.generation.segments import first_of_each
 from ehrsynth.model import CodeFamily
+from ehrsynth.probability.ragged import ranges
 
 __all__ = ["SatelliteSampler"]
 
