@@ -193,6 +193,9 @@ def test_pairs_come_as_often_as_seen_and_never_apart(records: Records, model: Pa
     family = model.families[0]
     assert family.tilt is not None
     assert parents(family, np.asarray(family.parent)) == {RETINOPATHY: DIABETES, BLINDNESS: RETINOPATHY, CYST: DIABETES}
+    # They keep no company, and were never seen alone.
+    assert family.company is not None and not np.isin(np.asarray(family.company)[:, 1:], family.satellites).any()
+    assert not np.asarray(family.never)[:, family.satellites].any()
     real, made = shares(records), shares(Records.concat(list(Generator(model, seed=5).blocks(4_000))))
     for name in ("cyst of a man", "retinopathy alone", "blindness alone", "cyst alone"):
         assert made.pop(name) == real.pop(name) == 0.0, name
