@@ -34,7 +34,7 @@ Doubles = npt.NDArray[np.float64]
 _STEPS = (1.0, 1.0, 1.0, 0.7, 0.5, 0.35, 0.25)
 _FEWEST = 200
 """Of fewer people nearly all that is off is chance."""
-_MOST_DRAWN = 6_000
+_MOST_DRAWN = 12_000
 _SATURATION = 3.0
 """What most people get anyway answers to its odds the less: nearly all who are prone to it have it in the end."""
 _LARGEST = 2.5
@@ -43,7 +43,7 @@ _LONGER, _MOST_GAIN, _LONGEST = 1.7, 6.0, 2.5
 _MOST = 1.0 - 1e-6
 
 
-def with_margins(model: PatientModel, cohort: Cohort, seed: int) -> PatientModel:
+def with_margins(model: PatientModel, cohort: Cohort, seed: int, min_patients: int = 5) -> PatientModel:
     """Return the model with onsets of codes for as many people, and pairs of conditions as often, as the source has.
 
     Parameters
@@ -56,6 +56,8 @@ def with_margins(model: PatientModel, cohort: Cohort, seed: int) -> PatientModel
         Of the source; patients count by their weight.
     seed : int
         Of the people that are drawn.
+    min_patients : int
+        Pairs of codes of fewer people are not learned.
     """
     from ehrsynth.generation.rows import followers
 
@@ -74,7 +76,7 @@ def with_margins(model: PatientModel, cohort: Cohort, seed: int) -> PatientModel
     moved, before, gain = ([np.full(len(share), start) for share in seen] for start in (0.0, 0.0, 1.0))
     # Observations that follow another of their panel are not drawn by themselves.
     led = [np.concatenate([[], *followers(one, model.measurements).values()]).astype(np.int64) for one in families]
-    pairs = PairMargins(family, cohort) if family.company is not None and len(family.company) else None
+    pairs = PairMargins(family, cohort, min_patients) if family.company is not None and len(family.company) else None
     for round_, step in enumerate(_STEPS):
         made, reached, paired, ended = _drawn(model, seed, round_ * n_blocks, n_blocks, families, counted, pairs, ends)
         for k, share in enumerate(seen):
