@@ -55,6 +55,7 @@ class PairMargins:
         self._seen, people = cohort.total(partial(_seen, table=family.table, pairs=self._pairs))
         self._known = people >= min_patients
         self._few = min_patients / 2
+        self._satellites = family.satellites
         self._people = cohort.n_patients
         self._round = 0
 
@@ -104,8 +105,9 @@ class PairMargins:
         pair = np.column_stack([kind, cell // n, cell % n])
         pair = np.concatenate([pair, pair[kind == SAME][:, [0, 2, 1]]])
         key, old = (one @ [n**2, n, 1] for one in (pair, self._company))
-        # Of one code with itself nothing is said here.
+        # Of one code with itself nothing is said here; satellites keep no company.
         pair = pair[~np.isin(key, old) & (pair[:, 1] != pair[:, 2])]
+        pair = pair[~np.isin(pair[:, 1:], self._satellites).any(axis=1)]
         self._company = np.concatenate([self._company, pair])
         self._first, self._moved, self._gain, self._before = (
             np.concatenate([one, np.full(len(pair), start)])
@@ -114,7 +116,7 @@ class PairMargins:
 
 
 def _seen(timelines: Timelines, table: str, pairs: Pairs) -> npt.NDArray[np.float64]:
-    """Return how often each pair comes in the records of some patients, and in how many of these, float64[2, 3, T * T]."""
+    """Return how often each pair comes in some patients' records, and in how many of these, float64[2, 3, T * T]."""
     codes = timelines.families[table]
     visits, code = codes.visits.astype(np.int64), codes.codes.astype(np.int64)
     owner = timelines.patient_of_visit
