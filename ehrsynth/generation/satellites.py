@@ -41,22 +41,23 @@ class SatelliteSampler:
         self._parent = np.asarray(family.parent, dtype=np.int64)
         self._depth = depths(self._parent)
         own = family.satellites
-        self._satellites = own
-        by_parent = own[np.argsort(self._parent[own], kind="stable")]
-        self._children = by_parent
+        self._children = own[np.argsort(self._parent[own], kind="stable")]
         self._count = np.bincount(self._parent[own], minlength=len(self._parent))
         self._start = np.cumsum(self._count) - self._count
         # New, in the visit before, earlier: the odds beside the parent.
         self._odds = np.stack([_odds(table) for table in (family.never_with_parent, family.previous, family.earlier)])
         self._lift, self._count_lift = lift, count_lift
         self._limits = tuple(np.asarray(getattr(family, name)) for name in ("sex_limit", "age_min", "age_max"))
-        odds = lift[:, None, own] * _odds(family.never)[:, own]
-        rates = rate(odds / (1.0 + odds)).reshape(-1, len(own))
-        self._n_states = odds.shape[1]
+        # Most never come without their parent.
+        never = _odds(family.never)[:, own]
+        self._ever_alone = own[never.any(axis=0)]
+        odds = lift[:, None, self._ever_alone] * never[:, never.any(axis=0)]
+        rates = rate(odds / (1.0 + odds)).reshape(len(lift) * len(never), len(self._ever_alone))
+        self._n_states = len(never)
         self._total = rates.sum(axis=1)
         # One ascending array, so that one search answers all rows.
         self._running = np.cumsum(rates.reshape(-1))
-        self._first = np.concatenate([[0.0], self._running[len(own) - 1 :: len(own)][:-1]])
+        self._first = np.concatenate([[0.0], np.cumsum(self._total)[:-1]])
 
     def draw(
         self,
@@ -108,15 +109,18 @@ class SatelliteSampler:
 
     def _alone(self, visits: VisitContext, visit: Int, rng: np.random.Generator) -> tuple[Int, Int]:
         """Draw (row, code) at the rates of satellites without their parent, each once."""
+        if not len(self._ever_alone):
+            none = np.zeros(0, dtype=np.int64)
+            return none, none
         key = visits.stratum[visit] * self._n_states + visits.state[visit]
         count = rng.poisson(self._total[key])
         row = np.repeat(np.arange(len(visit)), count)
         wanted = self._first[key[row]] + rng.random(len(row)) * self._total[key[row]]
-        n = len(self._satellites)
+        n = len(self._ever_alone)
         place = np.searchsorted(self._running, wanted, side="right") - key[row] * n
         cell = np.sort(row * n + np.clip(place, 0, n - 1))
         row, place = np.divmod(cell[first_of_each(cell)], n)
-        return row.astype(np.int64), self._satellites[place].astype(np.int64)
+        return row.astype(np.int64), self._ever_alone[place].astype(np.int64)
 
     def _beside(
         self,

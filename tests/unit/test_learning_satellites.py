@@ -74,8 +74,11 @@ def records_of(visits: list[list[list[str]]]) -> Records:
     )
 
 
-def lives(n: int) -> list[list[list[str]]]:
-    """The codes of n people: retinopathy comes to .25 of the diabetic visits, and to .75 once it was there."""
+def lives(n: int, alone: float = 0.0) -> list[list[list[str]]]:
+    """The codes of n people: retinopathy comes to .25 of the diabetic visits, and to .75 once it was there.
+
+    Cysts come to .3 of those of women, and to a share `alone` of their other visits.
+    """
     rng = np.random.default_rng(7)
     found = []
     for i in range(n):
@@ -89,6 +92,8 @@ def lives(n: int) -> list[list[list[str]]]:
                     codes += [RETINOPATHY, *([BLINDNESS] if blind and rng.random() < 0.6 else [])]
                 if i % 2 and rng.random() < 0.3:
                     codes.append(CYST)
+            elif alone and i % 2 and rng.random() < alone:
+                codes.append(CYST)
             visits.append(codes)
         found.append(visits)
     return found
@@ -201,6 +206,19 @@ def test_pairs_come_as_often_as_seen_and_never_apart(records: Records, model: Pa
         assert made.pop(name) == real.pop(name) == 0.0, name
     for name, share in real.items():
         assert made[name] == pytest.approx(share, rel=0.12), (name, share, made[name])
+
+
+@pytest.mark.learn
+def test_exceptions_are_as_rare_as_seen() -> None:
+    records = records_of(lives(PEOPLE, alone=0.005))
+    model = learn(records, settings=SETTINGS, seed=3)
+    family = model.families[0]
+    assert parents(family, np.asarray(family.parent))[CYST] == DIABETES
+    real, made = shares(records), shares(Records.concat(list(Generator(model, seed=5).blocks(4_000))))
+    assert 0.02 < real["cyst alone"] < 0.05
+    assert made["cyst alone"] == pytest.approx(real["cyst alone"], rel=0.5)
+    assert made["cyst of a woman"] == pytest.approx(real["cyst of a woman"], rel=0.12)
+    assert made["cyst of a man"] == 0
 
 
 @pytest.mark.learn
