@@ -17,7 +17,7 @@ from ehrsynth.model import CodeFamily
 from ehrsynth.probability.ragged import ranges
 from ehrsynth.probability.sets import BEFORE, KINDS, SAME
 
-__all__ = ["PairMargins"]
+__all__ = ["PairMargins", "PairTally"]
 
 Ints = npt.NDArray[np.int64]
 Doubles = npt.NDArray[np.float64]
@@ -26,6 +26,7 @@ _LOWEST, _HIGHEST = -5.0, 12.0
 _LARGEST = 6.0
 _LONGER, _MOST_GAIN, _LONGEST = 1.5, 4.0, 2.0
 _LEAST_Z2 = 4.0
+_MOST_WAITING = 2_000_000
 _ROUNDS_WIDER = 2
 """Rounds after which other pairs are taken in."""
 
@@ -58,21 +59,9 @@ class PairMargins:
         self._people = cohort.n_patients
         self._round = 0
 
-    def count(self, visit: Ints, code: Ints, offsets: Ints, patient: Ints) -> Doubles:
-        """Return how often each pair comes in records, float64[3, T * T].
-
-        Parameters
-        ----------
-        visit, code : int64[nnz]
-            Codes of the visits, visits ascending.
-        offsets : int64[n + 1]
-            Of patients.
-        patient : int64[V]
-        """
-        n = self._pairs.n
-        return np.stack(
-            [np.bincount(pair, minlength=n**2) for _, pair in _each(visit, code, offsets, patient, self._pairs)]
-        ).astype(np.float64)
+    def tally(self) -> PairTally:
+        """Return an empty count of pairs."""
+        return PairTally(self._pairs)
 
     def moved(self, family: CodeFamily, made: Doubles, drawn: int, step: float) -> CodeFamily:
         """Return the family with boosts under which pairs come about as often as seen; `made` of so many `drawn`."""
@@ -104,8 +93,7 @@ class PairMargins:
         pair = np.column_stack([kind, cell // n, cell % n])
         pair = np.concatenate([pair, pair[kind == SAME][:, [0, 2, 1]]])
         key, old = (one @ [n**2, n, 1] for one in (pair, self._company))
-        # Of one code with itself nothing is said here.
-        pair = pair[~np.isin(key, old) & (pair[:, 1] != pair[:, 2])]
+        pair = pair[~np.isin(key, old)]
         self._company = np.concatenate([self._company, pair])
         self._first, self._moved, self._gain, self._before = (
             np.concatenate([one, np.full(len(pair), start)])
@@ -113,8 +101,48 @@ class PairMargins:
         )
 
 
+class PairTally:
+    """How often each pair comes in records: of the same visit, of the visit before, of an earlier one.
+
+    Parameters
+    ----------
+    pairs : Pairs
+    """
+
+    def __init__(self, pairs: Pairs) -> None:
+        self._pairs, self._total = pairs, np.zeros(KINDS * pairs.n**2)
+        self._waiting: list[Ints] = []
+
+    def add(self, visit: Ints, code: Ints, offsets: Ints, patient: Ints) -> None:
+        """Count the pairs of some records.
+
+        Parameters
+        ----------
+        visit, code : int64[nnz]
+            Codes of the visits, visits ascending.
+        offsets : int64[n + 1]
+            Of patients.
+        patient : int64[V]
+        """
+        for kind, (_, pair) in enumerate(_each(visit, code, offsets, patient, self._pairs)):
+            self._waiting.append(kind * self._pairs.n**2 + pair)
+        # Of many codes there are many more pairs than come in a few records.
+        if sum(map(len, self._waiting)) > _MOST_WAITING:
+            self._count()
+
+    def total(self) -> Doubles:
+        """Return float64[3, T * T]."""
+        self._count()
+        return self._total.reshape(KINDS, -1)
+
+    def _count(self) -> None:
+        if self._waiting:
+            self._total += np.bincount(np.concatenate(self._waiting), minlength=len(self._total))
+            self._waiting = []
+
+
 def _seen(timelines: Timelines, table: str, pairs: Pairs) -> npt.NDArray[np.float64]:
-    """Return how often each pair comes in the records of some patients, and in how many of these, float64[2, 3, T * T]."""
+    """Return how often each pair comes in some records, and in how many of them, float64[2, 3, T * T]."""
     codes = timelines.families[table]
     visits, code = codes.visits.astype(np.int64), codes.codes.astype(np.int64)
     owner = timelines.patient_of_visit
@@ -136,5 +164,6 @@ def _each(visit: Ints, code: Ints, offsets: Ints, patient: Ints, pairs: Pairs) -
         start = np.searchsorted(visit, row[mine])
         length = np.searchsorted(visit, row[mine], side="right") - start
         other, given = code[ranges(start, length)], np.repeat(lead[mine], length)
-        kept = (other != given) & (other < n)
+        # How often a code comes again is another count, but not whether it does so in the very next visit.
+        kept = (other < n) & ((other != given) | (kind == BEFORE))
         yield np.repeat(row[mine], length)[kept], given[kept] * n + other[kept]

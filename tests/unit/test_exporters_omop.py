@@ -25,7 +25,7 @@ from ehrsynth.exporters.omop.people import _names
 from ehrsynth.provenance import Provenance
 from ehrsynth.records import Records
 from ehrsynth.schema import omop
-from ehrsynth.terminology import ICD10CM, LOINC, RXNORM, SNOMED, library
+from ehrsynth.terminology import ICD9CM, ICD10CM, LOINC, RXNORM, SNOMED, library
 
 PCS = "http://www.cms.gov/Medicare/Coding/ICD10"
 HCPCS = "http://www.cms.gov/Medicare/Coding/HCPCSReleaseCodeSets"
@@ -182,7 +182,14 @@ def test_a_drug_of_two_ingredients_is_in_the_eras_of_both() -> None:
         (LOINC, "2345-7", 3004501, "Measurement", "mapped"),
         (LOINC, "99999-0", 0, "", "none"),
         (RXNORM, "860975", 40163924, "Drug", "mapped"),
-        (PCS, "0DTJ4ZZ", 4301351, "Procedure", "chapter"),
+        (PCS, "0CTPXZZ", 4301351, "Procedure", "chapter"),
+        (PCS, "0DTJ4ZZ", 4198190, "Procedure", "broader"),
+        (PCS, "BY4CZZZ", 4297090, "Procedure", "chapter"),
+        (PCS, "5A1955Z", 4230167, "Procedure", "broader"),
+        (PCS, "10E0XZZ", 0, "", "none"),
+        (ICD9CM, "96.71", 4230167, "Procedure", "broader"),
+        (ICD9CM, "38.97", 4301351, "Procedure", "chapter"),
+        (ICD9CM, "380.4", 0, "", "none"),
         (PCS, "BW03ZZZ", 4163872, "Procedure", "broader"),
         ("urn:ehrsynth:source:item", "x", 0, "", "none"),
     ],

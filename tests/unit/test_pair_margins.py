@@ -32,12 +32,18 @@ def test_pairs_are_counted_in_a_visit_after_one_and_later() -> None:
     pairs = PairMargins(family, timelines, 5)
     # Two people; visits {0, 1}, {1}, {0}, {1} and {1}, {0}.
     visit, code = np.array([0, 0, 1, 2, 3, 4, 5]), np.array([0, 1, 1, 0, 1, 1, 0])
-    found = pairs.count(visit, code, np.array([0, 4, 6]), np.array([0, 0, 0, 0, 1, 1]))
+    tally = pairs.tally()
+    tally.add(visit, code, np.array([0, 4, 6]), np.array([0, 0, 0, 0, 1, 1]))
+    found = tally.total()
     n = len(family.codings)
     cells = np.array([SAME, BEFORE, BEFORE, EARLIER]), np.array([0 * n + 1, 0 * n + 1, 1 * n + 0, 0 * n + 1])
     np.testing.assert_array_equal(found[cells], [1, 2, 2, 0])
-    # Of one code with itself nothing is counted.
-    assert not found[:, np.arange(n) * (n + 1)].any()
+    # Of one code with itself it is counted only how often it comes in the very next visit.
+    alone = np.arange(n) * (n + 1)
+    assert not found[[SAME, EARLIER]][:, alone].any()
+    np.testing.assert_array_equal(found[BEFORE, alone[:2]], [0, 1])
+    tally.add(visit, code, np.array([0, 4, 6]), np.array([0, 0, 0, 0, 1, 1]))
+    np.testing.assert_array_equal(tally.total()[cells], [2, 4, 4, 0])
 
 
 def test_boosts_move_to_what_was_seen_and_no_further_than_chance() -> None:
@@ -92,10 +98,11 @@ def test_of_pairs_of_too_few_people_it_is_known_only_that_they_are_few() -> None
 
 def _seen(pairs: PairMargins, timelines: Timelines) -> Any:
     """Return how often each pair comes in the source."""
-    codes = timelines.families["condition"]
-    return pairs.count(
+    codes, tally = timelines.families["condition"], pairs.tally()
+    tally.add(
         codes.visits.astype(np.int64), codes.codes.astype(np.int64), timelines.offsets, timelines.patient_of_visit
     )
+    return tally.total()
 
 
 @dataclass(frozen=True)

@@ -37,9 +37,9 @@ _DOMAINS = ("Condition", "Observation", "Procedure", "Measurement", "Device", "S
 # Ids and names that public code states, looked up in November 2026: 32817 and 32840 in the list of OMOP's type concepts
 # of a LinkML schema (`EHR`, `EHR problem list`); 581478, 581385 and 8717 in N3C's crosswalk of PCORnet's encounters
 # (National-Clinical-Cohort-Collaborative/Data-Ingestion-and-Harmonization, n3c_xwalk_mapping.sql; 581385 as
-# "Observation room", 8676 and 8756 also in peleese/n3c_macrovisits, 1-inpatient_microvisits.sql); 8971, 8756, 8717 and
-# 8870 in PEDSnet's conventions for visits; 5083 in several loaders (`5083 -- Telehealth`). No public source was found
-# for 8615 and 8920, named after the places' CMS codes 13 and 61: to be held against a download of the vocabularies.
+# "Observation room", 8676 and 8756 also in peleese/n3c_macrovisits, 1-inpatient_microvisits.sql); 8756, 8717 and 8870 in
+# PEDSnet's conventions for visits, 8920 ("Rehabilitation Facility") and 38004301 ("Assisted Living Facility") among
+# their discharge statuses; 8971 and 722455 in HL7's FHIR to OMOP guide 1.0.0 (EncounterAdmitSource, EncounterClass).
 _HAND = (
     ("0", "No matching concept", "Metadata", "None", "Undefined", "", "No matching concept"),
     ("756265", "OMOP CDM Version 5.4.0", "Metadata", "CDM", "CDM", "S", "CDM v5.4.0"),
@@ -51,7 +51,7 @@ _HAND = (
     ("581478", "Ambulance Visit", "Visit", "Visit", "Visit", "S", "OMOP4822458"),
     ("581385", "Observation Room", "Visit", "Visit", "Visit", "S", "OMOP4822459"),
     ("42898160", "Non-hospital institution Visit", "Visit", "Visit", "Visit", "S", "LTCP"),
-    ("5083", "Telehealth", "Visit", "CMS Place of Service", "Visit", "S", "02"),
+    ("722455", "Telehealth", "Visit", "Visit", "Visit", "S", ""),
     ("8717", "Inpatient Hospital", "Visit", "CMS Place of Service", "Visit", "S", "21"),
     ("8870", "Emergency Room - Hospital", "Visit", "CMS Place of Service", "Visit", "S", "23"),
     ("8676", "Nursing Facility", "Visit", "CMS Place of Service", "Visit", "S", "32"),
@@ -60,7 +60,7 @@ _HAND = (
     ("8756", "Outpatient Hospital", "Visit", "CMS Place of Service", "Visit", "S", "22"),
     ("8863", "Skilled Nursing Facility", "Visit", "CMS Place of Service", "Visit", "S", "31"),
     ("8546", "Hospice", "Visit", "CMS Place of Service", "Visit", "S", "34"),
-    ("8615", "Assisted Living Facility", "Visit", "CMS Place of Service", "Visit", "S", "13"),
+    ("38004301", "Assisted Living Facility", "Visit", "NUCC", "Visit", "S", "310400000X"),
     ("4171756", "<", "Meas Value Operator", "SNOMED", "Qualifier Value", "S", ""),
     ("4171754", "<=", "Meas Value Operator", "SNOMED", "Qualifier Value", "S", ""),
     ("4171755", ">=", "Meas Value Operator", "SNOMED", "Qualifier Value", "S", ""),
@@ -72,7 +72,8 @@ _HAND = (
 # Ingredients of new drugs that the data sets do not have. OHDSI's LEGEND-T2DM (ohdsi-studies/LegendT2dm,
 # inst/settings/ExposuresOfInterest.csv) names dulaglutide 45774435, semaglutide 793143, empagliflozin 45774751 and
 # dapagliflozin 44785829. 45774435 stands for empagliflozin or liraglutide in some hand-written lists, which contradict
-# it and each other. 1502905 is insulin glargine in lists of concepts of others, and among insulins in cohorts.
+# it and each other. 1502905 is insulin glargine in the drugs of Oxford's hospitals, looked up in Athena
+# (answerdigital/oxford-omop-data-mapper), and among insulins in OHDSI's cohorts.
 _INGREDIENTS = {
     "43013024": ("apixaban", "1364430"),
     "40241331": ("rivaroxaban", "1114195"),

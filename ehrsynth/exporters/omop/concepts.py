@@ -8,7 +8,7 @@ from functools import cached_property, lru_cache
 from typing import NamedTuple
 
 from ehrsynth.exporters.omop.athena import Athena
-from ehrsynth.terminology import CVX, ICD10CM, LOINC, NDC, RXNORM, UCUM, library
+from ehrsynth.terminology import CVX, ICD9CM, ICD10CM, LOINC, NDC, RXNORM, UCUM, library
 
 __all__ = ["ALLERGY", "Code", "Concept", "ConceptIds", "Target", "local_id", "source_concept"]
 
@@ -98,8 +98,8 @@ class ConceptIds:
 
     def _packaged(self, code: Code) -> Target:
         source, standard, domain, relation = _shipped_map().get((code.system, code.code), (0, 0, "", "none"))
-        if not standard and code.system in _HIERARCHIES:
-            standard, domain, relation = _broader(code.system, code.code)
+        if not standard and (name := _hierarchy(code)):
+            standard, domain, relation = _broader(name, code.system, code.code)
         if code.role == "value" and domain != "Meas Value":
             # The value of a measurement has to be of one domain; a concept of our own is of it.
             source, standard = 0, 0
@@ -207,9 +207,16 @@ def _beginnings() -> dict[tuple[str, str], tuple[int, str, str]]:
     }
 
 
-def _broader(system: str, code: str) -> tuple[int, str, str]:
+def _hierarchy(code: Code) -> str | None:
+    """The name by which beginnings of a code are stated; of ICD-9-CM procedures have two digits before the dot."""
+    if code.system == ICD9CM:
+        return "icd9proc" if code.code[2:3] == "." else "icd9cm"
+    return _HIERARCHIES.get(code.system)
+
+
+def _broader(name: str, system: str, code: str) -> tuple[int, str, str]:
     """The concept of the nearest ancestor of an ICD code that has one, by the beginning of the code."""
-    exact, by_hand, name = _shipped_map(), _beginnings(), _HIERARCHIES[system]
+    exact, by_hand = _shipped_map(), _beginnings()
     for stop in range(len(code), 0, -1):
         part = code[:stop].rstrip(".")
         if (name, part) in by_hand:
