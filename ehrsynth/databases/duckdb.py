@@ -113,7 +113,7 @@ def _connect(path: Path, target: Address, *, new: bool) -> Any:
     import duckdb
 
     # Rows with keys are taken one after the other: a second thread only costs.
-    settings = {"threads": 1}
+    settings: dict[str, Any] = {"threads": 1}
     connection = None
     try:
         if not new:
