@@ -1,16 +1,18 @@
-"""What a small cohort costs from learning to scores, and how memory of learning grows with patients.
+"""What a small cohort costs from learning to scores, and how memory of learning and evaluating grows with patients.
 
     python -m benchmarks.sizes small
     python -m benchmarks.sizes memory [--patients 25000,50000,100000,200000]
                                       [--model diabetes_inpatient] [--states 16 --classes 4]
                                       [--format parquet] [--at-once]
+    python -m benchmarks.sizes evaluation [--patients 10000,50000,200000] [--model diabetes_inpatient] [--at-once]
 
 `small`: the simulator of ``tests/statistical/known_truth.py`` makes 1,000 patients with some 14,000 rows; they are
 learned from, as many are generated, and `evaluate` compares the two. CPU seconds (user and system) of the process after
 its libraries are imported; memory is the peak over what importing torch takes by itself.
 
 `memory`: patients of a shipped model are written (as Parquet, csv, omop...), and a process of its own learns from them
-as `ehrsynth learn` does: large sources in parts of patients; with `--at-once` all in memory.
+as `ehrsynth learn` does: large sources in parts of patients; with `--at-once` all in memory. `evaluation`: two such
+cohorts are compared as `ehrsynth evaluate` does, by all metrics.
 
 Set OMP_NUM_THREADS=1.
 """
@@ -30,10 +32,11 @@ from types import ModuleType
 
 import ehrsynth
 from ehrsynth.api import learn_from
+from ehrsynth.engines.parts_evaluation import evaluate_sources
 from ehrsynth.learning import LearningProgress, LearningSettings
 from ehrsynth.probability.extra import learn_library
 
-__all__ = ["learned", "main", "memory", "small"]
+__all__ = ["evaluated", "evaluation", "learned", "main", "memory", "small"]
 
 SIMULATOR = Path(__file__).parents[1] / "tests" / "statistical" / "known_truth.py"
 
@@ -95,10 +98,34 @@ def memory(model: str, patients: list[int], form: str, more: list[str]) -> None:
     for n in patients:
         with tempfile.TemporaryDirectory() as folder:
             ehrsynth.generate_files(model, folder + "/out", formats=[form], population=n, seed=1)
-            words = ["learned", "--source", f"{folder}/out/{form}", *more]
-            # As the command does: see `ehrsynth.cli.learn`.
-            own = {**os.environ, "ARROW_DEFAULT_MEMORY_POOL": "system"}
-            subprocess.run([sys.executable, "-m", "benchmarks.sizes", *words], check=True, env=own)
+            _alone(["learned", "--source", f"{folder}/out/{form}", *more])
+
+
+def evaluation(model: str, patients: list[int], form: str, more: list[str]) -> None:
+    """Compare two cohorts of so many patients of a shipped model, each number in a process of its own."""
+    for n in patients:
+        with tempfile.TemporaryDirectory() as folder:
+            for seed, name in enumerate(("real", "synthetic"), start=1):
+                ehrsynth.generate_files(model, f"{folder}/{name}", formats=[form], population=n, seed=seed)
+            sources = ["--source", f"{folder}/real/{form}", "--synthetic", f"{folder}/synthetic/{form}"]
+            _alone(["evaluated", *sources, *more])
+
+
+def _alone(words: list[str]) -> None:
+    # As the commands do: see `ehrsynth.cli.learn`.
+    own = {**os.environ, "ARROW_DEFAULT_MEMORY_POOL": "system"}
+    subprocess.run([sys.executable, "-m", "benchmarks.sizes", *words], check=True, env=own)
+
+
+def evaluated(real: str, synthetic: str, parts: int | None) -> None:
+    """Compare two folders; print what it took, the libraries included."""
+    wall = time.perf_counter()
+    report, _ = evaluate_sources({"real": real, "synthetic": synthetic}, mappings={}, seed=1, parts=parts)
+    print(
+        f"{report.patients['real']:8,} and {report.patients['synthetic']:8,} patients, {len(report.results)} results: "
+        f"{_cpu():6.1f} CPU s; {_peak():6.0f} MB ({time.perf_counter() - wall:.0f} s, load {os.getloadavg()[0]:.1f})",
+        flush=True,
+    )
 
 
 def learned(source: str, states: int, classes: int, parts: int | None) -> None:
@@ -124,12 +151,13 @@ def learned(source: str, states: int, classes: int, parts: int | None) -> None:
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("small", "memory", "learned"))
+    parser.add_argument("what", choices=("small", "memory", "learned", "evaluation", "evaluated"))
     parser.add_argument("--model", default="diabetes_inpatient")
     parser.add_argument("--patients", default="25000,50000,100000,200000")
     parser.add_argument("--states", type=int, default=16)
     parser.add_argument("--classes", type=int, default=4)
     parser.add_argument("--source")
+    parser.add_argument("--synthetic")
     parser.add_argument("--format", default="parquet")
     parser.add_argument("--at-once", action="store_true")
     given = parser.parse_args()
@@ -137,6 +165,11 @@ def main() -> None:
         small()
     elif given.what == "learned":
         learned(given.source, given.states, given.classes, 1 if given.at_once else None)
+    elif given.what == "evaluated":
+        evaluated(given.source, given.synthetic, 1 if given.at_once else None)
+    elif given.what == "evaluation":
+        more = ["--at-once"] * given.at_once
+        evaluation(given.model, [int(word) for word in given.patients.split(",")], given.format, more)
     else:
         more = ["--states", str(given.states), "--classes", str(given.classes), *["--at-once"] * given.at_once]
         memory(given.model, [int(word) for word in given.patients.split(",")], given.format, more)

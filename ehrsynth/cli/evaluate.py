@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -44,6 +45,12 @@ def evaluate(
     sample: Annotated[
         int | None, typer.Option("--sample", help="At most N patients of each, drawn at random. Default: all.")
     ] = None,
+    parts: Annotated[
+        int | None,
+        typer.Option(
+            "--parts", metavar="N", help="Go through the patients in N parts, one in memory at a time; 1: at once."
+        ),
+    ] = None,
     details: Annotated[bool, typer.Option("--details", help="Show also what the main figures sum up.")] = False,
     lenient: Annotated[bool, typer.Option("--lenient", help="Set broken rows aside and count them.")] = False,
     json: options.Json = False,
@@ -54,36 +61,34 @@ def evaluate(
 
     Each figure has a 95 % bootstrap interval over patients. With `--control` all is judged against the held-out
     patients, and beside each figure stands the ceiling: the same figure for the real records. Needs `pip install
-    'ehrsynth[evaluate]'` for the metrics utility and detection.
+    'ehrsynth[evaluate]'` for the metrics utility and detection. Sources of more than a quarter of a million rows are
+    gone through in parts of patients, which makes no other figures; meanwhile they lie in a folder of the temporary
+    directory (TMPDIR), which only you can open and which is removed at the end.
     """
-    from ehrsynth import api
+    # Arrow's own allocator keeps what was read for later; here numpy needs it. It is chosen when Arrow is imported.
+    os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
     from ehrsynth.cli.console import print_json
     from ehrsynth.cli.progress import progress_bar
     from ehrsynth.engines.output import Output
-    from ehrsynth.evaluation import evaluate as run
+    from ehrsynth.engines.parts_evaluation import evaluate_sources
 
     # An output that cannot be written should be known before the work is done, not after.
     target = None if output is None else Output(output)
     folders = {"real": real, "synthetic": synthetic} | ({} if control is None else {"control": control})
-    read = {
-        name: api.read_with_report(
-            path, format=format, strict=not lenient, mapping=None if name == "synthetic" else mapping
-        )
-        for name, path in folders.items()
-    }
-    records = {name: taken for name, (taken, _) in read.items()}
     with progress_bar("Evaluating") as progress:
-        report = run(
-            records["real"],
-            records["synthetic"],
-            control=records.get("control"),
+        report, read = evaluate_sources(
+            folders,
+            format=format,
+            mappings={name: None if name == "synthetic" else mapping for name in folders},
+            strict=not lenient,
             metrics=metric or None,
             seed=seed,
             bootstrap=bootstrap,
             sample=sample,
+            parts=parts,
             progress=progress,
         )
-    lost = {name: account.to_dict() for name, (_, account) in read.items() if account.set_aside or account.adjusted}
+    lost = {name: account.to_dict() for name, account in read.items() if account.set_aside or account.adjusted}
     document = {"sources": {name: str(path) for name, path in folders.items()}, "lost": lost, **report.to_dict()}
     if target is not None:
         with target:
@@ -94,7 +99,7 @@ def evaluate(
     else:
         from ehrsynth.cli.account import print_losses
 
-        for name, (_, account) in read.items():
+        for name, account in read.items():
             print_losses(account, name)
         _print(report, output, details=details)
 

@@ -8,11 +8,12 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import reduce
-from operator import add
+from operator import iadd
 from pathlib import Path
 from typing import Any, TypeVar
 
 from ehrsynth.engines.frozen import freeze, thaw
+from ehrsynth.engines.start import give_memory_back
 from ehrsynth.errors import OutputError
 
 __all__ = ["DiskParts", "Shelf", "said_if_full", "shelf"]
@@ -83,9 +84,11 @@ class DiskParts:
 
     def map(self, function: Callable[[Any], Any]) -> DiskParts:
         """Make a part of each part."""
-        return DiskParts(
-            self._shelf, [None if path is None else self._shelf.put(function(thaw(path))) for path in self._paths]
-        )
+        made = []
+        for path in self._paths:
+            made.append(None if path is None else self._shelf.put(function(thaw(path))))
+            give_memory_back()
+        return DiskParts(self._shelf, made)
 
     def each(self, function: Callable[[Any], T]) -> Iterator[T]:
         """Yield the function of each part, in order."""
@@ -95,7 +98,9 @@ class DiskParts:
 
     def total(self, function: Callable[[Any], T]) -> T:
         """Return the sum of the function over the parts, added in their order."""
-        result: T = reduce(add, self.each(function))
+        # What was made of a file is nobody else's: large counts grow where they are.
+        result: T = reduce(iadd, self.each(function))
+        give_memory_back()
         return result
 
     def scatter(self, parts: Sequence[Any]) -> DiskParts:

@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import reduce
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from ehrsynth.engines.disk import DiskParts, said_if_full, shelf
 from ehrsynth.engines.start import give_memory_back
 from ehrsynth.errors import UsageError
 from ehrsynth.learning import LearningProgress, LearningSettings
-from ehrsynth.learning.apart import Raw, raw_part
+from ehrsynth.learning.apart import raw_part
 from ehrsynth.learning.far_learner import learn_parts
 from ehrsynth.model import PatientModel
 from ehrsynth.readers.choice import reader_of
-from ehrsynth.readers.parting import Cut, PartFolder, rows_of, split
+from ehrsynth.readers.fhir_parting import FhirCut
+from ehrsynth.readers.part_keys import KeyFiles
+from ehrsynth.readers.parting import Cut
 from ehrsynth.readers.report import ReadReport
+from ehrsynth.records import Records
 
-__all__ = ["Division", "divided", "learn_divided"]
+__all__ = ["Division", "divided", "learn_divided", "read_divided"]
+
+T = TypeVar("T")
 
 _MANY_ROWS = 250_000
 """A source of more rows is read in parts: in memory it would take more than half a gigabyte."""
@@ -34,7 +39,7 @@ class Division:
     """A source that is read in parts: by which reader, how it is cut, and into how many."""
 
     reader: Any
-    cut: Cut
+    cut: Cut | FhirCut
     parts: int
 
 
@@ -66,7 +71,7 @@ def divided(
     if parts == 1:
         return None
     reader: Any = reader_of(source, format, mapping)
-    cut = reader.cut(source) if hasattr(reader, "cut") else None
+    cut: Cut | FhirCut | None = reader.cut(source) if hasattr(reader, "cut") else None
     if cut is None:
         if parts is not None:
             raise UsageError(
@@ -75,11 +80,60 @@ def divided(
             )
         return None
     if parts is None:
-        rows = rows_of(cut)
+        rows = cut.about()
         if rows <= _MANY_ROWS:
             return None
         parts = min(-(-rows // _PART_ROWS), _MOST_PARTS)
     return Division(reader=reader, cut=cut, parts=parts)
+
+
+def read_divided(
+    division: Division,
+    folder: Path,
+    make: Callable[[Records, int], T],
+    *,
+    strict: bool,
+    tell: Callable[[int, str], None],
+) -> tuple[list[T], ReadReport]:
+    """Return what is made of the records of each part, and the account of all.
+
+    Parameters
+    ----------
+    division : Division
+    folder : Path
+        Where the rows lie meanwhile.
+    make : callable
+        (records, number of the part). Of a part that is read again the last counts.
+    strict : bool
+    tell : callable
+        Told (step, what is done), the steps being 0 and one for each part.
+    """
+
+    def read(part: Any) -> tuple[T, ReadReport]:
+        records, report = division.reader.read(part, strict=strict)
+        made = make(records, part.number)
+        del records
+        give_memory_back()
+        return made, report
+
+    tell(0, "sorting rows by patient")
+    keys = KeyFiles(folder)
+    parts: list[Any] = division.cut.split(folder, division.parts, keys, strict=strict)
+    give_memory_back()
+    found = []
+    for part in parts:
+        tell(part.number + 1, f"part {part.number + 1} of {division.parts}")
+        found.append(read(part))
+        if strict:
+            part.forget()
+    for number in keys.find(strict=strict):
+        # Rows whose key another part has before them are set aside now that they are known.
+        found[number] = read(parts[number])
+    keys.forget()
+    for part in parts:
+        part.forget()
+    report = reduce(lambda left, right: left.together(right, division.cut.once), [one for _, one in found])
+    return [made for made, _ in found], report
 
 
 def learn_divided(
@@ -104,28 +158,14 @@ def learn_divided(
     """
     # The two agree; pomegranate's libraries alone take more memory than a part.
     settings = replace(settings or LearningSettings(), estimator="numpy")
-    reports: list[ReadReport] = []
-    with shelf() as place:
+    with shelf() as place, said_if_full(place.folder):
 
         def tell(step: int, message: str) -> None:
             if progress is not None:
                 progress(LearningProgress(stage="reading", step=step, steps=division.parts, message=message))
 
-        def raw(folders: list[PartFolder]) -> Iterator[Raw]:
-            for folder in folders:
-                tell(folder.number + 1, f"part {folder.number + 1} of {division.parts}")
-                records, report = division.reader.read(folder, strict=strict)
-                folder.forget()
-                reports.append(report)
-                made = raw_part(records, folder.number, settings.max_visits)
-                del records
-                give_memory_back()
-                yield made
+        def make(records: Records, number: int) -> Path | None:
+            return place.put(raw_part(records, number, settings.max_visits))
 
-        tell(0, "sorting rows by patient")
-        with said_if_full(place.folder):
-            folders = split(division.cut, place.folder, division.parts)
-        give_memory_back()
-        parts = DiskParts.of(place, raw(folders))
-        report = reduce(lambda left, right: left.together(right, division.cut.once), reports)
-        return learn_parts(parts, settings=settings, seed=seed, progress=progress), report
+        made, report = read_divided(division, place.folder, make, strict=strict, tell=tell)
+        return learn_parts(DiskParts(place, made), settings=settings, seed=seed, progress=progress), report

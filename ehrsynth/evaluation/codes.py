@@ -12,8 +12,9 @@ from itertools import chain
 
 import numpy as np
 
-from ehrsynth.evaluation.cohort import Bools, Cohort, Floats, Ints, Vocabulary
+from ehrsynth.evaluation.cohort import AnyCohort, Bools, Cohort, Floats, Ints, Vocabulary
 from ehrsynth.evaluation.distance import r2, share
+from ehrsynth.evaluation.features import people_with
 from ehrsynth.evaluation.metric import Comparison, Keys, MetricResult, Score, Scorer, Totals
 from ehrsynth.evaluation.tally import Tally, pairs, tally, tally_chunks
 
@@ -59,6 +60,7 @@ class CodesMetric:
 
     name = "codes"
     order = 20
+    in_parts = True
 
     def evaluate(self, comparison: Comparison) -> Iterable[MetricResult]:
         """Return R2 per kind of key and family, families in their order, combined last."""
@@ -76,12 +78,12 @@ class CodesMetric:
         return sorted(results, key=lambda result: order.index(result.name.split(".")[1]))
 
 
-def _pair_codes(cohorts: list[Cohort], vocabulary: Vocabulary) -> list[Bools]:
+def _pair_codes(cohorts: list[AnyCohort], vocabulary: Vocabulary) -> list[Bools]:
     """Return sets of codes; pairs are counted within each: the combined families, and every other one by itself."""
     n_codes = vocabulary.n_codes
     support = np.zeros(n_codes)
     for cohort in cohorts:
-        support += np.bincount(cohort.ever_code, minlength=n_codes) / max(cohort.n_patients, 1)
+        support += people_with(cohort) / max(cohort.n_patients, 1)
     order = np.argsort(-support, kind="stable")
     others = [name for name in vocabulary.families if name not in COMBINED]
     members = [vocabulary.codes_of(*names) for names in (COMBINED, *((name,) for name in others))]
@@ -95,8 +97,12 @@ def _pair_codes(cohorts: list[Cohort], vocabulary: Vocabulary) -> list[Bools]:
         number //= 2
 
 
-def _n_pairs(cohort: Cohort, blocks: list[Bools]) -> int:
+def _n_pairs(cohort: AnyCohort, blocks: list[Bools]) -> int:
     """Return the greatest number of pairs of any kind that a cohort has in the blocks together."""
+    return int(max(sum(kind) for kind in zip(*(_pairs_of(part, blocks) for part in cohort.parts), strict=True)))
+
+
+def _pairs_of(cohort: Cohort, blocks: list[Bools]) -> tuple[float, float, float]:
     of_record, of_visit, sequential = 0.0, 0.0, 0.0
     for block in blocks:
         ever = np.bincount(cohort.ever_patient[block[cohort.ever_code]], minlength=cohort.n_patients)
@@ -104,7 +110,7 @@ def _n_pairs(cohort: Cohort, blocks: list[Bools]) -> int:
         of_record += float((ever * (ever - 1.0)).sum() / 2)
         of_visit += float((here * (here - 1.0)).sum() / 2)
         sequential += float((here[:-1] * here[1:] * cohort.has_next[:-1]).sum())
-    return int(max(of_record, of_visit, sequential))
+    return of_record, of_visit, sequential
 
 
 def _count(kind: str, cohort: Cohort, blocks: list[Bools]) -> Mapping[str, Tally]:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from ehrsynth.records import Records
 
-__all__ = ["Bools", "Cohort", "Floats", "Ints", "Vocabulary"]
+__all__ = ["AnyCohort", "Bools", "Cohort", "Floats", "Ints", "Vocabulary", "recorded_in"]
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -127,10 +129,14 @@ class Cohort:
     n_without_visits: int
 
     @property
+    def parts(self) -> Iterable[Cohort]:
+        """The cohort as a sequence of parts: itself; see `CohortInParts`."""
+        return (self,)
+
+    @property
     def recorded(self) -> tuple[str, ...]:
         """Variables of the person that are known of at least one patient."""
-        empty = {name: labels.index("") if "" in labels else -1 for name, labels in self.vocabulary.person.items()}
-        return tuple(name for name, index in self.person.items() if (index != empty[name]).any())
+        return recorded_in(self, self.vocabulary)
 
     @property
     def n_patients(self) -> int:
@@ -158,3 +164,51 @@ class Cohort:
         result = np.ones(self.n_visits, dtype=bool)
         result[self.offsets[1:] - 1] = False
         return result
+
+
+def recorded_in(cohort: Cohort, vocabulary: Vocabulary) -> tuple[str, ...]:
+    """Return the variables of the person that are known of at least one patient."""
+    empty = {name: labels.index("") if "" in labels else -1 for name, labels in vocabulary.person.items()}
+    return tuple(name for name, index in cohort.person.items() if (index != empty[name]).any())
+
+
+class AnyCohort(Protocol):
+    """What metrics ask of a cohort: of all patients what takes little, and the rest part by part.
+
+    A `Cohort` is one part, a `CohortInParts` has several, of which one is in memory at a time.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def vocabulary(self) -> Vocabulary: ...
+
+    @property
+    def group(self) -> Ints: ...
+
+    @property
+    def n_groups(self) -> int: ...
+
+    @property
+    def dated(self) -> bool: ...
+
+    @property
+    def recorded(self) -> tuple[str, ...]: ...
+
+    @property
+    def n_patients(self) -> int: ...
+
+    @property
+    def n_visits(self) -> int: ...
+
+    @property
+    def visits_per_patient(self) -> Ints: ...
+
+    @property
+    def n_without_visits(self) -> int: ...
+
+    @property
+    def parts(self) -> Iterable[Cohort]:
+        """Parts of consecutive patients, each a cohort of its own with the same vocabulary and groups."""
+        ...

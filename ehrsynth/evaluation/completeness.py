@@ -52,13 +52,15 @@ class CompletenessMetric:
 
     name = "completeness"
     order = 60
+    in_parts = True
 
     def evaluate(self, comparison: Comparison) -> Iterable[MetricResult]:
         """Return the mean and greatest difference of the shares of empty values, and the rows per patient."""
-        schema = comparison.reference.records.schema
+        schema = next(iter(comparison.reference.parts)).records.schema
         columns = clinical_columns(schema)
-        tables = [name for name in schema.names if any(len(cohort.rows.get(name, ())) for cohort in comparison.cohorts)]
-        tables = [name for name in tables if schema[name].has_patient and name != "patient"]
+        parts = (part for cohort in comparison.cohorts for part in cohort.parts)
+        there = {name for part in parts for name, owner in part.rows.items() if len(owner)}
+        tables = [name for name in schema.names if name in there and schema[name].has_patient and name != "patient"]
 
         def count(cohort: Cohort) -> Mapping[str, Tally]:
             return _count(cohort, columns, tables)

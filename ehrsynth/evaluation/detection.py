@@ -7,9 +7,9 @@ from collections.abc import Iterable
 import numpy as np
 
 from ehrsynth.evaluation.classifier import boosted_scores, require
-from ehrsynth.evaluation.cohort import Bools, Cohort, Floats, Ints
+from ehrsynth.evaluation.cohort import AnyCohort, Bools, Cohort, Floats, Ints
 from ehrsynth.evaluation.distance import auc
-from ehrsynth.evaluation.features import commonest_codes, record_features
+from ehrsynth.evaluation.features import commonest_codes, of_patients, record_features
 from ehrsynth.evaluation.metric import Comparison, MetricResult, Score
 from ehrsynth.randomness import stream
 
@@ -36,6 +36,7 @@ class DetectionMetric:
 
     name = "detection"
     order = 80
+    in_parts = True
 
     def evaluate(self, comparison: Comparison) -> Iterable[MetricResult]:
         """Return the AUC of the synthetic records, and of the real ones as the baseline."""
@@ -50,18 +51,22 @@ class DetectionMetric:
         return [Comparison.result(_NAME, score, points, replicates, found[0][2])]
 
 
-def _detect(comparison: Comparison, first: Cohort, second: Cohort, size: int) -> tuple[float, list[float], str]:
+def _detect(comparison: Comparison, first: AnyCohort, second: AnyCohort, size: int) -> tuple[float, list[float], str]:
     cohorts = [first, second]
     codes = commonest_codes(cohorts, TOP_CODES)
     n_measures = len(first.vocabulary.measures)
-    per_measure = [np.bincount(cohort.value_measure, minlength=n_measures) / cohort.n_visits for cohort in cohorts]
+    per_measure = [
+        np.sum([np.bincount(part.value_measure, minlength=n_measures) for part in cohort.parts], axis=0)
+        / cohort.n_visits
+        for cohort in cohorts
+    ]
     measures = np.argsort(-(per_measure[0] + per_measure[1]), kind="stable")[:TOP_MEASURES]
     dated = all(cohort.dated for cohort in cohorts)
     rows, groups, names = [], [], [""]
     for cohort in cohorts:
         random = stream(comparison.seed, f"evaluation.detection.{cohort.name}")
         chosen = random.permutation(cohort.n_patients)[:size]
-        made, names = record_features(cohort, codes, measures, chosen, variables=first.recorded, dated=dated)
+        made, names = _features(cohort, chosen, codes, measures, first.recorded, dated)
         rows.append(made)
         groups.append(cohort.group[chosen])
     features, other = np.vstack(rows), np.repeat([False, True], size)
@@ -85,6 +90,18 @@ def _detect(comparison: Comparison, first: Cohort, second: Cohort, size: int) ->
         for b in range(comparison.bootstrap)
     ]
     return mean_auc(None), drawn, f"{size:,} records of each, {len(names)} features; {_telling(features, other, names)}"
+
+
+def _features(
+    cohort: AnyCohort, patients: Ints, codes: Ints, measures: Ints, variables: tuple[str, ...], dated: bool
+) -> tuple[Floats, list[str]]:
+    names: list[str] = []
+
+    def rows(part: Cohort, mine: Ints) -> Floats:
+        made, names[:] = record_features(part, codes, measures, mine, variables=variables, dated=dated)
+        return made
+
+    return of_patients(cohort, patients, rows), names
 
 
 def _folds(features: Floats, random: np.random.Generator) -> Ints:

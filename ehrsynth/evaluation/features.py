@@ -2,19 +2,54 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
-from ehrsynth.evaluation.cohort import Bools, Cohort, Floats, Ints
+from ehrsynth.evaluation.cohort import AnyCohort, Bools, Cohort, Floats, Ints
 
-__all__ = ["code_counts", "commonest_codes", "record_features"]
+__all__ = ["code_counts", "commonest_codes", "of_patients", "people_with", "record_features"]
 
 
-def commonest_codes(cohorts: list[Cohort], limit: int) -> Ints:
+def people_with(cohort: AnyCohort) -> Ints:
+    """Return how many patients have each code, int64[C]."""
+    n_codes = cohort.vocabulary.n_codes
+    total = np.zeros(n_codes, dtype=np.int64)
+    for part in cohort.parts:
+        total += np.bincount(part.ever_code, minlength=n_codes)
+    return total
+
+
+def of_patients(cohort: AnyCohort, patients: Ints, rows: Callable[[Cohort, Ints], Floats]) -> Floats:
+    """Return what `rows` makes of each of some patients, float64[patients, columns], in the order of `patients`.
+
+    Parameters
+    ----------
+    cohort : AnyCohort
+    patients : int64[n]
+        Numbers among all.
+    rows : callable
+        (part, patients of the part) -> a row of numbers for each.
+    """
+    result: Floats | None = None
+    first = 0
+    for part in cohort.parts:
+        mine = np.flatnonzero((patients >= first) & (patients < first + part.n_patients))
+        if len(mine) or result is None:
+            made = rows(part, patients[mine] - first)
+            result = np.zeros((len(patients), made.shape[1])) if result is None else result
+            result[mine] = made
+        first += part.n_patients
+    assert result is not None  # a cohort has a part
+    return result
+
+
+def commonest_codes(cohorts: list[AnyCohort], limit: int) -> Ints:
     """Return the codes that most patients have, by the mean of the cohorts' shares; ties in the vocabulary's order."""
     n_codes = cohorts[0].vocabulary.n_codes
     support = np.zeros(n_codes)
     for cohort in cohorts:
-        support += np.bincount(cohort.ever_code, minlength=n_codes) / max(cohort.n_patients, 1)
+        support += people_with(cohort) / max(cohort.n_patients, 1)
     order = np.argsort(-support, kind="stable")[:limit]
     return order[support[order] > 0]
 

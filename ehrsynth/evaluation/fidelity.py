@@ -34,14 +34,17 @@ class PersonMetric:
 
     name = "person"
     order = 10
+    in_parts = True
 
     def evaluate(self, comparison: Comparison) -> Iterable[MetricResult]:
         """Return the one-way and two-way distances, the differences of Cramer's V and the distance of ages."""
         recorded = comparison.reference.recorded
-        variables = [_variables(cohort, recorded) for cohort in comparison.cohorts]
-        names = [
-            name for name in variables[0] if len(np.unique(np.concatenate([each[name] for each in variables]))) > 1
-        ]
+        levels: dict[str, set[int]] = {}
+        for cohort in comparison.cohorts:
+            for part in cohort.parts:
+                for name, level in _variables(part, recorded).items():
+                    levels.setdefault(name, set()).update(np.unique(level).tolist())
+        names = [name for name, found in levels.items() if len(found) > 1]
         couples = list(combinations(range(len(names)), 2))
 
         def count(cohort: Cohort) -> Mapping[str, Tally]:

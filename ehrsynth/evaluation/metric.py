@@ -8,8 +8,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from ehrsynth.evaluation.cohort import Cohort, Floats, Ints, Vocabulary
-from ehrsynth.evaluation.tally import Tally, align, total
+from ehrsynth.evaluation.cohort import AnyCohort, Cohort, Floats, Ints, Vocabulary
+from ehrsynth.evaluation.tally import Tally, align, merged, total
 from ehrsynth.randomness import stream
 
 __all__ = ["Comparison", "Keys", "Metric", "MetricResult", "Score", "Scorer", "Totals"]
@@ -125,6 +125,9 @@ class Metric(Protocol):
         Group of its results.
     order : int
         Results stand in ascending order.
+    in_parts : bool
+        Whether it looks at the patients of a cohort only through `AnyCohort` (a metric that does not say so is given
+        cohorts that are in memory).
     """
 
     name: str
@@ -141,19 +144,19 @@ class Comparison:
 
     Attributes
     ----------
-    reference : Cohort
+    reference : AnyCohort
         What the others are judged against: the control if there is one, else the real records.
-    synthetic : Cohort
-    real : Cohort or None
+    synthetic : AnyCohort
+    real : AnyCohort or None
         The real records, judged like the synthetic ones, if there is a control: the ceiling.
     seed : int
     bootstrap : int
         Replicates; 0 for no intervals.
     """
 
-    reference: Cohort
-    synthetic: Cohort
-    real: Cohort | None = None
+    reference: AnyCohort
+    synthetic: AnyCohort
+    real: AnyCohort | None = None
     seed: int = 0
     bootstrap: int = 100
     _weights: dict[str, Floats] = field(default_factory=dict, repr=False)
@@ -164,11 +167,11 @@ class Comparison:
         return self.reference.vocabulary
 
     @property
-    def cohorts(self) -> list[Cohort]:
+    def cohorts(self) -> list[AnyCohort]:
         """The reference, the synthetic and, with a control, the real cohort."""
         return [self.reference, self.synthetic] + ([] if self.real is None else [self.real])
 
-    def weights(self, cohort: Cohort) -> Floats:
+    def weights(self, cohort: AnyCohort) -> Floats:
         """Return how often each group of patients counts in each replicate, float64[bootstrap, groups].
 
         Poisson bootstrap: independent Poisson(1) counts in place of multinomial ones (Hanley and MacGibbon 2006,
@@ -189,12 +192,12 @@ class Comparison:
         Parameters
         ----------
         tally : callable
-            The tallies of a cohort, by name: the same names for each.
+            The tallies of a part of a cohort, by name: the same names for each. They are sums over patients.
         prepare : callable
             (keys, totals of the reference) -> Scorer. Called once: whatever is chosen by the reference (the codes that
             are common enough) is the same for the synthetic cohort, the baseline and every replicate.
         """
-        tallies = [tally(cohort) for cohort in self.cohorts]
+        tallies = [merged(map(tally, cohort.parts)) for cohort in self.cohorts]
         keys: dict[str, Ints] = {}
         aligned: list[dict[str, Tally]] = [{} for _ in tallies]
         for name in tallies[0]:

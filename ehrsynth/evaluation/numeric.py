@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import reduce
+from typing import Literal
 
 import numpy as np
 
-from ehrsynth.evaluation.cohort import Cohort, Floats, Ints, Vocabulary
+from ehrsynth.evaluation.cohort import AnyCohort, Cohort, Floats, Ints, Vocabulary
 from ehrsynth.evaluation.distance import correlation, ks, mean_of, quantiles
 from ehrsynth.evaluation.metric import Comparison, Keys, MetricResult, Score, Scorer, Totals
 from ehrsynth.evaluation.tally import Tally, pairs, tally
@@ -19,6 +21,7 @@ LEVELS = np.array([0.05, 0.25, 0.5, 0.75, 0.95])
 TOP_MEASURES = 60
 """Correlations are of pairs of so many measures, the commonest of the reference."""
 _SPAN = 1 << 32
+_SIDES: tuple[Literal["left", "right"], ...] = ("left", "right")
 _MOMENTS = ("n", "x", "y", "xx", "yy", "xy")
 
 
@@ -40,6 +43,7 @@ class NumericMetric:
 
     name = "numeric"
     order = 40
+    in_parts = True
 
     def evaluate(self, comparison: Comparison) -> Iterable[MetricResult]:
         """Return the distances of distributions and correlations."""
@@ -47,19 +51,17 @@ class NumericMetric:
         kept = _common(comparison.reference)
         if not len(vocabulary.measures):
             return []
-        reference = comparison.reference
-        tables = [np.sort(reference.value[reference.value_measure == one]) for one in kept.tolist()]
-        values = [_kept_values(cohort, kept) for cohort in comparison.cohorts]
-        levels = np.unique(np.concatenate([each[2] for each in values])) if values else np.zeros(0)
-        which = {cohort.name: each for cohort, each in zip(comparison.cohorts, values, strict=True)}
+        parts = (part for cohort in comparison.cohorts for part in cohort.parts)
+        levels = reduce(np.union1d, (_kept_values(part, kept)[2] for part in parts), np.zeros(0))
+        tables = _distributions(comparison.reference, kept)
 
         def count(cohort: Cohort) -> Mapping[str, Tally]:
-            visit, measure, value = which[cohort.name]
+            visit, measure, value = _kept_values(cohort, kept)
             key = measure * _SPAN + np.searchsorted(levels, value)
             return {"values": tally(cohort, cohort.visit_patient[visit], key)}
 
         def count_pairs(cohort: Cohort) -> Mapping[str, Tally]:
-            return _count_pairs(cohort, which[cohort.name], tables)
+            return _count_pairs(cohort, _kept_values(cohort, kept), tables)
 
         labels = [_label(vocabulary, one) for one in kept.tolist()]
         results = comparison.score(count, lambda keys, totals: _values_scorer(labels, levels, keys, totals))
@@ -72,13 +74,15 @@ def _label(vocabulary: Vocabulary, measure: int) -> str:
     return f"{code} {unit}".strip()
 
 
-def _common(cohort: Cohort) -> Ints:
+def _common(cohort: AnyCohort) -> Ints:
     """Return the measures with enough values and patients, the commonest first."""
     n = len(cohort.vocabulary.measures)
-    values = np.bincount(cohort.value_measure, minlength=n)
-    owner = cohort.visit_patient[cohort.value_visit]
-    pairs_of = np.unique(cohort.value_measure * max(cohort.n_patients, 1) + owner) // max(cohort.n_patients, 1)
-    patients = np.bincount(pairs_of, minlength=n)
+    values, patients = np.zeros((2, n), dtype=np.int64)
+    for part in cohort.parts:
+        values += np.bincount(part.value_measure, minlength=n)
+        owner = part.visit_patient[part.value_visit]
+        pairs_of = np.unique(part.value_measure * max(part.n_patients, 1) + owner) // max(part.n_patients, 1)
+        patients += np.bincount(pairs_of, minlength=n)
     order = np.argsort(-values, kind="stable")
     return order[(values[order] >= FEWEST_VALUES) & (patients[order] >= FEWEST_PATIENTS)]
 
@@ -89,6 +93,21 @@ def _kept_values(cohort: Cohort, kept: Ints) -> tuple[Ints, Ints, Floats]:
     measure = place[cohort.value_measure]
     mine = measure >= 0
     return cohort.value_visit[mine], measure[mine], cohort.value[mine]
+
+
+def _distributions(cohort: AnyCohort, kept: Ints) -> list[tuple[Floats, Ints]]:
+    """Return for each measure its distinct values, ascending, and how many values lie below each and below no more."""
+    found = [(np.zeros(0), np.zeros(0, dtype=np.int64)) for _ in kept]
+    for part in cohort.parts:
+        _, measure, value = _kept_values(part, kept)
+        order = np.argsort(measure, kind="stable")
+        bounds = np.searchsorted(measure[order], np.arange(len(kept) + 1))
+        for one, (known, counts) in enumerate(found):
+            mine = value[order[bounds[one] : bounds[one + 1]]]
+            both, place = np.unique(np.concatenate((known, mine)), return_inverse=True)
+            weight = np.concatenate((counts, np.ones(len(mine), dtype=np.int64)))
+            found[one] = both, np.bincount(place.reshape(-1), weight, len(both)).astype(np.int64)
+    return [(known, np.concatenate(([0], np.cumsum(counts)))) for known, counts in found]
 
 
 def _values_scorer(labels: list[str], levels: Floats, keys: Keys, reference: Totals) -> Scorer:
@@ -133,19 +152,22 @@ def _values_scorer(labels: list[str], levels: Floats, keys: Keys, reference: Tot
     return Scorer(scores=scores, compare=compare, explain=explain)
 
 
-def _ranks(measure: Ints, value: Floats, tables: list[Floats]) -> Floats:
+def _ranks(measure: Ints, value: Floats, tables: list[tuple[Floats, Ints]]) -> Floats:
     """Return the mid-distribution function of the reference at each value, 0 to 1, minus one half."""
     rank = np.zeros(len(value))
     order = np.argsort(measure, kind="stable")
     bounds = np.searchsorted(measure[order], np.arange(len(tables) + 1))
-    for one, table in enumerate(tables):
+    for one, (known, below) in enumerate(tables):
         mine = order[bounds[one] : bounds[one + 1]]
-        below = np.searchsorted(table, value[mine], "left") + np.searchsorted(table, value[mine], "right")
-        rank[mine] = below / (2.0 * len(table)) - 0.5
+        # Values equal to it count half.
+        twice = sum(below[np.searchsorted(known, value[mine], side)] for side in _SIDES)
+        rank[mine] = twice / (2.0 * below[-1]) - 0.5
     return rank
 
 
-def _count_pairs(cohort: Cohort, values: tuple[Ints, Ints, Floats], tables: list[Floats]) -> Mapping[str, Tally]:
+def _count_pairs(
+    cohort: Cohort, values: tuple[Ints, Ints, Floats], tables: list[tuple[Floats, Ints]]
+) -> Mapping[str, Tally]:
     visit, measure, value = values
     n = max(len(tables), 1)
     # Values of one visit lie together as they stood: the first of each (visit, measure) counts.

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from ehrsynth import plugins
 from ehrsynth.errors import SourceError, UsageError
 from ehrsynth.evaluation.assembly import assemble
-from ehrsynth.evaluation.cohort import Cohort
+from ehrsynth.evaluation.cohort import AnyCohort
 from ehrsynth.evaluation.metric import Comparison, Metric, MetricResult
+from ehrsynth.evaluation.parted import RecordParts, cohorts_in_parts
 from ehrsynth.randomness import stream
 from ehrsynth.records import Records
 
-__all__ = ["EvaluationReport", "evaluate"]
+__all__ = ["EvaluationReport", "can_be_in_parts", "evaluate", "evaluate_parts"]
 
 GROUP = "ehrsynth.metrics"
 Progress = Callable[[int, int, str], None]
@@ -140,15 +141,51 @@ def evaluate(
     MissingExtraError
         A metric needs the extra ``evaluate`` (scikit-learn), which is not installed.
     """
-    if bootstrap < 0:
-        raise UsageError(f"The bootstrap has {bootstrap} replicates; it must be at least 0.")
-    if sample is not None and sample < 1:
-        raise UsageError(f"The sample is {sample}; it must be at least 1.")
-    chosen = _metrics(metrics)
+    chosen = _checked(metrics, bootstrap, sample)
     parts = {"real": real, "synthetic": synthetic} | ({} if control is None else {"control": control})
     if sample is not None:
         parts = {name: _sample(name, records, sample, seed) for name, records in parts.items()}
     cohorts = dict(zip(parts, assemble(parts, seed=seed), strict=True))
+    return _judged(cohorts, chosen, seed, bootstrap, progress)
+
+
+def evaluate_parts(
+    real: RecordParts,
+    synthetic: RecordParts,
+    *,
+    control: RecordParts | None = None,
+    metrics: Sequence[str] | None = None,
+    seed: int = 0,
+    bootstrap: int = 100,
+    sample: int | None = None,
+    progress: Progress | None = None,
+) -> EvaluationReport:
+    """Say how near synthetic records are to real ones, of which one part is in memory at a time.
+
+    The figures are those of `evaluate`, but for sums of measured values, which are added up in another order. All
+    metrics must be able to look at parts (`can_be_in_parts`).
+    """
+    chosen = _checked(metrics, bootstrap, sample)
+    parts = {"real": real, "synthetic": synthetic} | ({} if control is None else {"control": control})
+    return _judged(cohorts_in_parts(parts, seed=seed, sample=sample), chosen, seed, bootstrap, progress)
+
+
+def can_be_in_parts(metrics: Sequence[str] | None) -> bool:
+    """Whether the metrics of these names (default: all) can look at cohorts part by part."""
+    return all(getattr(metric, "in_parts", False) for metric in _metrics(metrics))
+
+
+def _checked(metrics: Sequence[str] | None, bootstrap: int, sample: int | None) -> list[Metric]:
+    if bootstrap < 0:
+        raise UsageError(f"The bootstrap has {bootstrap} replicates; it must be at least 0.")
+    if sample is not None and sample < 1:
+        raise UsageError(f"The sample is {sample}; it must be at least 1.")
+    return _metrics(metrics)
+
+
+def _judged(
+    cohorts: Mapping[str, AnyCohort], chosen: list[Metric], seed: int, bootstrap: int, progress: Progress | None
+) -> EvaluationReport:
     for cohort in cohorts.values():
         if not cohort.n_patients:
             raise SourceError(
@@ -156,10 +193,11 @@ def evaluate(
                 table="encounter",
                 hint="Evaluation compares patients by their encounters.",
             )
+    judged = "control" in cohorts
     comparison = Comparison(
-        reference=cohorts["control"] if control is not None else cohorts["real"],
+        reference=cohorts["control" if judged else "real"],
         synthetic=cohorts["synthetic"],
-        real=cohorts["real"] if control is not None else None,
+        real=cohorts["real"] if judged else None,
         seed=seed,
         bootstrap=bootstrap,
     )
@@ -176,7 +214,7 @@ def evaluate(
         patients={name: cohort.n_patients for name, cohort in cohorts.items()},
         seed=seed,
         bootstrap=bootstrap,
-        notes=tuple(_notes(list(cohorts.values()), parts)),
+        notes=tuple(_notes(list(cohorts.values()))),
     )
 
 
@@ -194,11 +232,11 @@ def _sample(name: str, records: Records, sample: int, seed: int) -> Records:
     return records.select_patients(records["patient"]["patient_id"].take(drawn).combine_chunks())
 
 
-def _notes(cohorts: list[Cohort], parts: dict[str, Records]) -> list[str]:
+def _notes(cohorts: list[AnyCohort]) -> list[str]:
     notes = []
     for cohort in cohorts:
         if cohort.n_without_visits:
-            share = 100 * cohort.n_without_visits / parts[cohort.name].n_patients
+            share = 100 * cohort.n_without_visits / (cohort.n_patients + cohort.n_without_visits)
             notes.append(
                 f"{cohort.n_without_visits:,} of the {cohort.name} patients ({share:.1f} %) have no encounter and were "
                 "not compared."

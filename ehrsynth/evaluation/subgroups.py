@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 
 from ehrsynth.evaluation.assembly import AGE_BANDS, age_band
-from ehrsynth.evaluation.cohort import Cohort, Ints, Vocabulary
+from ehrsynth.evaluation.cohort import AnyCohort, Cohort, Ints, Vocabulary
+from ehrsynth.evaluation.features import people_with
 from ehrsynth.evaluation.metric import Comparison, Keys, MetricResult, Score, Scorer, Totals
 from ehrsynth.evaluation.tally import Tally, tally
 from ehrsynth.terminology import limits, sex_numbers
@@ -34,6 +35,7 @@ class SubgroupsMetric:
 
     name = "subgroups"
     order = 50
+    in_parts = True
 
     def evaluate(self, comparison: Comparison) -> Iterable[MetricResult]:
         """Return mean and greatest errors, and the counts of impossible codes."""
@@ -63,8 +65,8 @@ class SubgroupsMetric:
         return [*results, _impossible_result(comparison)]
 
 
-def _commonest(cohort: Cohort, allowed: np.ndarray) -> Ints:
-    support = np.where(allowed, np.bincount(cohort.ever_code, minlength=len(allowed)), 0)
+def _commonest(cohort: AnyCohort, allowed: np.ndarray) -> Ints:
+    support = np.where(allowed, people_with(cohort), 0)
     order = np.argsort(-support, kind="stable")[:TOP_CODES]
     return order[support[order] > 0]
 
@@ -174,21 +176,28 @@ def impossible(cohort: Cohort) -> Ints:
     return np.flatnonzero(wrong_sex | wrong_age)
 
 
+def _described(cohort: Cohort, at: int) -> str:
+    visit = cohort.code_visit[at]
+    sex = cohort.vocabulary.person["sex"][cohort.person["sex"][cohort.visit_patient[visit]]]
+    return f"{cohort.vocabulary.codings[cohort.code[at]][1]}, {sex}, {cohort.age_years[visit]:.1f} years"
+
+
 def _impossible_result(comparison: Comparison) -> MetricResult:
-    found = [impossible(cohort) for cohort in comparison.cohorts]
-    cohort = comparison.synthetic
-    note = f"of {len(cohort.code):,}; {len(found[0]):,} of {len(comparison.reference.code):,} in the reference"
-    if len(found[1]):
-        first = int(found[1][0])
-        patient = cohort.visit_patient[cohort.code_visit[first]]
-        sex = cohort.vocabulary.person["sex"][cohort.person["sex"][patient]]
-        age = cohort.age_years[cohort.code_visit[first]]
-        note += f"; for instance {cohort.vocabulary.codings[cohort.code[first]][1]}, {sex}, {age:.1f} years"
+    found, codes = [0] * len(comparison.cohorts), [0] * len(comparison.cohorts)
+    instance = ""
+    for number, cohort in enumerate(comparison.cohorts):
+        for part in cohort.parts:
+            wrong = impossible(part)
+            found[number] += len(wrong)
+            codes[number] += len(part.code)
+            if number == 1 and len(wrong) and not instance:
+                instance = f"; for instance {_described(part, int(wrong[0]))}"
+    note = f"of {codes[1]:,}; {found[0]:,} of {codes[0]:,} in the reference{instance}"
     return MetricResult(
         name="subgroups.impossible.count",
         title="codes impossible for sex or age",
-        value=float(len(found[1])),
-        baseline=float(len(found[2])) if comparison.real is not None else None,
+        value=float(found[1]),
+        baseline=float(found[2]) if comparison.real is not None else None,
         better="lower",
         note=note,
     )

@@ -27,6 +27,7 @@ class SurvivalMetric:
 
     name = "survival"
     order = 35
+    in_parts = True
 
     def evaluate(self, comparison: Comparison) -> Iterable[MetricResult]:
         """Return the two distances."""

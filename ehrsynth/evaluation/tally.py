@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from ehrsynth.evaluation.cohort import Cohort, Floats, Ints
 
-__all__ = ["Tally", "align", "pairs", "tally", "tally_chunks", "total"]
+__all__ = ["Tally", "align", "merged", "pairs", "tally", "tally_chunks", "total"]
 
 CHUNK = 4_000_000
 """Pairs that are enumerated at a time: bounds memory to some 100 MB, whatever the length of the records."""
@@ -73,6 +73,24 @@ def _reduce(group: Ints, key: Ints, amount: Floats | None) -> tuple[Ints, Ints, 
     distinct, inverse = np.unique(combined, return_inverse=True)
     sums = np.bincount(inverse.reshape(-1), weights=amount, minlength=len(distinct))
     return distinct // span, distinct % span, sums.astype(np.float64)
+
+
+def merged(parts: Iterable[Mapping[str, Tally]]) -> dict[str, Tally]:
+    """Return the sums of the tallies of parts of the patients, by name."""
+    found: dict[str, Tally] = {}
+    for part in parts:
+        for name, one in part.items():
+            found[name] = _added(found[name], one) if name in found else one
+    return found
+
+
+def _added(left: Tally, right: Tally) -> Tally:
+    if not len(right.key):
+        return left
+    group = [np.repeat(np.arange(len(one.sizes)), one.sizes) for one in (left, right)]
+    keys, amounts = np.concatenate((left.key, right.key)), np.concatenate((left.amount, right.amount))
+    groups, key, amount = _reduce(np.concatenate(group), keys, amounts)
+    return Tally(sizes=np.bincount(groups, minlength=len(left.sizes)), key=key, amount=amount)
 
 
 def align(tallies: list[Tally]) -> tuple[Ints, list[Tally]]:

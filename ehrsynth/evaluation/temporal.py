@@ -45,6 +45,7 @@ class TemporalMetric:
 
     name = "temporal"
     order = 30
+    in_parts = True
 
     def evaluate(self, comparison: Comparison) -> Iterable[MetricResult]:
         """Return the distances of counts, times, transitions and recurrences."""

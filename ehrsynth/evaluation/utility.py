@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from ehrsynth.evaluation.classifier import logistic_scores, require
-from ehrsynth.evaluation.cohort import Bools, Cohort, Floats, Ints
+from ehrsynth.evaluation.cohort import AnyCohort, Bools, Cohort, Floats, Ints
 from ehrsynth.evaluation.distance import auc
-from ehrsynth.evaluation.features import code_counts, commonest_codes
+from ehrsynth.evaluation.features import code_counts, commonest_codes, of_patients
 from ehrsynth.evaluation.metric import Comparison, MetricResult, Score
 from ehrsynth.randomness import stream
 
@@ -39,6 +39,7 @@ class UtilityMetric:
 
     name = "utility"
     order = 70
+    in_parts = True
 
     def evaluate(self, comparison: Comparison) -> Iterable[MetricResult]:
         """Return the AUC of training on synthetic and on real patients, and the gap."""
@@ -102,8 +103,7 @@ def _task(comparison: Comparison) -> tuple[_Task | None, str]:
         return None, f"fewer than {FEWEST_PATIENTS} patients with two visits in a cohort"
     conditions = vocabulary.codes_of("condition")
     candidates = np.flatnonzero(conditions if conditions.any() else np.ones(vocabulary.n_codes, dtype=bool))
-    later = code_counts(tested, candidates, test, ~_first_half(tested)) > 0
-    support = later.sum(axis=0)
+    support = _people_with_later(tested, candidates, test)
     usable = np.flatnonzero((support >= FEWEST_EACH) & (len(test) - support >= FEWEST_EACH))
     labels = candidates[usable[np.argsort(-support[usable], kind="stable")[:LABELS]]]
     if not len(labels):
@@ -126,7 +126,22 @@ def _task(comparison: Comparison) -> tuple[_Task | None, str]:
     ), ""
 
 
-def _eligible(cohort: Cohort, seed: int) -> Ints:
+def _people_with_later(cohort: AnyCohort, codes: Ints, patients: Ints) -> Ints:
+    """Return how many of some patients have each code in the later half of their records, int64[codes]."""
+    chosen = np.zeros(cohort.n_patients, dtype=bool)
+    chosen[patients] = True
+    support = np.zeros(cohort.vocabulary.n_codes, dtype=np.int64)
+    first = 0
+    for part in cohort.parts:
+        owner = part.visit_patient[part.code_visit]
+        later = ~_first_half(part)[part.code_visit] & chosen[first : first + part.n_patients][owner]
+        pairs = np.unique(part.code[later] * max(part.n_patients, 1) + owner[later])
+        support += np.bincount(pairs // max(part.n_patients, 1), minlength=len(support))
+        first += part.n_patients
+    return support[codes]
+
+
+def _eligible(cohort: AnyCohort, seed: int) -> Ints:
     """Return the patients with at least two visits, in random order."""
     order = stream(seed, f"evaluation.utility.{cohort.name}").permutation(cohort.n_patients)
     return order[cohort.visits_per_patient[order] >= 2]
@@ -137,14 +152,19 @@ def _first_half(cohort: Cohort) -> Bools:
     return number < np.repeat(cohort.visits_per_patient // 2, cohort.visits_per_patient)
 
 
-def _features(cohort: Cohort, codes: Ints, labels: Ints, patients: Ints) -> tuple[Floats, Bools]:
+def _features(cohort: AnyCohort, codes: Ints, labels: Ints, patients: Ints) -> tuple[Floats, Bools]:
+    made = of_patients(cohort, patients, lambda part, mine: np.hstack(_of_part(part, codes, labels, mine)))
+    return made[:, : made.shape[1] - len(labels)], made[:, made.shape[1] - len(labels) :] > 0
+
+
+def _of_part(cohort: Cohort, codes: Ints, labels: Ints, patients: Ints) -> tuple[Floats, Floats]:
     first = _first_half(cohort)
     counts = code_counts(cohort, codes, patients, first)
     visits = np.log1p(cohort.visits_per_patient[patients] // 2)
     age = np.nan_to_num(cohort.age_at_start[patients]) / 100.0
     sex = np.eye(max(len(cohort.vocabulary.person["sex"]), 1))[cohort.person["sex"][patients]]
     features = np.hstack([counts > 0, np.log1p(counts), visits[:, None], age[:, None], age[:, None] ** 2, sex])
-    return features, code_counts(cohort, labels, patients, ~first) > 0
+    return features, code_counts(cohort, labels, patients, ~first)
 
 
 def _mean_auc(scores: Floats, labels: Bools, weights: Floats | None) -> float:

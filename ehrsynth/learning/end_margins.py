@@ -19,12 +19,19 @@ Doubles = npt.NDArray[np.float64]
 
 _LARGEST = 1.0
 _MOST = 1.0 - 1e-6
+_EDGES = np.array((1, 2, 3, 4, 5, 6, 8, 10, 13, 16, 20, 25, 30, 40, 50, 60, 80, 100, 120, 160, 240, 320, 480))
+"""First visits of the bands whose ends are matched: EM, which tells them apart by state too, can afford fewer."""
+_FEWEST = 30
+"""People who must have so many visits for a band of their own."""
 
 
 class EndMargins:
     """How many records end in each band of visits and in each band of days, of those that reach it.
 
     Hazards are those of states that real histories predict; in generated records it is other states that reach a band.
+
+    What the latent class does not say of how many visits people have, bands of the visit's number say that are finer
+    than those of the trajectory learned: most of the tail of very long records.
 
     Parameters
     ----------
@@ -34,6 +41,8 @@ class EndMargins:
     """
 
     def __init__(self, trajectory: Trajectory, cohort: Cohort) -> None:
+        reached = cohort.total(_reached)
+        trajectory = _with_bands(trajectory, _EDGES[reached >= _FEWEST])
         self._trajectory = trajectory
         self._shape = len(np.asarray(trajectory.visit_edges)), len(np.asarray(trajectory.elapsed_edges))
         self._hazard = np.clip(np.asarray(trajectory.end_hazard, dtype=np.float64), 0.0, _MOST)
@@ -68,6 +77,21 @@ class EndMargins:
         """Return (visits, ends) by the bands of one kind."""
         visits, ends = (one.reshape(self._shape).sum(axis=1 - axis) for one in counts)
         return visits, ends
+
+
+def _reached(timelines: Timelines) -> npt.NDArray[np.int64]:
+    """Return how many people have a visit of each number of `_EDGES`."""
+    visits = np.sort(np.diff(timelines.offsets))
+    return np.asarray(len(visits) - np.searchsorted(visits, _EDGES))
+
+
+def _with_bands(trajectory: Trajectory, edges: npt.NDArray[np.int64]) -> Trajectory:
+    """Return the same trajectory, with bands of visits that begin at `edges` too."""
+    old = np.asarray(trajectory.visit_edges, dtype=np.int64)
+    new = np.union1d(old, edges)
+    hazard = np.asarray(trajectory.end_hazard)
+    hazard = hazard.reshape(len(old), -1, hazard.shape[-1])[np.searchsorted(old, new, side="right") - 1]
+    return replace(trajectory, visit_edges=new, end_hazard=hazard.reshape(-1, hazard.shape[-1]))
 
 
 def _seen(timelines: Timelines, margins: EndMargins) -> Doubles:

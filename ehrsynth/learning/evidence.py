@@ -80,6 +80,17 @@ class SparseRows:
             total[row[first]] += np.add.reduceat(gamma[self.visit[start : start + _BLOCK]], first, axis=0)
         return total
 
+    def scatter_present(self, gamma: Singles) -> tuple[Ints, Doubles]:
+        """Return the rows that some visit has, ascending, and their sums as of `scatter`, to the last bit."""
+        starts = np.concatenate(([True], self.row[1:] != self.row[:-1]))[: len(self.row)]
+        present, place = self.row[starts].astype(np.int64), np.cumsum(starts) - 1
+        total = np.zeros((len(present), gamma.shape[1]))
+        for start in range(0, len(self.row), _BLOCK):
+            row = place[start : start + _BLOCK]
+            first = np.flatnonzero(np.concatenate(([True], row[1:] != row[:-1])))
+            total[row[first]] += np.add.reduceat(gamma[self.visit[start : start + _BLOCK]], first, axis=0)
+        return present, total
+
     def select(self, visits: npt.NDArray[np.bool_]) -> SparseRows:
         """Return the pairs of the visits that are marked, the numbers kept."""
         keep = visits[self.visit]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial, reduce
-from operator import add
+from operator import add, iadd
 from typing import Any, Protocol, TypeVar, cast, runtime_checkable
 
 import numpy as np
@@ -16,13 +16,12 @@ from ehrsynth.encoding.discretise import distinct_patients
 from ehrsynth.encoding.union import UNION
 from ehrsynth.learning.evidence import SparseRows, code_evidence, sum_by
 from ehrsynth.learning.expectation import Weights, unseen_trials
+from ehrsynth.learning.family_counts import ChunkCounts, FamilyCounts
 from ehrsynth.learning.layout import RowLayout
 from ehrsynth.learning.lift import expected_visits, grouped_targets, odds_lift, shrunk_targets
-from ehrsynth.learning.maximisation import CodeCounts, code_counts
 from ehrsynth.learning.parameters import CodeTables
 
 __all__ = [
-    "FamilyCounts",
     "FarPosteriors",
     "StatePosterior",
     "code_lift",
@@ -37,6 +36,7 @@ T = TypeVar("T")
 P = TypeVar("P", bound="Thinned")
 
 Doubles = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.integer[Any]]
 
 _SIZE_STRENGTH = 20.0
 _MOST_CELLS = 40_000_000
@@ -67,37 +67,6 @@ class StatePosterior:
     predicted: npt.NDArray[np.float32]
     ratios: npt.NDArray[np.float32]
     weights: Weights
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class FamilyCounts:
-    """Counts of rows of evidence of some codes, by stratum; additive.
-
-    Attributes
-    ----------
-    rows : float64[R, n_rows, Q]
-    unseen : float64[R, 3, C, Q]
-    visits : float64[R, Q]
-    patients : int64[R, C]
-        Distinct patients who have a code in a stratum.
-    """
-
-    rows: Doubles
-    unseen: Doubles
-    visits: Doubles
-    patients: npt.NDArray[np.int64]
-
-    def __add__(self, other: FamilyCounts) -> FamilyCounts:
-        return FamilyCounts(
-            rows=self.rows + other.rows,
-            unseen=self.unseen + other.unseen,
-            visits=self.visits + other.visits,
-            patients=self.patients + other.patients,
-        )
-
-    def of_stratum(self, r: int, layout: RowLayout, parent: npt.NDArray[np.int32]) -> CodeCounts:
-        """Return presences and trials in one stratum."""
-        return code_counts(self.rows[r], self.visits[r], layout, parent, self.unseen[r])
 
 
 def _sizes(chunk: StatePosterior, n_slots: int) -> Doubles:
@@ -145,6 +114,14 @@ def thinned(found: Iterable[P], most: int, n_visits: int) -> list[P]:
     return kept
 
 
+def _all_of(
+    posteriors: Iterable[StatePosterior] | FarPosteriors, count: Callable[[StatePosterior], ChunkCounts]
+) -> FamilyCounts | ChunkCounts:
+    if isinstance(posteriors, FarPosteriors):
+        return posteriors.total(count)
+    return cast(FamilyCounts | ChunkCounts, reduce(iadd, cast(Any, map(count, posteriors))))
+
+
 def summed(posteriors: Iterable[StatePosterior] | FarPosteriors, function: Callable[[StatePosterior], T]) -> T:
     """Return the sum of `function` over the chunks."""
     if isinstance(posteriors, FarPosteriors):
@@ -180,7 +157,7 @@ def count_codes(
     *,
     n_strata: int = 1,
     n_truncated: int = 0,
-) -> FamilyCounts:
+) -> ChunkCounts:
     """Return the counts of a range of the codes of all families in a chunk, given the states that can be predicted.
 
     Parameters
@@ -202,7 +179,6 @@ def count_codes(
     occupancy = chunk.predicted
     stratum = chunk.stratum if n_strata > 1 else np.zeros_like(chunk.stratum)
     n_visits, n_states = occupancy.shape
-    shape = (n_strata, layout.n_rows, n_states)
     # The stratum is one more digit of the row number: one pass counts all strata.
     history = SparseRows(
         evidence.history_visits,
@@ -216,20 +192,21 @@ def count_codes(
         n_visits,
         n_strata * layout.n_rows,
     )
-    rows = present.scatter(occupancy).reshape(shape)
-    rows[:, : layout.n_history] = history.scatter(occupancy).reshape(n_strata, layout.n_history, n_states)
+    row, sums = _merged(present.scatter_present(occupancy), history.scatter_present(occupancy), layout)
     visits = sum_by(stratum, occupancy, n_strata)
     unseen = np.zeros((n_strata, 3, layout.n_codes, n_states))
     if layout.n_truncated:
-        weighted = [occupancy * ratio for ratio in chunk.ratios]
-        sums = [history.scatter(one).reshape(n_strata, layout.n_history, n_states) for one in weighted]
-        of_visits = np.stack([sum_by(stratum, one, n_strata) for one in weighted])
+        of_history, of_visits = [], []
+        for ratio in chunk.ratios:
+            weighted = occupancy * ratio
+            of_history.append(history.scatter_present(weighted))
+            of_visits.append(sum_by(stratum, weighted, n_strata))
         for r in range(n_strata):
             unseen[r] = unseen_trials(
-                rows[r],
+                _of_stratum(row, sums, r, layout.n_rows),
                 visits[r],
-                [one[r] for one in sums],
-                list(of_visits[:, r]),
+                [_of_stratum(*one, r, layout.n_history) for one in of_history],
+                [one[r] for one in of_visits],
                 chunk.weights,
                 first=codes[0],
                 count=layout.n_codes,
@@ -238,12 +215,32 @@ def count_codes(
     cells = stratum[family.visits] * family.n_codes + family.codes
     people = chunk.timelines.patient_of_visit[family.visits]
     patients = distinct_patients(cells, people, n_strata * family.n_codes)
-    return FamilyCounts(
-        rows=rows,
+    return ChunkCounts(
+        n_rows=layout.n_rows,
+        row=row,
+        sums=sums,
         unseen=unseen,
         visits=visits,
         patients=patients.reshape(n_strata, -1),
     )
+
+
+def _merged(present: tuple[Ints, Doubles], history: tuple[Ints, Doubles], layout: RowLayout) -> tuple[Ints, Doubles]:
+    """Return the rows of both, which are different ones, under the numbers of `present`."""
+    stratum, row = np.divmod(history[0], max(layout.n_history, 1))
+    # What lies among the history rows of `present` stands for nothing.
+    kept = present[0] % max(layout.n_rows, 1) >= layout.n_history
+    both = np.concatenate((stratum * layout.n_rows + row, present[0][kept]))
+    order = np.argsort(both, kind="stable")
+    return both[order], np.concatenate((history[1], present[1][kept]))[order]
+
+
+def _of_stratum(row: Ints, sums: Doubles, r: int, n_rows: int) -> Doubles:
+    """Return the sums of all rows of a stratum."""
+    start, stop = np.searchsorted(row, (r * n_rows, (r + 1) * n_rows))
+    result = np.zeros((n_rows, sums.shape[1]))
+    result[row[start:stop] - r * n_rows] = sums[start:stop]
+    return result
 
 
 def slot_sizes(posteriors: Iterable[StatePosterior] | FarPosteriors, n_slots: int) -> Doubles:
@@ -288,7 +285,8 @@ def code_lift(
     lifts = []
     for codes in code_blocks(n_codes, n_strata, n_states):
         count = partial(count_codes, codes=codes, parent=tables.parent, n_strata=n_strata, n_truncated=n_truncated)
-        counts = summed(posteriors, count)
+        found: FamilyCounts | ChunkCounts = _all_of(posteriors, count)
+        counts = found.whole() if isinstance(found, ChunkCounts) else found
         layout = code_layout(codes, n_codes, n_truncated)
         lifts.append(
             family_lift(
@@ -313,14 +311,12 @@ def family_lift(
     min_patients: int,
 ) -> Doubles:
     """Return the odds multipliers float64[R, C] of the counted codes."""
-    in_stratum = [counts.of_stratum(r, layout, tables.parent) for r in range(len(counts.visits))]
-    observed = np.stack(
-        [
-            sum((present.sum(axis=0) for present, _ in one.items().values()), np.zeros(layout.n_codes))
-            for one in in_stratum
-        ]
-    )
-    expected = np.stack([expected_visits(one, tables) for one in in_stratum])
+    observed, expected = np.zeros((2, len(counts.visits), layout.n_codes))
+    for r in range(len(counts.visits)):
+        # One stratum at a time: those of all would be as much again as the counts.
+        one = counts.of_stratum(r, layout, tables.parent)
+        observed[r] = sum((present.sum(axis=0) for present, _ in one.items().values()), np.zeros(layout.n_codes))
+        expected[r] = expected_visits(one, tables)
     targets = np.concatenate(
         [
             make(observed[:, some], expected[:, some], counts.patients[:, some], groups, min_patients)
@@ -328,4 +324,6 @@ def family_lift(
         ],
         axis=1,
     )
-    return np.stack([odds_lift(one, tables, target) for one, target in zip(in_stratum, targets, strict=True)])
+    return np.stack(
+        [odds_lift(counts.of_stratum(r, layout, tables.parent), tables, target) for r, target in enumerate(targets)]
+    )

@@ -260,7 +260,7 @@ def describe(
         disclosure=learn_disclosure(cohort, settings, notes),
     )
     tell(LearningProgress(stage="details", message="people who ever have each condition"))
-    model = with_margins(model, cohort, seed)
+    model = with_margins(model, cohort, seed, settings.min_patients)
     tell(LearningProgress(stage="done", log_likelihood=fitted.log_likelihood[-1]))
     return model
 

@@ -20,6 +20,7 @@ from ehrsynth.encoding import Cohort, Timelines
 from ehrsynth.learning.count_margins import CountMargins
 from ehrsynth.learning.end_margins import EndMargins
 from ehrsynth.learning.pair_margins import PairMargins
+from ehrsynth.learning.size_margins import SizeMargins
 from ehrsynth.learning.steps import beyond_chance, longer
 from ehrsynth.model import CodeFamily, PatientModel
 from ehrsynth.randomness import BLOCK_SIZE
@@ -34,7 +35,10 @@ Doubles = npt.NDArray[np.float64]
 _STEPS = (1.0, 1.0, 1.0, 0.7, 0.5, 0.35, 0.25)
 _FEWEST = 200
 """Of fewer people nearly all that is off is chance."""
-_MOST_DRAWN = 6_000
+_MOST_DRAWN = 160_000
+"""Visits of each round."""
+_TIMES_DRAWN = 2
+"""How many times the people of the source are drawn: where their codes have fixed places, which takes longest, once."""
 _SATURATION = 3.0
 """What most people get anyway answers to its odds the less: nearly all who are prone to it have it in the end."""
 _LARGEST = 2.5
@@ -43,40 +47,47 @@ _LONGER, _MOST_GAIN, _LONGEST = 1.7, 6.0, 2.5
 _MOST = 1.0 - 1e-6
 
 
-def with_margins(model: PatientModel, cohort: Cohort, seed: int) -> PatientModel:
+def with_margins(model: PatientModel, cohort: Cohort, seed: int, min_patients: int = 5) -> PatientModel:
     """Return the model with onsets of codes for as many people, and pairs of conditions as often, as the source has.
 
     Parameters
     ----------
     model : PatientModel
-        Whose first family is of conditions. Without it, of few people, where every visit has one and their number
-        follows from their odds, or where their number is fixed first (of codes that compete for the visits none is
-        moved without the others), it is returned as it is.
+        Whose first family is of conditions. Without it, of few people, or where every visit has one and their number
+        follows from their odds (of codes that compete for the visits none is moved without the others), it is returned
+        as it is; where their number is fixed first, first onsets of conditions stay.
     cohort : Cohort
         Of the source; patients count by their weight.
     seed : int
         Of the people that are drawn.
+    min_patients : int
+        Pairs of codes of fewer people are not learned.
     """
     from ehrsynth.generation.rows import followers
 
     family = model.families[0] if model.families else None
     if family is None or family.table != "condition" or cohort.n_patients < _FEWEST:
         return model
-    if family.sizes is not None or (family.zero_truncated and family.tilt is None and not _others_do(model)):
+    fixed = family.sizes is not None
+    if not fixed and family.zero_truncated and family.tilt is None and not _others_do(model):
         return model
     families = list(model.families)
     ever = [cohort.total(partial(_ever, table=one.table, n_codes=len(one.codings))) for one in families]
     ends = EndMargins(model.trajectory, cohort)
     counted = [CountMargins(one, cohort) for one in families]
     seen = [weight[:-1] / weight[-1] for weight in ever]
-    n_blocks = -(-min(2 * cohort.n_patients, _MOST_DRAWN) // BLOCK_SIZE)
+    people = min((1 if fixed else _TIMES_DRAWN) * cohort.n_patients, _MOST_DRAWN * cohort.n_patients // cohort.n_visits)
+    n_blocks = -(-people // BLOCK_SIZE)
     drawn = n_blocks * BLOCK_SIZE
     moved, before, gain = ([np.full(len(share), start) for share in seen] for start in (0.0, 0.0, 1.0))
     # Observations that follow another of their panel are not drawn by themselves.
     led = [np.concatenate([[], *followers(one, model.measurements).values()]).astype(np.int64) for one in families]
-    pairs = PairMargins(family, cohort) if family.company is not None and len(family.company) else None
+    pairs = PairMargins(family, cohort, min_patients) if family.company is not None and len(family.company) else None
+    sizes = SizeMargins(family, cohort) if family.sizes is not None or family.tilt is not None else None
     for round_, step in enumerate(_STEPS):
-        made, reached, paired, ended = _drawn(model, seed, round_ * n_blocks, n_blocks, families, counted, pairs, ends)
+        made, reached, paired, sized, ended = _drawn(
+            model, seed, round_ * n_blocks, n_blocks, families, counted, pairs, sizes, ends
+        )
         for k, share in enumerate(seen):
             error = np.log((share * drawn + 1.0) / (made[k] + 1.0))
             noise = 1.0 / (share * cohort.n_patients + 1.0) + 1.0 / (made[k] + 1.0)
@@ -88,12 +99,17 @@ def with_margins(model: PatientModel, cohort: Cohort, seed: int) -> PatientModel
             moved[k] = np.clip(
                 moved[k] + np.minimum(step * gain[k], _LONGEST) * (1.0 + _SATURATION * share) * error, -most, most
             )
+        if fixed:
+            # Of codes that compete for so many places none is moved without the others.
+            moved[0] = np.zeros_like(moved[0])
         tried = [
             one_counted.moved(_moved(one, log_odds), found, step)
             for one, log_odds, one_counted, found in zip(families, moved, counted, reached, strict=True)
         ]
         if pairs is not None:
             tried[0] = pairs.moved(tried[0], paired, drawn, step)
+        if sizes is not None:
+            tried[0] = sizes.moved(tried[0], sized, step)
         model = replace(model, families=tuple(tried), trajectory=ends.moved(ended, step))
     return model
 
@@ -119,18 +135,24 @@ def _drawn(
     families: list[CodeFamily],
     counted: list[CountMargins],
     pairs: PairMargins | None,
+    sizes: SizeMargins | None,
     ends: EndMargins,
-) -> tuple[list[Doubles], list[Doubles], Doubles, Doubles]:
-    """Return how many of the people of so many blocks have each code, how often, by family; each pair; and the ends."""
+) -> tuple[list[Doubles], list[Doubles], Doubles, Doubles, Doubles]:
+    """Return how many people of so many blocks have each code, how often, by family; pairs; sizes; and ends."""
     from ehrsynth.generation.outline import OutlineSampler
 
     outline, total = OutlineSampler(model), list[Doubles]()
+    paired = None if pairs is None else pairs.tally()
     for block in range(first, first + blocks):
         visits, present = outline.draw(seed, block, purpose="learning/margins/")
-        made = _counts(visits, present, families, counted, pairs, ends)
+        made = _counts(visits, present, families, counted, sizes, ends)
         total = [one + more for one, more in zip(total, made, strict=True)] if total else made
+        if paired is not None:
+            mine = present[families[0].table]
+            paired.add(mine.visit, mine.code, visits.offsets, visits.patient)
     k = len(families)
-    return total[:k], total[k : 2 * k], total[2 * k], total[2 * k + 1]
+    of_pairs = np.zeros(0) if paired is None else paired.total()
+    return total[:k], total[k : 2 * k], of_pairs, total[2 * k], total[2 * k + 1]
 
 
 def _counts(
@@ -138,7 +160,7 @@ def _counts(
     present: Mapping[str, Present],
     families: list[CodeFamily],
     counted: list[CountMargins],
-    pairs: PairMargins | None,
+    sizes: SizeMargins | None,
     ends: EndMargins,
 ) -> list[Doubles]:
     """Return the counts of one block in the order of those of `_drawn`, one array after the other."""
@@ -152,14 +174,12 @@ def _counts(
         margins.count(visits.patient[one.visit], one.code, everybody)
         for margins, one in zip(counted, mine, strict=True)
     ]
-    paired = np.zeros(0)
-    if pairs is not None:
-        paired = pairs.count(mine[0].visit, mine[0].code, visits.offsets, visits.patient)
+    sized = np.zeros(0) if sizes is None else sizes.count(mine[0].visit, visits.offsets)
     last = np.zeros(len(visits), dtype=bool)
     last[visits.offsets[1:] - 1] = True
     number = np.arange(len(visits)) - visits.offsets[visits.patient] + 1
     assert visits.day is not None
-    return [*had, *often, paired, ends.count(number, visits.day, last, np.ones(len(visits)))]
+    return [*had, *often, sized, ends.count(number, visits.day, last, np.ones(len(visits)))]
 
 
 def _moved(family: CodeFamily, log_odds: Doubles) -> CodeFamily:

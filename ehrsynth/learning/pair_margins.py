@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 
@@ -9,13 +10,14 @@ import numpy as np
 import numpy.typing as npt
 
 from ehrsynth.encoding import Cohort, Timelines
+from ehrsynth.encoding.discretise import distinct_patients
 from ehrsynth.learning.company_counts import Pairs, history_of
 from ehrsynth.learning.steps import beyond_chance, longer
 from ehrsynth.model import CodeFamily
 from ehrsynth.probability.ragged import ranges
 from ehrsynth.probability.sets import BEFORE, KINDS, SAME
 
-__all__ = ["PairMargins"]
+__all__ = ["PairMargins", "PairTally"]
 
 Ints = npt.NDArray[np.int64]
 Doubles = npt.NDArray[np.float64]
@@ -23,13 +25,18 @@ Doubles = npt.NDArray[np.float64]
 _LOWEST, _HIGHEST = -5.0, 12.0
 _LARGEST = 6.0
 _LONGER, _MOST_GAIN, _LONGEST = 1.5, 4.0, 2.0
+_LEAST_Z2 = 4.0
+_MOST_WAITING = 2_000_000
+_ROUNDS_WIDER = 2
+"""Rounds after which other pairs are taken in."""
 
 
 class PairMargins:
     """The company of a family of few codes a visit, and how often each of its pairs comes in the source.
 
     `learn_company` matches pairs given the true history of each visit. In whole generated records the history is drawn
-    too, and what is off in one visit is off in those that follow.
+    too, and what is off in one visit is off in those that follow. So pairs that are off in whole records only join the
+    company here.
 
     Parameters
     ----------
@@ -37,23 +44,77 @@ class PairMargins:
         With `company`.
     cohort : Cohort
         Of the source.
+    min_patients : int
+        Of pairs of fewer people it is known only that they are few.
     """
 
-    def __init__(self, family: CodeFamily, cohort: Cohort) -> None:
+    def __init__(self, family: CodeFamily, cohort: Cohort, min_patients: int) -> None:
         self._pairs = Pairs(len(family.codings))
-        company = np.asarray(family.company, dtype=np.int64)
-        kind, given, code = company.T
+        self._company = np.asarray(family.company, dtype=np.int64)
+        self._first = np.log1p(np.maximum(np.asarray(family.boost, dtype=np.float64), np.expm1(_LOWEST)))
+        self._moved, self._gain, self._before = (np.full(len(self._first), start) for start in (0.0, 1.0, 0.0))
+        self._seen, people = cohort.total(partial(_seen, table=family.table, pairs=self._pairs))
+        self._known = people >= min_patients
+        self._few = min_patients / 2
+        self._people = cohort.n_patients
+        self._round = 0
+
+    def tally(self) -> PairTally:
+        """Return an empty count of pairs."""
+        return PairTally(self._pairs)
+
+    def moved(self, family: CodeFamily, made: Doubles, drawn: int, step: float) -> CodeFamily:
+        """Return the family with boosts under which pairs come about as often as seen; `made` of so many `drawn`."""
+        scale = drawn / self._people
+        seen = np.where(self._known, self._seen, np.minimum(made / scale, self._few))
+        if self._round < _ROUNDS_WIDER:
+            self._widen(seen, made, scale)
+        self._round += 1
+        kind, given, code = self._company.T
         low, high = np.minimum(given, code), np.maximum(given, code)
         # Company in a visit is mutual: both directions have one count.
         same = kind == SAME
-        self._cell = kind, np.where(same, low, given) * self._pairs.n + np.where(same, high, code)
-        self._first = np.log1p(np.maximum(np.asarray(family.boost, dtype=np.float64), np.expm1(_LOWEST)))
-        self._moved, self._gain, self._before = (np.full(len(self._first), start) for start in (0.0, 1.0, 0.0))
-        self._seen = cohort.total(partial(_seen, table=family.table, pairs=self._pairs, cell=self._cell))
-        self._people = cohort.n_patients
+        cell = kind, np.where(same, low, given) * self._pairs.n + np.where(same, high, code)
+        error = np.log((seen[cell] * scale + 1.0) / (made[cell] + 1.0))
+        noise = scale / (seen[cell] * scale + 1.0) + 1.0 / (made[cell] + 1.0)
+        error = beyond_chance(error, noise)
+        # Pairs that hardly answer to their odds, as those that nearly always come together: longer steps.
+        self._gain = longer(self._gain, self._before, error, _LONGER, _MOST_GAIN)
+        self._before = error
+        self._moved = np.clip(self._moved + np.minimum(step * self._gain, _LONGEST) * error, -_LARGEST, _LARGEST)
+        boost = np.expm1(np.clip(self._first + self._moved, _LOWEST, _HIGHEST))
+        return replace(family, company=self._company.astype(np.int32), boost=boost.astype(np.float32))
 
-    def count(self, visit: Ints, code: Ints, offsets: Ints, patient: Ints) -> Doubles:
-        """Return how often each pair of the company comes in records, float64[m].
+    def _widen(self, seen: Doubles, made: Doubles, scale: float) -> None:
+        """Take in the pairs that come more or less often than chance lets them, and are no company yet."""
+        n = self._pairs.n
+        z2 = (seen * scale - made) ** 2 / (seen * scale**2 + made + 1.0)
+        kind, cell = np.nonzero(z2 >= _LEAST_Z2)
+        pair = np.column_stack([kind, cell // n, cell % n])
+        pair = np.concatenate([pair, pair[kind == SAME][:, [0, 2, 1]]])
+        key, old = (one @ [n**2, n, 1] for one in (pair, self._company))
+        pair = pair[~np.isin(key, old)]
+        self._company = np.concatenate([self._company, pair])
+        self._first, self._moved, self._gain, self._before = (
+            np.concatenate([one, np.full(len(pair), start)])
+            for one, start in ((self._first, 0.0), (self._moved, 0.0), (self._gain, 1.0), (self._before, 0.0))
+        )
+
+
+class PairTally:
+    """How often each pair comes in records: of the same visit, of the visit before, of an earlier one.
+
+    Parameters
+    ----------
+    pairs : Pairs
+    """
+
+    def __init__(self, pairs: Pairs) -> None:
+        self._pairs, self._total = pairs, np.zeros(KINDS * pairs.n**2)
+        self._waiting: list[Ints] = []
+
+    def add(self, visit: Ints, code: Ints, offsets: Ints, patient: Ints) -> None:
+        """Count the pairs of some records.
 
         Parameters
         ----------
@@ -63,40 +124,39 @@ class PairMargins:
             Of patients.
         patient : int64[V]
         """
-        return _count(visit, code, offsets, patient, self._pairs, self._cell)
+        for kind, (_, pair) in enumerate(_each(visit, code, offsets, patient, self._pairs)):
+            self._waiting.append(kind * self._pairs.n**2 + pair)
+        # Of many codes there are many more pairs than come in a few records.
+        if sum(map(len, self._waiting)) > _MOST_WAITING:
+            self._count()
 
-    def moved(self, family: CodeFamily, made: Doubles, drawn: int, step: float) -> CodeFamily:
-        """Return the family with boosts under which pairs come about as often as seen; `made` of so many `drawn`."""
-        scale = drawn / self._people
-        error = np.log((self._seen * scale + 1.0) / (made + 1.0))
-        noise = scale / (self._seen * scale + 1.0) + 1.0 / (made + 1.0)
-        error = beyond_chance(error, noise)
-        # Pairs that hardly answer to their odds, as those that nearly always come together: longer steps.
-        self._gain = longer(self._gain, self._before, error, _LONGER, _MOST_GAIN)
-        self._before = error
-        self._moved = np.clip(self._moved + np.minimum(step * self._gain, _LONGEST) * error, -_LARGEST, _LARGEST)
-        boost = np.expm1(np.clip(self._first + self._moved, _LOWEST, _HIGHEST))
-        return replace(family, boost=boost.astype(np.float32))
+    def total(self) -> Doubles:
+        """Return float64[3, T * T]."""
+        self._count()
+        return self._total.reshape(KINDS, -1)
+
+    def _count(self) -> None:
+        if self._waiting:
+            self._total += np.bincount(np.concatenate(self._waiting), minlength=len(self._total))
+            self._waiting = []
 
 
-def _seen(timelines: Timelines, table: str, pairs: Pairs, cell: tuple[Ints, Ints]) -> Doubles:
-    """Return how often each pair comes in the records of some patients."""
+def _seen(timelines: Timelines, table: str, pairs: Pairs) -> npt.NDArray[np.float64]:
+    """Return how often each pair comes in some records, and in how many of them, float64[2, 3, T * T]."""
     codes = timelines.families[table]
-    return _count(
-        codes.visits.astype(np.int64),
-        codes.codes.astype(np.int64),
-        timelines.offsets,
-        timelines.patient_of_visit,
-        pairs,
-        cell,
-    )
+    visits, code = codes.visits.astype(np.int64), codes.codes.astype(np.int64)
+    owner = timelines.patient_of_visit
+    total = np.zeros((2, KINDS, pairs.n**2))
+    for kind, (row, pair) in enumerate(_each(visits, code, timelines.offsets, owner, pairs)):
+        total[0, kind] = np.bincount(pair, minlength=pairs.n**2)
+        total[1, kind] = distinct_patients(pair, owner[row], pairs.n**2)
+    return total
 
 
-def _count(visit: Ints, code: Ints, offsets: Ints, patient: Ints, pairs: Pairs, cell: tuple[Ints, Ints]) -> Doubles:
-    """Return how often each pair comes, float64[m], see `PairMargins.count`; `cell` has the kind and number of each."""
+def _each(visit: Ints, code: Ints, offsets: Ints, patient: Ints, pairs: Pairs) -> Iterator[tuple[Ints, Ints]]:
+    """Yield (visit, pair) of each kind; codes of the visits, visits ascending."""
     n = pairs.n
-    total = np.zeros((KINDS, n**2))
-    total[SAME] = np.bincount(pairs.same(visit, code)[1], minlength=n**2)
+    yield pairs.same(visit, code)
     row, lead, last, _ = history_of(visit, code, offsets, patient, max(n, int(code.max(initial=0)) + 1))
     just = row == last + 1
     for kind in range(BEFORE, KINDS):
@@ -104,6 +164,6 @@ def _count(visit: Ints, code: Ints, offsets: Ints, patient: Ints, pairs: Pairs, 
         start = np.searchsorted(visit, row[mine])
         length = np.searchsorted(visit, row[mine], side="right") - start
         other, given = code[ranges(start, length)], np.repeat(lead[mine], length)
-        kept = (other != given) & (other < n)
-        total[kind] = np.bincount(given[kept] * n + other[kept], minlength=n**2)
-    return np.asarray(total[cell])
+        # How often a code comes again is another count, but not whether it does so in the very next visit.
+        kept = (other < n) & ((other != given) | (kind == BEFORE))
+        yield np.repeat(row[mine], length)[kept], given[kept] * n + other[kept]

@@ -10,9 +10,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ehrsynth.errors import SourceError
+from ehrsynth.readers.part_keys import Refuse
 from ehrsynth.readers.report import ReadReport, SetAside
 from ehrsynth.readers.source import SourceTable
-from ehrsynth.readers.values import EXPECTED, parse
+from ehrsynth.readers.values import EXPECTED, parse, text
 
 __all__ = ["Account", "Known", "is_true", "positions"]
 
@@ -23,6 +24,7 @@ _HINTS = {
     "integer": "Write whole numbers in digits.",
     "boolean": "Write true or false.",
 }
+_TWICE, _ONE_ROW = "The key {value!r} is there twice.", "A key names one row."
 _OR_LENIENT = "Correct the row, or read leniently (--lenient, strict=False) to set such rows aside."
 
 Mask = npt.NDArray[np.bool_]
@@ -175,20 +177,25 @@ class Account:
         if mask.any():
             self.report.adjusted.append(self._entry(table, mask, what, column))
 
-    def keys(self, table: SourceTable, column: str) -> SourceTable:
-        """Return the table without rows whose key is empty, or that an earlier row has: these are refused."""
+    def keys(self, table: SourceTable, column: str, *, of: str = "") -> SourceTable:
+        """Return the table without rows whose key is empty, or that an earlier row has: these are refused.
+
+        Of a source in parts also an earlier row of another part, see `ehrsynth.readers.part_keys`; `of` says whose keys
+        they are, where that is not the table.
+        """
         empty = is_true(pc.is_null(table[column]))
         table = self.refuse(
             table, empty, problem="The key is empty.", reason=f"{column} is empty", column=column, hint="Fill it in."
         )
-        repeated = _repeated(table[column])
+        table = self._once(table, _repeated(table[column]), column)
+        if table.keys is None:
+            return table
+        words, refuse = text(table[column]).combine_chunks(), _said_twice(table, column)
+        return self._once(table, table.keys.repeated(of or table.name, table.name, words, table.rows, refuse), column)
+
+    def _once(self, table: SourceTable, repeated: Mask, column: str) -> SourceTable:
         return self.refuse(
-            table,
-            repeated,
-            problem="The key {value!r} is there twice.",
-            reason=f"{column} is there twice",
-            column=column,
-            hint="A key names one row.",
+            table, repeated, problem=_TWICE, reason=f"{column} is there twice", column=column, hint=_ONE_ROW
         )
 
     def references(self, table: SourceTable, column: str, known: Known, *, required: bool) -> SourceTable:
@@ -249,6 +256,17 @@ def is_true(values: pa.ChunkedArray | pa.Array) -> Mask:
     """Return truth values as numpy, null as false; shape (n,)."""
     result: Mask = np.asarray(pc.fill_null(values, False), dtype=bool)
     return result
+
+
+def _said_twice(table: SourceTable, column: str) -> Refuse:
+    file, name = table.file, table.name
+
+    def refuse(row: int, key: str) -> None:
+        raise SourceError(
+            _TWICE.format(value=key), file=file, table=name, row=row, column=column, hint=f"{_ONE_ROW} {_OR_LENIENT}"
+        )
+
+    return refuse
 
 
 def _repeated(values: pa.ChunkedArray) -> Mask:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from ehrsynth.errors import SourceError
 from ehrsynth.readers.report import ReadReport, SetAside
 
-__all__ = ["FhirAccount"]
+__all__ = ["FhirAccount", "Places"]
 
 _OR_LENIENT = "Correct it, or read leniently (--lenient, strict=False) to set such resources aside."
 
@@ -38,6 +38,22 @@ class FhirAccount:
         self._by_name: dict[tuple[str, bool], int] = {}
         self._aside: dict[tuple[str, str, str], list[int | str]] = {}
         self._adjusted: dict[tuple[str, str, str], list[int | str]] = {}
+        self._silent: frozenset[str] = frozenset()
+
+    def of_part(self, number: int, silent: frozenset[str], *, strict: bool) -> FhirAccount:
+        """Return the account of a part of what was read with this one; put together they are one.
+
+        The first goes on from here. The others say nothing of the types in `silent`, which all parts have.
+        """
+        part = FhirAccount(Path(self.report.source), strict=strict)
+        part._files, part._by_name = self._files, self._by_name
+        if number == 0:
+            part.report.rows_read, part.report.notes = dict(self.report.rows_read), list(self.report.notes)
+            for mine, theirs in ((part._aside, self._aside), (part._adjusted, self._adjusted)):
+                mine.update({key: list(entry) for key, entry in theirs.items()})
+        else:
+            part._silent = silent
+        return part
 
     def file(self, name: str, *, lines: bool = True) -> int:
         """Return the number of a file with lines, or of a Bundle with entries."""
@@ -129,13 +145,23 @@ class FhirAccount:
         for entry in report.set_aside:
             lost[entry.table] = lost.get(entry.table, 0) + entry.count
         report.rows_read = dict(sorted(report.rows_read.items()))
-        report.rows_taken = {kind: count - lost.get(kind, 0) for kind, count in report.rows_read.items()}
+        # Of what the first part read others may lose some: theirs is less than nothing.
+        report.rows_taken = {
+            kind: report.rows_read.get(kind, 0) - lost.get(kind, 0) for kind in {**report.rows_read, **lost}
+        }
         return report
 
-    @staticmethod
     def _add(
-        counts: dict[tuple[str, str, str], list[int | str]], kind: str, why: str, element: str, count: int, example: str
+        self,
+        counts: dict[tuple[str, str, str], list[int | str]],
+        kind: str,
+        why: str,
+        element: str,
+        count: int,
+        example: str,
     ) -> None:
+        if kind in self._silent:
+            return
         entry = counts.setdefault((kind, why, element), [0, example])
         entry[0] = int(entry[0]) + count
 

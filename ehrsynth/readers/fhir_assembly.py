@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -9,14 +11,18 @@ import pyarrow.compute as pc
 
 from ehrsynth.readers import assembly
 from ehrsynth.readers.account import is_true, positions
-from ehrsynth.readers.fhir_account import FhirAccount
-from ehrsynth.readers.fhir_columns import Collected, FhirTable
+from ehrsynth.readers.fhir_account import FhirAccount, Places
+from ehrsynth.readers.fhir_columns import FhirTable, Rows, filled, text_of
 from ehrsynth.readers.fhir_references import UNRESOLVED, Identifiers
+from ehrsynth.readers.part_keys import PartKeys
 from ehrsynth.schema import TableSchema, clinical
 
 __all__ = ["Assembly"]
 
 Mask = npt.NDArray[np.bool_]
+
+_NUMBER_BITS = 32
+"""A place is one number: its file, and the line or entry in these last bits."""
 
 
 class Assembly:
@@ -24,18 +30,30 @@ class Assembly:
 
     Parameters
     ----------
-    collected : Collected
+    collected : Rows
     identifiers : Identifiers
         For conditional and logical references.
     gone : mapping of resource type to keys
         Resources that were set aside: a reference to them does not lead nowhere.
     account : FhirAccount
+    keys : PartKeys, optional
+        Where the keys go, if these are a part of the patients.
+    payer_types : mapping of payer to text, optional
+        What is known of payers from all parts.
     """
 
     def __init__(
-        self, collected: Collected, identifiers: Identifiers, gone: dict[str, list[str]], account: FhirAccount
+        self,
+        collected: Rows,
+        identifiers: Identifiers,
+        gone: Mapping[str, Sequence[str]],
+        account: FhirAccount,
+        *,
+        keys: PartKeys | None = None,
+        payer_types: Mapping[str, str] | None = None,
     ) -> None:
         self._collected, self._identifiers, self._account = collected, identifiers, account
+        self._keys, self._payer_types = keys, payer_types
         self._gone = {kind: pa.array(keys, pa.string()) for kind, keys in gone.items()}
         self._taken: dict[str, pa.Array] = {}
         self._all: dict[str, pa.Array] = {}
@@ -79,7 +97,7 @@ class Assembly:
         self._all[rows.kind] = keys if gone is None else pa.concat_arrays([keys, gone])
         distinct = keys.dictionary_encode()
         if len(distinct.dictionary) == len(rows):
-            return rows
+            return rows if shared else self._once(rows, key)
         first = np.full(len(distinct.dictionary), len(rows), dtype=np.int64)
         codes = distinct.indices.to_numpy()
         np.minimum.at(first, codes, np.arange(len(rows)))
@@ -87,14 +105,24 @@ class Assembly:
         if shared:
             self._account.set_rows_aside(rows.kind, rows.places(again), reason="there already")
         else:
-            example = keys[int(np.argmax(again))].as_py()
-            self._account.refuse_rows(
-                rows.kind,
-                rows.places(again),
-                problem=f"The id {example!r} is there twice.",
-                reason="its id is there already",
-                element="id",
-            )
+            _refuse_again(self._account, rows.kind, rows.places(again), keys[int(np.argmax(again))].as_py())
+        rows = rows.keep(~again)
+        return rows if shared else self._once(rows, key)
+
+    def _once(self, rows: FhirTable, key: str) -> FhirTable:
+        """The rows without those whose key another part of the patients has before them."""
+        if self._keys is None:
+            return rows
+        file, number = rows.places(np.ones(len(rows), dtype=bool))
+        account, kind = self._account, rows.kind
+
+        def refuse(place: int, key: str) -> None:
+            where = (np.array([place >> _NUMBER_BITS]), np.array([place & ((1 << _NUMBER_BITS) - 1)]))
+            _refuse_again(account, kind, where, key)
+
+        again = self._keys.repeated(kind, rows.name, rows[key], (file << _NUMBER_BITS) + number, refuse)
+        if again.any():
+            _refuse_again(account, kind, rows.places(again), rows[key][int(np.argmax(again))].as_py())
         return rows.keep(~again)
 
     # -- what stands in other resources ------------------------------------------------------------------------------
@@ -104,7 +132,7 @@ class Assembly:
         roles = self._collected.table("role")
         roles = roles.keep(~_again(roles["role_id"]))
         self._all["PractitionerRole"] = roles["role_id"]
-        roles = roles.with_column("practitioner_id", self._resolved(roles["practitioner_id"], "Practitioner"))
+        roles = roles.with_column("practitioner_id", self.resolved(roles["practitioner_id"], "Practitioner"))
         at = positions(pa.chunked_array([roles["practitioner_id"]]), rows["practitioner_id"])
         lost = at < 0
         if len(rows) and lost.any():
@@ -120,7 +148,7 @@ class Assembly:
             zip(roles["role_id"].to_pylist(), roles["practitioner_id"].to_pylist(), strict=True)
         )
         for column in ("organization_id", "specialty_code", "specialty_display", "phone", "email"):
-            rows = _filled(rows, column, at, roles[column])
+            rows = filled(rows, column, at, roles[column])
         return rows
 
     def _with_medications(self, rows: FhirTable) -> FhirTable:
@@ -129,7 +157,7 @@ class Assembly:
         drugs = drugs.keep(~_again(drugs["medication_id"]))
         gone = self._gone.get("Medication", pa.array([], pa.string()))
         self._all["Medication"] = pa.concat_arrays([drugs["medication_id"], gone])
-        names = self._resolved(rows["_medication"], "Medication")
+        names = self.resolved(rows["_medication"], "Medication")
         at = positions(pa.chunked_array([names]), drugs["medication_id"])
         asked = is_true(pc.is_valid(names))
         uncoded = asked & is_true(pc.is_in(names, value_set=gone))
@@ -146,30 +174,30 @@ class Assembly:
         )
         index = pa.array(at, mask=at < 0)
         for column in ("code_system", "code", "display"):
-            values = pc.coalesce(_text(rows[column]), _text(drugs[column]).take(index))
+            values = pc.coalesce(text_of(rows[column]), text_of(drugs[column]).take(index))
             rows = rows.with_column(column, values.dictionary_encode())
         return rows.keep(~lost & ~uncoded)
 
     def _with_panels(self, rows: FhirTable, panels: FhirTable) -> FhirTable:
         """Observations with the key of the panel or report that names them; the first that does."""
-        names = self._resolved(panels["observation_id"], "Observation")
+        names = self.resolved(panels["observation_id"], "Observation")
         at = positions(pa.chunked_array([names]), rows["observation_id"])
-        return _filled(rows, "panel_id", at, panels["panel_id"])
+        return filled(rows, "panel_id", at, panels["panel_id"])
 
     def _with_ranks(self, rows: FhirTable) -> FhirTable:
         """Conditions with their rank among the diagnoses of an encounter."""
         ranks = self._collected.table("rank")
-        names = self._resolved(ranks["condition_id"], "Condition")
+        names = self.resolved(ranks["condition_id"], "Condition")
         at = positions(pa.chunked_array([names]), rows["condition_id"])
-        return _filled(rows, "rank", at, ranks["rank"])
+        return filled(rows, "rank", at, ranks["rank"])
 
     def _with_causes(self, rows: FhirTable) -> FhirTable:
         """Patients with the cause of their death."""
         causes = self._collected.table("cause")
-        names = self._resolved(causes["patient_id"], "Patient")
+        names = self.resolved(causes["patient_id"], "Patient")
         at = positions(pa.chunked_array([names]), rows["patient_id"])
         for part in ("system", "code", "display"):
-            rows = _filled(rows, f"cause_of_death_{part}", at, causes[f"cause_of_death_{part}"])
+            rows = filled(rows, f"cause_of_death_{part}", at, causes[f"cause_of_death_{part}"])
         return rows
 
     # -- values ------------------------------------------------------------------------------------------------------
@@ -194,7 +222,7 @@ class Assembly:
                     continue
                 rows = self._without(rows, column.name, strange, "not one of the column's values: left out")
             elif column.pattern:
-                texts = _text(rows[column.name])
+                texts = text_of(rows[column.name])
                 strange = is_true(pc.invert(pc.match_substring_regex(texts, column.pattern)))
                 rows = self._without(rows, column.name, strange, "not of the column's form: left out")
             elif column.unique and column.name != schema.primary_key:
@@ -210,7 +238,7 @@ class Assembly:
         self._account.adjust_rows(rows.kind, rows.places(mask), what=what, element=column)
         values = rows[column]
         kind = values.type
-        blank = pc.if_else(pa.array(mask), pa.scalar(None, _text(values).type), _text(values))
+        blank = pc.if_else(pa.array(mask), pa.scalar(None, text_of(values).type), text_of(values))
         return rows.with_column(column, blank.dictionary_encode() if pa.types.is_dictionary(kind) else blank)
 
     # -- references --------------------------------------------------------------------------------------------------
@@ -218,7 +246,7 @@ class Assembly:
     def _linked(self, rows: FhirTable, schema: TableSchema, column: str, table: str) -> FhirTable:
         """The rows with the references of a column resolved; what leads nowhere is refused, or left out."""
         kind = "Organization" if table == "payer" else FhirTable(name=table, columns=pa.table({})).kind
-        values = self._resolved(rows[column], kind)
+        values = self.resolved(rows[column], kind)
         rows = rows.with_column(column, values)
         taken, there = self._taken[kind], self._all[kind]
         lost = is_true(pc.and_(pc.is_valid(values), pc.invert(pc.is_in(values, value_set=taken))))
@@ -248,8 +276,12 @@ class Assembly:
             rows = self._without(rows, column, nowhere, "reference to nowhere: left out")
         return rows.keep(~lost) if needed else rows
 
-    def _resolved(self, values: pa.Array, kind: str) -> pa.Array:
-        """The keys with those that had to wait looked up: identifiers, roles, URNs of other Bundles."""
+    def knows(self, kind: str, keys: pa.Array) -> None:
+        """Take note of the keys of all resources of a type."""
+        self._all[kind] = keys
+
+    def resolved(self, values: pa.Array, kind: str) -> pa.Array:
+        """Return the keys with those that had to wait looked up: identifiers, roles, URNs of other Bundles."""
         waiting = pc.fill_null(pc.starts_with(values, UNRESOLVED), False)
         if not pc.any(waiting).as_py():
             return values
@@ -301,7 +333,7 @@ class Assembly:
                     used = self._done[schema.name][key.column]
                     cares |= is_true(pc.is_in(keys, value_set=used))
         payers, table = rows.keep(pays), clinical()["payer"]
-        kinds = _first_of(covers["payer_id"], _text(covers["_payer_type"]), payers["organization_id"])
+        kinds = self._payer_kinds(covers, payers["organization_id"])
         names = {"payer_id": "organization_id"} | {
             name: name for name in table.names if name in rows.columns.column_names
         }
@@ -310,9 +342,16 @@ class Assembly:
         self._done["payer"] = FhirTable(name="payer", columns=pa.table(columns))
         self._done["organization"] = rows.keep(cares)
 
+    def _payer_kinds(self, covers: FhirTable, payers: pa.Array) -> pa.Array:
+        if self._payer_types is None:
+            return _first_of(covers["payer_id"], text_of(covers["_payer_type"]), payers)
+        return pa.array([self._payer_types.get(key) for key in payers.to_pylist()], pa.string())
 
-def _text(values: pa.Array) -> pa.Array:
-    return values.cast(values.type.value_type) if pa.types.is_dictionary(values.type) else values
+
+def _refuse_again(account: FhirAccount, kind: str, places: Places, key: str) -> None:
+    account.refuse_rows(
+        kind, places, problem=f"The id {key!r} is there twice.", reason="its id is there already", element="id"
+    )
 
 
 def _shown(values: pa.Array, mask: Mask) -> str | None:
@@ -325,7 +364,7 @@ def _shown(values: pa.Array, mask: Mask) -> str | None:
 
 def _again(values: pa.Array) -> Mask:
     """Where a value stands that an earlier row has."""
-    encoded = _text(values).dictionary_encode()
+    encoded = text_of(values).dictionary_encode()
     codes = pc.fill_null(encoded.indices, -1).to_numpy()
     first = np.full(len(encoded.dictionary) + 1, len(codes), dtype=np.int64)
     np.minimum.at(first, codes, np.arange(len(codes)))
@@ -339,19 +378,6 @@ def _strange(values: pa.Array, enum: tuple[str, ...]) -> Mask:
     if not pc.any(wrong).as_py():
         return np.zeros(len(values), dtype=bool)
     return is_true(wrong.take(values.indices))
-
-
-def _filled(rows: FhirTable, column: str, at: npt.NDArray[np.int64], values: pa.Array) -> FhirTable:
-    """The rows with empty values of a column filled: row ``at[i]`` with the first ``values[i]`` that there is."""
-    texts = _text(values)
-    there = (at >= 0) & is_true(texts.is_valid())
-    source = np.full(len(rows), -1, dtype=np.int64)
-    where = np.flatnonzero(there)[::-1]
-    source[at[where]] = where
-    own = _text(rows[column])
-    filled = pc.coalesce(own, texts.take(pa.array(source, mask=source < 0)))
-    is_category = pa.types.is_dictionary(rows[column].type)
-    return rows.with_column(column, filled.dictionary_encode() if is_category else filled)
 
 
 def _first_of(keys: pa.Array, values: pa.Array, wanted: pa.Array) -> pa.Array:

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from typing import Any
+from functools import partial
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from ehrsynth.schema import clinical
 
-__all__ = ["FILE", "NUMBER", "Collected", "FhirTable"]
+__all__ = ["FILE", "NUMBER", "Collected", "FhirTable", "Rows", "filled", "schemas", "text_of", "typed"]
 
 FILE, NUMBER = "_file", "_number"
 """Columns that say where a row's resource stands."""
 
 _CHUNK_ROWS = 1 << 14
+_SENT_ROWS = 1 << 12
 _CATEGORY = pa.dictionary(pa.int32(), pa.string())
 
 _TYPES = {
@@ -54,8 +58,8 @@ _SIDE: dict[str, dict[str, pa.DataType]] = {
         "email": pa.string(),
     },
     "medication": {"medication_id": pa.string(), "code_system": _CATEGORY, "code": _CATEGORY, "display": _CATEGORY},
-    "panel": {"observation_id": pa.string(), "panel_id": pa.string()},
-    "rank": {"condition_id": pa.string(), "rank": pa.int64()},
+    "panel": {"observation_id": pa.string(), "panel_id": pa.string(), "patient_id": pa.string()},
+    "rank": {"condition_id": pa.string(), "rank": pa.int64(), "patient_id": pa.string()},
     "cause": {
         "patient_id": pa.string(),
         "cause_of_death_system": _CATEGORY,
@@ -107,11 +111,13 @@ class FhirTable:
 
 
 class _Builder:
-    def __init__(self, schema: pa.Schema) -> None:
-        self.schema = schema
+    def __init__(self, schema: pa.Schema, send: Callable[[pa.RecordBatch], None] | None) -> None:
+        self.schema = schema if send is None else _plain(schema)
         self._values: dict[str, list[Any]] = {name: [] for name in schema.names}
         self._waiting = 0
+        self._most = _CHUNK_ROWS if send is None else _SENT_ROWS
         self._chunks: list[pa.RecordBatch] = []
+        self._send = self._chunks.append if send is None else send
 
     def add(self, row: dict[str, Any], file: int, number: int) -> None:
         get = row.get
@@ -120,20 +126,30 @@ class _Builder:
         self._values[FILE][-1] = file
         self._values[NUMBER][-1] = number
         self._waiting += 1
-        if self._waiting == _CHUNK_ROWS:
+        if self._waiting == self._most:
             self.flush()
 
     def flush(self) -> None:
         arrays = [_array(self._values[field.name], field.type) for field in self.schema]
-        self._chunks.append(pa.RecordBatch.from_arrays(arrays, schema=self.schema))
+        self._send(pa.RecordBatch.from_arrays(arrays, schema=self.schema))
         for values in self._values.values():
             values.clear()
         self._waiting = 0
 
-    def table(self) -> pa.Table:
+    def finish(self) -> None:
         if self._waiting:
             self.flush()
+
+    def table(self) -> pa.Table:
+        self.finish()
         return pa.Table.from_batches(self._chunks, schema=self.schema).unify_dictionaries()
+
+
+def _plain(schema: pa.Schema) -> pa.Schema:
+    """Return a schema with texts for categories: each batch of these would have others."""
+    return pa.schema(
+        [one.with_type(pa.string()) if pa.types.is_dictionary(one.type) else one for one in schema], schema.metadata
+    )
 
 
 def _array(values: list[Any], kind: pa.DataType) -> pa.Array:
@@ -146,23 +162,78 @@ def _array(values: list[Any], kind: pa.DataType) -> pa.Array:
     return pa.array(values, kind)
 
 
-class Collected:
-    """All rows by table: the canonical ones (payers among the organizations), and the reader's side tables."""
+class Rows(Protocol):
+    """Where the rows of tables come from."""
 
-    def __init__(self) -> None:
-        where = [pa.field(FILE, pa.int32()), pa.field(NUMBER, pa.int64())]
-        self._builders: dict[str, _Builder] = {}
-        for table in clinical().tables:
-            if table.name != "payer":
-                beside = [pa.field(name, kind) for name, kind in _BESIDE.get(table.name, {}).items()]
-                self._builders[table.name] = _Builder(pa.schema([*table.arrow, *beside, *where]))
-        for name, columns in _SIDE.items():
-            self._builders[name] = _Builder(pa.schema([*(pa.field(*item) for item in columns.items()), *where]))
+    def table(self, name: str) -> FhirTable:
+        """Return the rows of a table."""
+        ...
+
+
+class Collected:
+    """All rows by table: the canonical ones (payers among the organizations), and the reader's side tables.
+
+    Parameters
+    ----------
+    send : callable, optional
+        Takes (table, rows) as they come, categories as text; without, they are kept.
+    """
+
+    def __init__(self, send: Callable[[str, pa.RecordBatch], None] | None = None) -> None:
+        self._builders = {
+            name: _Builder(schema, None if send is None else partial(send, name)) for name, schema in schemas().items()
+        }
 
     def add(self, table: str, row: dict[str, Any], file: int, number: int) -> None:
         """Add a row."""
         self._builders[table].add(row, file, number)
 
+    def finish(self) -> None:
+        """Send what waits."""
+        for builder in self._builders.values():
+            builder.finish()
+
     def table(self, name: str) -> FhirTable:
         """Return the rows of a table; what was collected for it is given up."""
         return FhirTable(name=name, columns=self._builders.pop(name).table())
+
+
+def schemas() -> dict[str, pa.Schema]:
+    """Return the columns of each table."""
+    where = [pa.field(FILE, pa.int32()), pa.field(NUMBER, pa.int64())]
+    found = {}
+    for table in clinical().tables:
+        if table.name != "payer":
+            beside = [pa.field(name, kind) for name, kind in _BESIDE.get(table.name, {}).items()]
+            found[table.name] = pa.schema([*table.arrow, *beside, *where])
+    for name, columns in _SIDE.items():
+        found[name] = pa.schema([*(pa.field(*item) for item in columns.items()), *where])
+    return found
+
+
+def typed(name: str, batches: Iterable[pa.RecordBatch]) -> FhirTable:
+    """Return rows that a `Collected` sent as the table that it would have kept."""
+    schema = schemas()[name]
+    rows = pa.Table.from_batches(list(batches), schema=_plain(schema)).combine_chunks()
+    columns = [
+        rows[one.name].dictionary_encode() if pa.types.is_dictionary(one.type) else rows[one.name] for one in schema
+    ]
+    return FhirTable(name=name, columns=pa.table(columns, schema=schema))
+
+
+def text_of(values: pa.Array) -> pa.Array:
+    """Return categories as text."""
+    return values.cast(values.type.value_type) if pa.types.is_dictionary(values.type) else values
+
+
+def filled(rows: FhirTable, column: str, at: npt.NDArray[np.int64], values: pa.Array) -> FhirTable:
+    """Return rows with empty values of a column filled: row ``at[i]`` with the first ``values[i]`` that there is."""
+    texts = text_of(values)
+    there = (at >= 0) & np.asarray(texts.is_valid(), dtype=bool)
+    source = np.full(len(rows), -1, dtype=np.int64)
+    where = np.flatnonzero(there)[::-1]
+    source[at[where]] = where
+    own = text_of(rows[column])
+    filled = pc.coalesce(own, texts.take(pa.array(source, mask=source < 0)))
+    is_category = pa.types.is_dictionary(rows[column].type)
+    return rows.with_column(column, filled.dictionary_encode() if is_category else filled)

@@ -60,11 +60,12 @@ def encounter(found: Found) -> Iterator[Row]:
     performers = [
         one for one in participants if any(code_of(kind, _PARTICIPATION) == "PPRF" for kind in dicts(one.get("type")))
     ]
+    patient = found.patient("subject")
     yield (
         "encounter",
         {
             "encounter_id": found.key,
-            "patient_id": found.patient("subject"),
+            "patient_id": patient,
             "start_datetime": start,
             "end_datetime": end,
             "time_precision": precision,
@@ -82,7 +83,7 @@ def encounter(found: Found) -> Iterator[Row]:
     for diagnosis in dicts(body.get("diagnosis")):
         rank, key = whole(diagnosis.get("rank")), found.link(diagnosis.get("condition"), "Condition")
         if rank is not None and rank > 0 and key is not None:
-            yield "rank", {"condition_id": key, "rank": rank}
+            yield "rank", {"condition_id": key, "rank": rank, "patient_id": patient}
 
 
 _PARTICIPATION = "http://terminology.hl7.org/CodeSystem/v3-ParticipationType"

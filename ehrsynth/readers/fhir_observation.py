@@ -75,7 +75,7 @@ def observation(found: Found) -> Iterator[Row]:
     panel = identifier_of(body, system=PANEL)
     members = [key for one in dicts(body.get("hasMember")) if (key := found.link(one, "Observation"))]
     for member in members:
-        yield "panel", {"observation_id": member, "panel_id": panel or found.key}
+        yield "panel", {"observation_id": member, "panel_id": panel or found.key, "patient_id": patient}
     value = _value(found, body)
     rows = list(_components(found))
     if not code and not rows:
@@ -192,7 +192,8 @@ def _shown(value: dict[str, Any]) -> str | None:
 def diagnostic_report(found: Found) -> Iterator[Row]:
     """A DiagnosticReport: which observations belong together. It has no row of its own."""
     panel = identifier_of(found.body, system=PANEL) or found.key
+    patient = found.link(found.body.get("subject"), "Patient")
     for result in dicts(found.body.get("result")):
         key = found.link(result, "Observation")
         if key is not None:
-            yield "panel", {"observation_id": key, "panel_id": panel}
+            yield "panel", {"observation_id": key, "panel_id": panel, "patient_id": patient}

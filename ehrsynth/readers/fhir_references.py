@@ -115,11 +115,21 @@ class Identifiers:
 
     def add(self, kind: str, key: str, identifiers: Any) -> None:
         """Note the identifiers of a resource; one that two resources have leads to neither."""
-        for identifier in identifiers if type(identifiers) is list else ():
-            if type(identifier) is dict and type(identifier.get("value")) is str:
-                token = f"{kind}?{identifier.get('system') or ''}|{identifier['value']}"
-                name = f"{kind}/{key}"
-                self._names[token] = name if self._names.get(token, name) == name else None
+        for token in self.tokens(kind, identifiers):
+            self.add_token(token, f"{kind}/{key}")
+
+    @staticmethod
+    def tokens(kind: str, identifiers: Any) -> list[str]:
+        """Return the ``Type?system|value`` of the identifiers of a resource."""
+        return [
+            f"{kind}?{identifier.get('system') or ''}|{identifier['value']}"
+            for identifier in (identifiers if type(identifiers) is list else ())
+            if type(identifier) is dict and type(identifier.get("value")) is str
+        ]
+
+    def add_token(self, token: str, name: str) -> None:
+        """Note that the resource ``Type/id`` has an identifier."""
+        self._names[token] = name if self._names.get(token, name) == name else None
 
     def find(self, token: str) -> str | None:
         """Return the ``Type/id`` that ``Type?system|value`` leads to."""

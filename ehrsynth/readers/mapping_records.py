@@ -121,7 +121,7 @@ class Building:
             raw = self.sources.table(self.sources.stem(rule.file, rule)).get(column)
             source = raw.cast(pa.string())
         rows = rows.with_column(column, rows[OUT + key])
-        rows = self.account.keys(rows, column)
+        rows = self.account.keys(rows, column, of=table.name)
         before = self.known.get(table.name)
         if before is not None:
             rows = self.account.refuse(

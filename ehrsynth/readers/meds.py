@@ -89,15 +89,18 @@ class MedsReader:
         """
         if isinstance(source, SourceFolder):
             place, rows, facts = Path(source.path), source.read("events"), source.facts
-            events, numbers = rows.columns, rows.rows
+            events, numbers, keys = rows.columns, rows.rows, rows.keys
         else:
             place = Path(source)
             events = pa.concat_tables(_batches(place))
             numbers = np.arange(1, len(events) + 1, dtype=np.int64)
-            facts = _facts([events])
+            facts, keys = _facts([events]), None
         account = Account(place, self.name, strict=strict)
         meanings = _meanings(events, _metadata(place), facts["numeric"])
-        tables = _sorted(events, numbers, meanings, account, yearly=facts["yearly"])
+        tables = {
+            name: replace(table, keys=keys)
+            for name, table in _sorted(events, numbers, meanings, account, yearly=facts["yearly"]).items()
+        }
         mapping = replace(read_packaged("output_schemas/ehrsynth/meds.toml"), name="meds")
         times = pc.min_max(pc.year(events["time"])).as_py()
         basis = "shifted" if (times["max"] or 0) >= _SHIFTED_YEAR else "calendar"

@@ -18,14 +18,15 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from ehrsynth.readers.part_keys import KeyFiles, PartKeys
 from ehrsynth.readers.source import SourceFolder, SourceTable, chosen_columns
 from ehrsynth.readers.streaming import Pieces, rows_about, settled, stream
 from ehrsynth.readers.values import text
 
-__all__ = ["Cut", "PartFolder", "keys_of", "part_bounds", "patients_of", "rows_of", "split"]
+__all__ = ["HELD_BYTES", "Cut", "PartFolder", "keys_of", "part_bounds", "patients_of", "rows_of", "split"]
 
 _ROW = "\0row"
-_HELD_BYTES = 16 << 20
+HELD_BYTES = 16 << 20
 """What is held before it goes to the parts: written row by row, files would be many small pieces."""
 
 
@@ -57,6 +58,14 @@ class Cut:
     streams: Callable[[str], Pieces] | None = None
     rows: Callable[[], int] | None = None
     facts: Callable[[], Mapping[str, Any]] | None = None
+
+    def about(self) -> int:
+        """Return about how many rows the tables have that fall into parts."""
+        return rows_of(self)
+
+    def split(self, into: Path, of: int, keys: KeyFiles | None = None, *, strict: bool = True) -> list[PartFolder]:
+        """Return the parts, see `split`; the readers of the parts say what is wrong, strictly or not."""
+        return split(self, into, of, keys)
 
 
 def keys_of(column: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -95,12 +104,21 @@ class PartFolder(SourceFolder):
     Attributes
     ----------
     number : int
+    keys : PartKeys or None
     """
 
-    def __init__(self, cut: Cut, into: Path, number: int, told: Mapping[str, _Told], facts: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        cut: Cut,
+        into: Path,
+        number: int,
+        told: Mapping[str, _Told],
+        facts: Mapping[str, Any],
+        keys: PartKeys | None,
+    ) -> None:
         self._origin, self._into, self._told, self._keys = cut.folder, into, told, cut.keys
         self.path, self.null_values, self.files = cut.folder.path, cut.folder.null_values, cut.folder.files
-        self.facts, self.number = facts, number
+        self.facts, self.number, self.keys = facts, number, keys
 
     @property
     def name(self) -> str:
@@ -131,6 +149,7 @@ class PartFolder(SourceFolder):
             rows=rows[_ROW].to_numpy(),
             header=told.header,
             ragged=told.ragged if self.number == 0 else [],
+            keys=self.keys,
         )
 
     def forget(self) -> None:
@@ -143,8 +162,10 @@ def _place(into: Path, table: str, number: int) -> Path:
     return into / f"{table.replace('/', '_')}-{number}.arrow"
 
 
-def split(cut: Cut, into: Path, of: int) -> list[PartFolder]:
+def split(cut: Cut, into: Path, of: int, keys: KeyFiles | None = None) -> list[PartFolder]:
     """Write the tables of patients in `of` parts of consecutive patients to the folder `into`; give the parts.
+
+    Readers leave the keys of the parts that they read in `keys`.
 
     Raises
     ------
@@ -157,7 +178,9 @@ def split(cut: Cut, into: Path, of: int) -> list[PartFolder]:
     for table, key in cut.keys.items():
         pieces = cut.streams(table) if cut.streams is not None else stream(cut.folder, table)
         told[table] = _distribute(pieces, table, key, patients, into, of)
-    return [PartFolder(cut, into, number, told, facts) for number in range(of)]
+    return [
+        PartFolder(cut, into, number, told, facts, None if keys is None else keys.of(number)) for number in range(of)
+    ]
 
 
 def _distribute(pieces: Pieces, table: str, key: str, patients: pa.Array, into: Path, of: int) -> _Told:
@@ -182,7 +205,7 @@ def _distribute(pieces: Pieces, table: str, key: str, patients: pa.Array, into: 
             if len(piece):
                 held.append(piece)
                 size += piece.nbytes
-            if size > _HELD_BYTES:
+            if size > HELD_BYTES:
                 send()
                 size = 0
         if held:

@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 from ehrsynth.errors import SourceError
 from ehrsynth.readers.delimited import read_delimited
 from ehrsynth.readers.dialect import lower_header
+from ehrsynth.readers.part_keys import PartKeys
 
 __all__ = [
     "MemoryFolder",
@@ -55,6 +56,8 @@ class SourceTable:
         All names of the file, lower case, also of columns that were not read.
     ragged : list of (int, int)
         Lines left out: row number and number of fields.
+    keys : PartKeys, optional
+        Where the keys go of a table of which these rows are a part.
     """
 
     name: str
@@ -63,6 +66,7 @@ class SourceTable:
     rows: npt.NDArray[np.int64]
     header: tuple[str, ...]
     ragged: list[tuple[int, int]] = field(default_factory=list)
+    keys: PartKeys | None = None
 
     def __len__(self) -> int:
         return len(self.rows)

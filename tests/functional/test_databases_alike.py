@@ -19,6 +19,7 @@ import ehrsynth
 from ehrsynth.cli.app import app
 from ehrsynth.databases.ddl import METADATA
 from ehrsynth.errors import EhrsynthError, OutputError, UsageError
+from ehrsynth.learning import LearningSettings
 from ehrsynth.loaders import load_database
 from ehrsynth.schema import clinical
 from ehrsynth.validation import validate
@@ -153,6 +154,20 @@ def test_a_database_refuses_what_breaks_a_constraint(
             lite.execute("PRAGMA foreign_keys = ON")
             with pytest.raises(sqlite3.IntegrityError):
                 lite.execute(BAD_ROWS[name])
+
+
+@pytest.mark.learn
+@pytest.mark.parametrize("kind", ["postgresql", "duckdb"])
+def test_learned_from_a_database_in_parts(
+    made: Path, server: Any, asked: dict[str, Ask], learning_records: ModuleType, kind: str
+) -> None:
+    source = server.url("alike") if kind == "postgresql" else f"duckdb:///{made}/duckdb/records.duckdb"
+    settings = LearningSettings(states=2, classes=2, iterations=3, chunk_visits=300, estimator="numpy")
+    whole, told = ehrsynth.api.learn_from(source, settings=settings, seed=1, parts=1)
+    model, report = ehrsynth.api.learn_from(source, settings=settings, seed=1, parts=4)
+    assert max(learning_records.differences(whole, model).values(), default=0.0) < 1e-9
+    assert report.rows_taken == told.rows_taken
+    assert report.rows_taken["patient"] == 250
 
 
 # -- loading into PostgreSQL: refused, locked, not empty, secret ------------------------------------------------------

@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from types import ModuleType
@@ -25,7 +26,7 @@ from ehrsynth import api
 from ehrsynth.engines.parts_learning import divided
 from ehrsynth.errors import SourceError, UsageError
 from ehrsynth.learning import LearningProgress, LearningSettings
-from ehrsynth.readers import ReadReport
+from ehrsynth.readers import ReadReport, part_keys
 from ehrsynth.readers.parting import split
 from ehrsynth.readers.report import SetAside
 from ehrsynth.records import Records
@@ -303,3 +304,98 @@ def test_an_interrupted_run_leaves_nothing(
     assert process.returncode != 0, said.decode()
     assert list(spill.iterdir()) == []
     assert not (tmp_path / "m.ehrsynth").exists()
+
+
+@pytest.fixture
+def twice(learning_records: ModuleType, tmp_path: Path) -> Path:
+    """Tables in which p25 has the encounter key of p3."""
+    source = tables(learning_records.cohort(40), tmp_path)
+    for table, old, new in (("encounter", "\n25-1,", "\n3-1,"), ("condition", ",25-1,", ",3-1,")):
+        text = (source / f"{table}.csv").read_text()
+        (source / f"{table}.csv").write_text(text.replace(old, new))
+    return source
+
+
+def test_a_key_of_two_parts_is_an_error(twice: Path, spill: Path) -> None:
+    said = []
+    for parts in (1, 4, 40):
+        with pytest.raises(SourceError, match=r"'3-1' is there twice") as error:
+            api.learn_from(twice, settings=SETTINGS, parts=parts)
+        said.append((str(error.value), error.value.row, error.value.hint))
+    assert said[0][1] == 77
+    assert said[1:] == said[:1] * 2
+    assert list(spill.iterdir()) == []
+
+
+@pytest.mark.learn
+def test_rows_of_a_key_of_two_parts_are_set_aside(twice: Path, spill: Path) -> None:
+    # Rows of the encounter that is left out would be of another person's encounter, were it read at once.
+    lines = [line for line in (twice / "condition.csv").read_text().splitlines() if ",p25,3-1," not in line]
+    for at in (70, 150, 151):
+        lines[at] = "10," + lines[at].partition(",")[2]
+    (twice / "condition.csv").write_text("\n".join(lines) + "\n")
+    whole, told = api.learn_from(twice, settings=SETTINGS, seed=1, parts=1, strict=False)
+    model, report = api.learn_from(twice, settings=SETTINGS, seed=1, parts=5, strict=False)
+    assert sorted_report(report) == sorted_report(told)
+    assert {(one.table, one.count, one.row) for one in report.set_aside} == {("encounter", 1, 77), ("condition", 3, 70)}
+    assert model.disclosure.counts == whole.disclosure.counts
+    assert list(spill.iterdir()) == []
+
+
+def test_keys_are_compared_slice_by_slice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(part_keys, "_SLICE_ROWS", 50)
+    files, rng = part_keys.KeyFiles(tmp_path), np.random.default_rng(0)
+    words = [f"{'x' * int(rng.integers(0, 40))}{i}" for i in range(600)]
+    # Every seventh row has the key of an earlier row, mostly of another part.
+    keys = [words[int(rng.integers(0, i))] if i and i % 7 == 0 else words[i] for i in range(600)]
+    part, first = rng.integers(0, 5, size=600), {}
+    for i, key in enumerate(keys):
+        first.setdefault((part[i], key), i)
+    for number in range(5):
+        mine = np.array([i for (p, _), i in first.items() if p == number])
+        known = files.of(number).repeated("t", "t", pa.array([keys[i] for i in mine]), mine, lambda row, key: None)
+        assert not known.any()
+    found = set(files.find(strict=False))
+    earliest = {key: min(i for (_, k), i in first.items() if k == key) for key in keys}
+    wanted = {number: {i for (p, k), i in first.items() if p == number and i != earliest[k]} for number in range(5)}
+    assert found == {number for number, rows in wanted.items() if rows}
+    assert {n: set(files.again(n, "t")[0].tolist()) for n in found} == {n: r for n, r in wanted.items() if r}
+    said: list[tuple[int, str]] = []
+    for table in files._tables.values():
+        table[:] = [replace(one, refuse=lambda row, key: said.append((row, key))) for one in table]
+    files.find(strict=True)
+    least = min(row for rows in wanted.values() for row in rows)
+    assert said == [(least, keys[least])]
+    files.forget()
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("form", ["omop", "mapping"])
+def test_keys_of_two_parts_whatever_the_source(
+    learning_records: ModuleType, tmp_path: Path, spill: Path, form: str
+) -> None:
+    if form == "omop":
+        api.export(api.generate("cardiometabolic_cohort", population=30, seed=3), tmp_path / "out", formats=["omop"])
+        folder, file = tmp_path / "out" / "omop", "condition_occurrence.csv"
+    else:
+        folder, file = tmp_path, "visits.csv"
+        records = learning_records.cohort(30, visits=4)
+        (folder / "mapping.toml").write_text(MAPPING.partition("[condition]")[0])
+        for name, table, names in (
+            ("visits", "encounter", ["encounter_id", "patient_id", "start_datetime"]),
+            ("people", "patient", ["patient_id", "birth_date"]),
+        ):
+            columns = [records[table][one].cast(pa.string()) for one in names]
+            renamed = ["pid", "born"] if name == "people" else names
+            csv.write_csv(pa.table(columns, names=renamed), folder / f"{name}.csv")
+    lines = (folder / file).read_text().splitlines()
+    # The first column is the key.
+    lines[-2] = ",".join([lines[3].split(",")[0], *lines[-2].split(",")[1:]])
+    (folder / file).write_text("\n".join(lines) + "\n")
+    said = []
+    for parts in (1, 4):
+        with pytest.raises(SourceError, match="is there twice") as error:
+            api.learn_from(folder, settings=SETTINGS, parts=parts)
+        said.append((str(error.value), error.value.row))
+    assert said[0] == said[1]
+    assert list(spill.iterdir()) == []
