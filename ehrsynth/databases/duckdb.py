@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from ehrsynth.databases import ddl
 from ehrsynth.databases.address import Address
-from ehrsynth.databases.dialect import DIALECTS, quoted
+from ehrsynth.databases.dialect import DIALECTS, quoted, text
 from ehrsynth.databases.files import metadata_rows, refuse_existing, whole_or_nothing
 from ehrsynth.databases.target import Loaded, Rows
 from ehrsynth.errors import OutputError
@@ -27,11 +27,11 @@ def load(
 
     assert target.path is not None
     with whole_or_nothing(target.path, target.shown) as path:
-        connection = _connect(path, target)
+        # Of a new file nobody knows before it is whole: a table at a time takes less memory than one transaction.
+        together = path == target.path
+        connection = _connect(path, target, new=not together)
         table = ""
         try:
-            # Of a new file nobody knows before it is whole: a table at a time takes less memory than one transaction.
-            together = path == target.path
             if together:
                 connection.execute("BEGIN")
             existing = {name for (name,) in connection.execute("SELECT table_name FROM duckdb_tables()").fetchall()}
@@ -41,15 +41,19 @@ def load(
                 table = each.name
                 later = () if together or _refers_to_itself(each) else ("primary",)
                 connection.execute(ddl.create_table(each, _DIALECT, without=later))
-                counts[table] = _insert(connection, each, rows, progress)
+                counts[table] = 0
+                for chunk in _chunks(rows(each)):
+                    _insert(connection, each, chunk)
+                    counts[table] += chunk.num_rows
+                    progress(table, counts[table])
+                    if not together and chunk.num_rows >= _CHUNK_ROWS:
+                        connection = _again(connection, path, target)
                 if later:
                     _add_primary_key(connection, each, target)
                 for statement in (*ddl.indexes(each, _DIALECT), *ddl.comments(each, _DIALECT)):
                     connection.execute(statement)
-                if not together and counts[table] > _CHUNK_ROWS:
-                    # DuckDB keeps an index in memory from its first use until the file is closed.
-                    connection.close()
-                    connection = _connect(path, target)
+                if not together and counts[table] >= _CHUNK_ROWS:
+                    connection = _again(connection, path, target)
             table = ddl.METADATA
             connection.execute(ddl.metadata_table(_DIALECT))
             for row in metadata_rows(metadata):
@@ -101,16 +105,27 @@ def _add_primary_key(connection: Any, table: TableSchema, target: Address) -> No
 
 
 _DIALECT = DIALECTS["duckdb"]
-_CHUNK_ROWS = 4 * 122_880
-"""Rows of four of DuckDB's row groups. What is inserted at once has its indexes in memory twice."""
+_CHUNK_ROWS = 122_880
+"""Rows of one of DuckDB's row groups. What is inserted at once has its indexes in memory twice."""
 
 
-def _connect(path: Path, target: Address) -> Any:
+def _connect(path: Path, target: Address, *, new: bool) -> Any:
     import duckdb
 
+    # Rows with keys are taken one after the other: a second thread only costs.
+    settings: dict[str, Any] = {"threads": 1}
+    connection = None
     try:
-        return duckdb.connect(str(path))
+        if not new:
+            return duckdb.connect(str(path), config=settings)
+        # Of a file that is thrown away if anything fails no log is kept: it would hold every index in memory once more.
+        connection = duckdb.connect(config=settings | {"temp_directory": f"{path}.tmp"})
+        connection.execute(f"ATTACH {text(str(path))} AS records (RECOVERY_MODE no_wal_writes)")
+        connection.execute("USE records")
+        return connection
     except duckdb.Error as error:
+        if connection is not None:
+            connection.close()
         raise OutputError(
             f"The database cannot be opened: {_first_line(error)}",
             file=target.path,
@@ -118,15 +133,17 @@ def _connect(path: Path, target: Address) -> Any:
         ) from None
 
 
-def _insert(connection: Any, table: TableSchema, rows: Rows, progress: Loaded) -> int:
-    count = 0
-    for chunk in _chunks(rows(table)):
-        connection.register("ehrsynth_incoming", chunk)
-        connection.execute(f"INSERT INTO {quoted(table.name)} SELECT * FROM ehrsynth_incoming")
-        connection.unregister("ehrsynth_incoming")
-        count += chunk.num_rows
-        progress(table.name, count)
-    return count
+def _again(connection: Any, path: Path, target: Address) -> Any:
+    """Close a new file and open it again: DuckDB keeps of an index all that it ever used until then."""
+    connection.execute("CHECKPOINT")
+    connection.close()
+    return _connect(path, target, new=True)
+
+
+def _insert(connection: Any, table: TableSchema, chunk: pa.Table) -> None:
+    connection.register("ehrsynth_incoming", chunk)
+    connection.execute(f"INSERT INTO {quoted(table.name)} SELECT * FROM ehrsynth_incoming")
+    connection.unregister("ehrsynth_incoming")
 
 
 def _chunks(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:

@@ -22,8 +22,10 @@ __all__ = ["load"]
 
 _PATIENCE_SECONDS = 5.0
 _CHUNK_ROWS = 1 << 14
-_CACHE_KIB = 256 << 10
+_CACHE_KIB = 192 << 10
 """Keys come in no order: while their index fits in here, it is not read again and again."""
+_SORT_KIB = 32 << 10
+"""What an index is sorted in that is made of rows that are there; more only takes room."""
 
 
 def load(
@@ -56,6 +58,7 @@ def load(
                 table = each.name
                 connection.execute(ddl.create_table(each, DIALECTS["sqlite"]))
                 counts[table] = _insert(connection, each, rows, progress)
+            connection.execute(f"PRAGMA cache_size = -{_SORT_KIB}")
             for each in schema.tables:
                 table = each.name
                 for statement in ddl.indexes(each, DIALECTS["sqlite"]):

@@ -11,7 +11,7 @@ from ehrsynth.errors import ModelError
 from ehrsynth.model import CodeFamily, Strata
 from ehrsynth.terminology import sex_numbers
 
-__all__ = ["CodeTables", "lifted", "possible_strata", "rate"]
+__all__ = ["CodeTables", "depths", "lifted", "possible_strata", "rate"]
 
 Int = npt.NDArray[np.int64]
 Float = npt.NDArray[np.float64]
@@ -95,7 +95,7 @@ class CodeTables:
         antecedent = np.zeros((n_codes, 0), dtype=np.int64)
         if family.antecedent is not None and family.antecedent_lift is not None:
             antecedent = np.asarray(family.antecedent, dtype=np.int64)
-        depth = _depths(np.column_stack([parent, antecedent]) if self.own_tree else antecedent)
+        depth = depths(np.column_stack([parent, antecedent]) if self.own_tree else antecedent)
         # Inside, codes are numbered parents first.
         self.code = np.argsort(depth, kind="stable")
         self.truncated = np.zeros(n_codes, dtype=bool) if truncated is None else truncated[self.code]
@@ -198,8 +198,12 @@ def rate(p: Float) -> Float:
     return np.asarray(-np.log1p(-np.minimum(p, _CERTAIN)))
 
 
-def _depths(above: Int) -> Int:
-    """Return how many codes must be drawn, one after the other, before each; `above` int64[C, n] are those (or -1)."""
+def depths(above: Int) -> Int:
+    """Return how many codes must be drawn, one after the other, before each; a circle is a `ModelError`.
+
+    `above` int64[C] or int64[C, n] are the codes that come before each, -1 for none.
+    """
+    above = above.reshape(len(above), above.shape[1] if above.ndim > 1 else 1)
     depth = np.zeros(len(above), dtype=np.int64)
     for _ in range(len(above) + 1):
         deeper = np.where(above >= 0, depth[above] + 1, 0).max(axis=1, initial=0)

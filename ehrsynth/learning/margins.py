@@ -176,14 +176,18 @@ def _counts(
 def _moved(family: CodeFamily, log_odds: Doubles) -> CodeFamily:
     """Return the family with the odds of codes that nobody has had yet multiplied by exp(`log_odds`).
 
-    Those beside the code's parent stay: how often the two come together was learned as it is.
+    Those beside the code's parent stay: how often the two come together was learned as it is. But of satellites, which
+    hardly ever come otherwise, they are moved.
     """
-    old = np.minimum(np.asarray(family.never, dtype=np.float64), _MOST)
+    never = _multiplied(family.never, log_odds)
+    with_parent = np.where(np.asarray(family.parent) < 0, never, np.asarray(family.never_with_parent, dtype=np.float32))
+    own = family.satellites
+    with_parent[:, own] = _multiplied(with_parent[:, own], log_odds[own])
+    return replace(family, never=never, never_with_parent=with_parent)
+
+
+def _multiplied(table: npt.ArrayLike, log_odds: Doubles) -> npt.NDArray[np.float32]:
+    """Return probabilities float32[Q, C] whose odds are multiplied by exp(`log_odds`)."""
+    old = np.minimum(np.asarray(table, dtype=np.float64), _MOST)
     odds = old / (1.0 - old) * np.exp(log_odds)
-    never = (odds / (1.0 + odds)).astype(np.float32)
-    alone = np.asarray(family.parent) < 0
-    return replace(
-        family,
-        never=never,
-        never_with_parent=np.where(alone, never, np.asarray(family.never_with_parent, dtype=np.float32)),
-    )
+    return np.asarray(odds / (1.0 + odds), dtype=np.float32)

@@ -59,6 +59,7 @@ class PairMargins:
         self._seen, people = cohort.total(partial(_seen, table=family.table, pairs=self._pairs))
         self._known = people >= min_patients
         self._few = min_patients / 2
+        self._satellites = family.satellites
         self._people = cohort.n_patients
         self._round = 0
         self._fixed = family.sizes is not None
@@ -100,6 +101,8 @@ class PairMargins:
         key, old = (one @ [n**2, n, 1] for one in (pair, self._company))
         # Where codes compete for places nothing else tells a code that comes again at once from one of long ago.
         pair = pair[~np.isin(key, old) & (self._fixed | (pair[:, 1] != pair[:, 2]))]
+        # Satellites keep no company.
+        pair = pair[~np.isin(pair[:, 1:], self._satellites).any(axis=1)]
         self._company = np.concatenate([self._company, pair])
         self._first, self._moved, self._gain, self._before = (
             np.concatenate([one, np.full(len(pair), start)])

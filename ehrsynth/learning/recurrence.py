@@ -107,7 +107,7 @@ def learn_again(
     n_given: int,
     min_patients: int,
 ) -> Again:
-    """Return the odds multipliers of the codes from `first` on; 1 for those before.
+    """Return the odds multipliers of the codes from `first` on, and of satellites before; 1 for the others.
 
     Of each code, of each number of earlier visits with it, of each band of days since the last of them and of visits
     with and without its parent, as many visits with the code are expected as were observed, given the states that can
@@ -121,6 +121,7 @@ def learn_again(
         Of all codes.
     lift : float64[R, C]
     first : int
+        Codes before that have a parent are satellites: of them only visits with the parent tell, and not by days.
     n_visits : int
         Of all chunks. Of very many, every so manieth chunk is read.
     n_ghosts : int
@@ -137,9 +138,20 @@ def learn_again(
     c = tables.never.shape[1]
     again = np.clip(np.stack([tables.previous, tables.earlier]), 0.0, _MOST)
     odds = again / (1.0 - again)
+    led = np.where(np.arange(c) < first, tables.parent, -1)
+    mine = (np.arange(c) >= first) | (led >= 0)
     chunks = each(
         posteriors,
-        partial(_chunk, odds=odds, lift=lift, parent=tables.parent, first=first, n_ghosts=n_ghosts, n_given=n_given),
+        partial(
+            _chunk,
+            odds=odds,
+            lift=lift,
+            mine=mine,
+            led=led,
+            parent=tables.parent,
+            n_ghosts=n_ghosts,
+            n_given=n_given,
+        ),
     )
     parts = thinned(chunks, _MOST_ROWS, n_visits)
     widths = len(COUNTS), len(_SINCE), _BESIDE
@@ -159,6 +171,7 @@ def learn_again(
         of_others = log_since.reshape(-1)[by_since]
         moved = _lifted(chance, of_others + log_count.reshape(-1)[by_count])
         log_beside = np.where(few[2], 0.0, _solved(by_beside, moved, seen[2]).reshape(c, -1))
+        log_beside[led >= 0] = 0.0
         of_beside = log_beside.reshape(-1)[by_beside]
         moved = _lifted(chance, of_others + of_beside)
         log_count = _solved(by_count, moved, seen[0]).reshape(c, -1)
@@ -167,6 +180,7 @@ def learn_again(
         if dated:
             moved = _lifted(chance, log_count.reshape(-1)[by_count] + of_beside)
             log_since = np.where(few[1], 0.0, _solved(by_since, moved, seen[1]).reshape(c, -1))
+            log_since[led >= 0] = 0.0
     # From bands to numbers, as far as they differ.
     number = np.searchsorted(COUNTS, np.arange(1, COUNTS[-1] + 1), side="right") - 1
     differs = np.flatnonzero((log_count != log_count[:, -1:]).any(axis=0))
@@ -190,18 +204,23 @@ def _chunk(
     chunk: StatePosterior,
     odds: Doubles,
     lift: Doubles,
+    mine: npt.NDArray[np.bool_],
+    led: Ints,
     parent: npt.NDArray[np.int32],
-    first: int,
     n_ghosts: int,
     n_given: int,
 ) -> _Trials:
-    """Return what the visits of a chunk say of codes that people have had."""
+    """Return what the visits of a chunk say of codes, bool[C], that people have had; `led` int64[C] are by whom."""
     timelines = chunk.timelines
     family, c = timelines.families[UNION], lift.shape[1]
-    mine = family.codes >= first
-    visit, code = family.visits[mine].astype(np.int64), family.codes[mine].astype(np.int64)
+    kept = mine[family.codes]
+    visit, code = family.visits[kept].astype(np.int64), family.codes[kept].astype(np.int64)
     patient, day = timelines.patient_of_visit, timelines.elapsed_days
     at, what, last, times = history_of(visit, code, timelines.offsets, patient, c)
+    if (led >= 0).any():
+        every = family.visits.astype(np.int64) * c + family.codes
+        with_leader = (led[what] < 0) | contains(every, at * c + led[what])
+        at, what, last, times = (one[with_leader] for one in (at, what, last, times))
     just = at == last + 1
     count_cell = what * len(COUNTS) + np.searchsorted(COUNTS, times, side="right") - 1
     since_cell = what * len(_SINCE) + np.searchsorted(_SINCE, day[at] - day[last], side="right") - 1
@@ -218,7 +237,8 @@ def _chunk(
         o = odds[np.where(just[some], 0, 1), :, k] * lift[chunk.stratum[v], k][:, None]
         p = o / (1.0 + o)
         if told.trials is not None:
-            p *= np.where((k < n_ghosts)[:, None], told.trials[v], 1.0)
+            # A visit with the leader of a satellite stands for no empty one.
+            p *= np.where(((k < n_ghosts) & (led[k] < 0))[:, None], told.trials[v], 1.0)
         # Where the parent is, the state is one that has it.
         share = np.where(
             together[some][:, None], chunk.predicted[v] * told.presence[np.maximum(parent[k], 0)], told.alone[v]

@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ehrsynth.model.calendar import Calendar
+from ehrsynth.model.disclosure import Disclosure
 from ehrsynth.model.measurements import Measurements
 from ehrsynth.probability.bayesnet import BayesianNetwork
 from ehrsynth.probability.histogram import Histogram
@@ -223,7 +224,7 @@ class CodeFamily:
         all families alike) `EVERY_TABLE`: the codes of all families one after the other, in the order of the model. All
         are one forest then, and drawn together.
     parent : int32 [C]
-        Index of the parent code, -1 for none.
+        Index of the parent code, -1 for none. See `satellites`.
     lift : float32 [R, C]
         Odds multiplier by stratum at the visit.
     sex_limit : int8 [C]
@@ -322,29 +323,18 @@ class CodeFamily:
     reason: Int | None = None
     unlinked: float = 0.0
 
+    @property
+    def satellites(self) -> Int:
+        """The codes that are no competitors for the places of a visit, of families with `tilt` in the forest of all.
 
-@dataclass(frozen=True, kw_only=True)
-class Disclosure:
-    """What was done so that the model tells about nobody: the custodian reads this before it leaves the building.
-
-    Attributes
-    ----------
-    min_patients : int
-        No code, category, date or histogram cell of fewer people is in the package.
-    counts : mapping of str to int
-        Patients, encounters and rows learned from, rounded to `rounding`.
-    rounding : int
-    left_out : mapping of str to int
-        How many distinct codes or levels were left out or merged, per table or variable.
-    notes : tuple of str
-        What could not be learned, and why.
-    """
-
-    min_patients: int
-    counts: dict[str, int]
-    rounding: int
-    left_out: dict[str, int]
-    notes: tuple[str, ...] = ()
+        They have a parent in the family and hardly ever come without it. They do not count in the number of codes of a
+        visit, keep no company, and are drawn once its other codes are: with P = `never` in visits without the parent,
+        whatever their history, and in visits with it `never_with_parent`, `previous` or `earlier`.
+        """
+        there = np.asarray(self.parent) >= 0
+        if self.tilt is None or self.parent_table != EVERY_TABLE:
+            there = np.zeros_like(there)
+        return np.flatnonzero(there)
 
 
 @dataclass(frozen=True, kw_only=True)

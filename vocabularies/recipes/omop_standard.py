@@ -33,13 +33,14 @@ _OWN = {
 }
 _FIXED = ("Ethnicity", "Gender", "Race", "Type Concept", "Visit")
 _DOMAINS = ("Condition", "Observation", "Procedure", "Measurement", "Device", "Specimen", "Drug", "Unit")
-# OHDSI's own, which the data sets do not name: version of the model, ranks of diagnoses, places of visits...
-# Ids and names that public code states, looked up in November 2026: 32817 and 32840 in the list of OMOP's type concepts
-# of a LinkML schema (`EHR`, `EHR problem list`); 581478, 581385 and 8717 in N3C's crosswalk of PCORnet's encounters
+# OHDSI's own, which the data sets do not name: version of the model, ranks of diagnoses, places of visits... Ids and
+# names that public code states, looked up in November 2026: 32817 and 32840 in the list of OMOP's type concepts of a
+# LinkML schema (`EHR`, `EHR problem list`); 581478, 581385 and 8717 in N3C's crosswalk of PCORnet's encounters
 # (National-Clinical-Cohort-Collaborative/Data-Ingestion-and-Harmonization, n3c_xwalk_mapping.sql; 581385 as
-# "Observation room", 8676 and 8756 also in peleese/n3c_macrovisits, 1-inpatient_microvisits.sql); 8756, 8717 and 8870 in
-# PEDSnet's conventions for visits, 8920 ("Rehabilitation Facility") and 38004301 ("Assisted Living Facility") among
-# their discharge statuses; 8971 and 722455 in HL7's FHIR to OMOP guide 1.0.0 (EncounterAdmitSource, EncounterClass).
+# "Observation room", 8676 and 8756 also in peleese/n3c_macrovisits, 1-inpatient_microvisits.sql); 8756, 8717 and 8870
+# in PEDSnet's conventions for visits, 8920 ("Rehabilitation Facility") and 38004301 ("Assisted Living Facility")
+# among their discharge statuses; 8971 and 722455 in HL7's FHIR to OMOP guide 1.0.0 (EncounterAdmitSource,
+# EncounterClass).
 _HAND = (
     ("0", "No matching concept", "Metadata", "None", "Undefined", "", "No matching concept"),
     ("756265", "OMOP CDM Version 5.4.0", "Metadata", "CDM", "CDM", "S", "CDM v5.4.0"),

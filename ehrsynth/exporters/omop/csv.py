@@ -3,30 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import cached_property, lru_cache
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from ehrsynth.exporters.compression import check_method, packed, suffix
-from ehrsynth.exporters.fragments import Slot, constant, join, joined_bytes, pool_of, row_texts
+from ehrsynth.exporters.lines import lines
 from ehrsynth.exporters.omop.athena import Athena
 from ehrsynth.exporters.omop.concepts import ConceptIds
 from ehrsynth.exporters.omop.in_use import account, closing_tables, read_notes
 from ehrsynth.exporters.omop.tables import block_tables, shared_tables
 from ehrsynth.exporters.part import STAGED, ExportSummary, Note, Part
 from ehrsynth.records import Records
-from ehrsynth.schema import TableSchema, datapackage, omop
+from ehrsynth.schema import datapackage, omop
 
 __all__ = ["NOTES", "OmopCsvExporter", "OmopTables", "package_document"]
 
 NOTES = f"{STAGED}notes.ndjson"
 _CHUNK_ROWS = 1 << 15
-_SPECIAL = '[",\n\r]'
 
 
 class OmopTables:
@@ -143,93 +141,16 @@ def package_document(summary: ExportSummary, resources: dict[str, dict[str, Any]
 
 
 def _csv(name: str, rows: pa.Table) -> Iterator[Part]:
-    table = omop()[name]
     for start in range(0, rows.num_rows, _CHUNK_ROWS):
         chunk = rows.slice(start, _CHUNK_ROWS).combine_chunks()
-        yield Part(f"{name}.csv", _encode(table, chunk), chunk.num_rows)
+        columns = [_plain(column.chunk(0)) for column in chunk.columns]
+        yield Part(f"{name}.csv", lines(pa.table(columns, names=chunk.column_names)), chunk.num_rows)
 
 
-def _encode(table: TableSchema, rows: pa.Table) -> memoryview:
-    slots: list[Slot] = []
-    for place, name in enumerate(rows.column_names):
-        if place:
-            slots.append(constant(b","))
-        slots += _column(name, rows[name].chunk(0), name == table.primary_key)
-    return joined_bytes(join([*slots, constant(b"\n")], rows.num_rows))
-
-
-def _column(name: str, values: pa.Array, single: bool) -> list[Slot]:
-    if values.null_count == len(values):
-        return []
-    kind = values.type
-    if pa.types.is_timestamp(kind):
-        return _times(values)
-    if pa.types.is_date(kind):
-        absent = values.is_null().to_numpy(zero_copy_only=False)
-        return [_day_slot(pc.fill_null(values.cast(pa.int32()), 0).to_numpy(), absent)]
-    if pa.types.is_integer(kind):
-        if single:
-            return [row_texts(values.cast(pa.string()))]
-        encoded = values.dictionary_encode()
-        return [_slot(encoded.dictionary.cast(pa.string()), encoded.indices, foldable=name.endswith("concept_id"))]
-    if pa.types.is_floating(kind):
-        # What is no number is no value to a database.
-        values = pc.if_else(pc.is_finite(values), values, None)
-        encoded = values.dictionary_encode()
-        return [_slot(encoded.dictionary.cast(pa.string()), encoded.indices, foldable=False)]
-    encoded = values.dictionary_encode()
-    return [_slot(_quoted(encoded.dictionary), encoded.indices, foldable=not single)]
-
-
-def _slot(texts: pa.Array, indices: pa.Array, *, foldable: bool) -> Slot:
-    index = pc.fill_null(indices, -1).to_numpy().astype(np.int32, copy=False)
-    return Slot(texts.cast(pa.large_binary()), index, foldable=foldable)
-
-
-def _quoted(texts: pa.Array) -> pa.Array:
-    """The texts, in quotation marks where a mark of the format is in them."""
-    special = pc.match_substring_regex(texts, _SPECIAL)
-    if not pc.any(special).as_py():
-        return texts
-    doubled = pc.replace_substring(texts, '"', '""')
-    return pc.if_else(special, pc.binary_join_element_wise('"', doubled, '"', ""), texts)
-
-
-def _times(values: pa.Array) -> list[Slot]:
-    absent = values.is_null().to_numpy(zero_copy_only=False)
-    day, second = np.divmod(pc.fill_null(values.cast(pa.int64()), 0).to_numpy(), 86400)
-    minute, rest = np.divmod(second, 60)
-    return [
-        _day_slot(day, absent),
-        Slot(_minutes(), np.where(absent, -1, minute).astype(np.int32), foldable=False),
-        Slot(_seconds(), np.where(absent, -1, rest).astype(np.int32), foldable=False),
-    ]
-
-
-def _day_slot(days: np.ndarray[Any, Any], absent: np.ndarray[Any, Any]) -> Slot:
-    """Days since 1970 as dates, nothing where `absent`: texts of whole years are made once and kept."""
-    there = days[~absent]
-    first, last = (
-        np.datetime64(int(one), "D").astype("datetime64[Y]").astype(int) for one in (there.min(), there.max())
-    )
-    texts = [_year(year) for year in range(int(first), int(last) + 1)]
-    start = np.datetime64(int(first), "Y").astype("datetime64[D]").astype(int)
-    index = np.where(absent, -1, days - start).astype(np.int32)
-    return Slot(texts[0] if len(texts) == 1 else pa.concat_arrays(texts), index, foldable=False)
-
-
-@lru_cache(maxsize=512)
-def _year(year: int) -> pa.LargeBinaryArray:
-    """The dates of a year, counted from 1970."""
-    days = np.arange(np.datetime64(year, "Y"), np.datetime64(year + 1, "Y"), dtype="datetime64[D]")
-    return pa.array(np.datetime_as_string(days, unit="D"), pa.string()).cast(pa.large_binary())
-
-
-@lru_cache(maxsize=1)
-def _minutes() -> pa.LargeBinaryArray:
-    return pool_of([b" %02d:%02d" % divmod(minute, 60) for minute in range(1440)])
-
-
-@lru_cache(maxsize=1)
-def _seconds() -> pa.LargeBinaryArray:
-    return pool_of([b":%02d" % second for second in range(60)])
+def _plain(values: pa.Array) -> pa.Array:
+    """A column as `lines` is to write it where OMOP differs: a blank within times, nothing for what is no number."""
+    if pa.types.is_timestamp(values.type):
+        return values.cast(pa.string())
+    if pa.types.is_floating(values.type):
+        return pc.if_else(pc.is_finite(values), values, None)
+    return values
