@@ -129,6 +129,8 @@ def _union(families: tuple[CodeFamily, ...]) -> CodeFamily:
     if any(family.beside_new is not None for family in families):
         tables["beside_new"] = np.concatenate([_beside(family, "beside_new", 2) for family in families])
     most = max((np.shape(family.antecedent)[-1] for family in families if family.antecedent is not None), default=0)
+    # Those of the first family are not those of all.
+    tables["antecedent"] = tables["antecedent_lift"] = None
     if most:
         of_all = [_antecedents(family, most) for family in families]
         tables["antecedent"], tables["antecedent_lift"] = (np.concatenate(part) for part in zip(*of_all, strict=True))

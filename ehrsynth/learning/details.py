@@ -114,8 +114,10 @@ def learn_family(
         since_lift=None if since_lift is None else since_lift.astype(np.float32),
         beside_lift=None if beside_lift is None else beside_lift.astype(np.float32),
         beside_new=None if antecedents is None else antecedents.beside_lift.astype(np.float32),
-        antecedent=None if antecedents is None else antecedents.code,
-        antecedent_lift=None if antecedents is None else antecedents.lift.astype(np.float32),
+        antecedent=None if antecedents is None or not antecedents.code.size else antecedents.code,
+        antecedent_lift=None
+        if antecedents is None or not antecedents.code.size
+        else antecedents.lift.astype(np.float32),
         repeats=repeats.astype(np.float32),
         position=_positions(cohort.total(partial(_cells, name=name)), min_patients),
         duration=duration,
