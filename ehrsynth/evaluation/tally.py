@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from ehrsynth.evaluation.cohort import Cohort, Floats, Ints
 
@@ -13,6 +15,10 @@ __all__ = ["Tally", "align", "merged", "pairs", "tally", "tally_chunks", "total"
 
 CHUNK = 4_000_000
 """Pairs that are enumerated at a time: bounds memory to some 100 MB, whatever the length of the records."""
+
+
+_MERGED = 500_000
+"""Entries of parts that are summed at a time: some 30 MB."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -23,13 +29,13 @@ class Tally:
     ----------
     sizes : int64[n_groups]
         Entries of each group.
-    key : int64[m]
-    amount : float64[m]
+    key : int[m]
+    amount : float[m]
     """
 
     sizes: Ints
-    key: Ints
-    amount: Floats
+    key: npt.NDArray[np.integer[Any]]
+    amount: npt.NDArray[np.floating[Any]]
 
 
 def tally(cohort: Cohort, patient: Ints, key: Ints, amount: Floats | None = None) -> Tally:
@@ -77,27 +83,52 @@ def _reduce(group: Ints, key: Ints, amount: Floats | None) -> tuple[Ints, Ints, 
 
 def merged(parts: Iterable[Mapping[str, Tally]]) -> dict[str, Tally]:
     """Return the sums of the tallies of parts of the patients, by name."""
-    found: dict[str, Tally] = {}
+    held: dict[str, list[Tally]] = {}
     for part in parts:
         for name, one in part.items():
-            found[name] = _added(found[name], one) if name in found else one
-    return found
+            some = held.setdefault(name, [])
+            some.append(_small(one))
+            if sum(len(each.key) for each in some[1:]) > max(len(some[0].key) // 2, _MERGED):
+                some[:] = [_sum(some)]
+    return {name: _sum(some) for name, some in held.items()}
 
 
-def _added(left: Tally, right: Tally) -> Tally:
-    if not len(right.key):
-        return left
-    group = [np.repeat(np.arange(len(one.sizes)), one.sizes) for one in (left, right)]
-    keys, amounts = np.concatenate((left.key, right.key)), np.concatenate((left.amount, right.amount))
-    groups, key, amount = _reduce(np.concatenate(group), keys, amounts)
-    return Tally(sizes=np.bincount(groups, minlength=len(left.sizes)), key=key, amount=amount)
+def _small(one: Tally) -> Tally:
+    """Return a tally in half the bytes, where no digit is lost."""
+    key = one.key.astype(np.int32) if len(one.key) and int(one.key.max()) < 1 << 31 else one.key
+    amount = one.amount.astype(np.float32)
+    exact = bool((amount == one.amount).all())
+    return Tally(sizes=one.sizes, key=key, amount=amount if exact else one.amount)
+
+
+def _sum(tallies: list[Tally]) -> Tally:
+    """Return the sum of tallies, some groups at a time."""
+    if len(tallies) == 1:
+        return tallies[0]
+    ends = [np.concatenate(([0], np.cumsum(one.sizes))) for one in tallies]
+    entries = np.sum(ends, axis=0)
+    inner = np.searchsorted(entries, np.arange(_MERGED, entries[-1], _MERGED))
+    bounds = np.unique(np.concatenate(([0], inner, [len(entries) - 1])))
+    sizes, made = [], []
+    for first, last in zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True):
+        slices = [slice(end[first], end[last]) for end in ends]
+        group = np.concatenate([np.repeat(np.arange(last - first), one.sizes[first:last]) for one in tallies])
+        key, amount = (
+            np.concatenate([getattr(one, name)[some] for one, some in zip(tallies, slices, strict=True)])
+            for name in ("key", "amount")
+        )
+        groups, key, amount = _reduce(group, key.astype(np.int64), amount.astype(np.float64))
+        sizes.append(np.bincount(groups, minlength=last - first))
+        made.append(_small(Tally(sizes=sizes[-1], key=key, amount=amount)))
+    key, amount = (np.concatenate([getattr(one, name) for one in made]) for name in ("key", "amount"))
+    return Tally(sizes=np.concatenate(sizes), key=key, amount=amount)
 
 
 def align(tallies: list[Tally]) -> tuple[Ints, list[Tally]]:
     """Return (the sorted union of the keys, the tallies with positions in it for keys)."""
-    keys = np.unique(np.concatenate([np.unique(one.key) for one in tallies]))
+    keys = np.unique(np.concatenate([np.unique(one.key) for one in tallies])).astype(np.int64)
     return keys, [
-        Tally(sizes=one.sizes, key=np.searchsorted(keys, one.key).astype(np.int64), amount=one.amount)
+        Tally(sizes=one.sizes, key=np.searchsorted(keys, one.key).astype(np.int32), amount=one.amount)
         for one in tallies
     ]
 

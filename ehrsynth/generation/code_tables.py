@@ -11,7 +11,7 @@ from ehrsynth.errors import ModelError
 from ehrsynth.model import CodeFamily, Strata
 from ehrsynth.terminology import sex_numbers
 
-__all__ = ["CodeTables", "lifted", "possible_strata", "rate"]
+__all__ = ["CodeTables", "depths", "lifted", "possible_strata", "rate"]
 
 Int = npt.NDArray[np.int64]
 Float = npt.NDArray[np.float64]
@@ -76,7 +76,7 @@ class CodeTables:
         self.n_codes = n_codes
         self.own_tree = family.parent_table == family.table
         parent = np.asarray(family.parent, dtype=np.int64)
-        depth = _depths(parent) if self.own_tree else np.zeros(n_codes, dtype=np.int64)
+        depth = depths(parent) if self.own_tree else np.zeros(n_codes, dtype=np.int64)
         # Inside, codes are numbered parents first.
         self.code = np.argsort(depth, kind="stable")
         self.truncated = np.zeros(n_codes, dtype=bool) if truncated is None else truncated[self.code]
@@ -165,8 +165,8 @@ def rate(p: Float) -> Float:
     return np.asarray(-np.log1p(-np.minimum(p, _CERTAIN)))
 
 
-def _depths(parent: Int) -> Int:
-    """Return the number of ancestors of each code."""
+def depths(parent: Int) -> Int:
+    """Return the number of ancestors of each code; a circle of parents is a `ModelError`."""
     depth = np.zeros(len(parent), dtype=np.int64)
     ancestor = parent.copy()
     for _ in range(len(parent) + 1):

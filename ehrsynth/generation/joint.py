@@ -82,8 +82,10 @@ def _since_lift(family: CodeFamily, bands: int) -> Any:
 
 
 def _never(family: CodeFamily, n_codes: int) -> CodeFamily:
-    """Return the family with its first codes never drawn."""
-    tables: dict[str, Any] = {}
+    """Return the family with its first codes never drawn, and without parents."""
+    parent = np.array(family.parent)
+    parent[:n_codes] = -1
+    tables: dict[str, Any] = {"parent": parent}
     for name in ("never", "never_with_parent", "previous", "earlier"):
         tables[name] = np.array(getattr(family, name))
         tables[name][:, :n_codes] = 0

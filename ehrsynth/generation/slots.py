@@ -7,6 +7,7 @@ import numpy.typing as npt
 
 from ehrsynth.generation.code_tables import possible_strata
 from ehrsynth.generation.codes import Present, VisitContext
+from ehrsynth.generation.satellites import SatelliteSampler
 from ehrsynth.model import CodeFamily, Strata
 from ehrsynth.probability.sets import BEFORE, EARLIER, Allowed, Company, Given, SetLaw, polynomials
 
@@ -24,7 +25,8 @@ class SlotSampler:
 
     The codes of a visit are drawn one after the other, each by its odds given state, stratum and history, changed by
     the codes already in the visit and those of the visit before (`ehrsynth.probability.sets`). Without such company
-    P(codes of a visit) given their number is the product of their odds over the sum of such products.
+    P(codes of a visit) given their number is the product of their odds over the sum of such products. Satellites among
+    the codes come after these (`SatelliteSampler`).
     """
 
     def __init__(self, family: CodeFamily, strata: Strata | None = None) -> None:
@@ -56,6 +58,10 @@ class SlotSampler:
         self._most = sizes.shape[1] - 1
         of_size = np.ones((self._n_codes, self._most)) if family.size_lift is None else family.size_lift
         self._of_size = np.asarray(of_size, dtype=np.float64).T
+        self._satellites = None
+        if len(family.satellites):
+            self._satellites = SatelliteSampler(family, self._lift, self._count_lift)
+            self._never[:, family.satellites] = 0.0
         # The laws of all sizes are one, its keys size by size: visits of all sizes are then drawn at once.
         odds = self._lift[None, :, None, :] * self._of_size[:, None, None, :] * self._never
         self._n_keys = odds.shape[1] * n_states
@@ -91,6 +97,8 @@ class SlotSampler:
             held.sort()
             last[who, code] = number
             times[who, code] += 1
+            if self._satellites is not None:
+                found += self._satellites.draw(visits, visit, people, (row, code), last, times, number, rng)
             had[people] = np.bincount(row, minlength=len(people))
         visit, code, again = (np.concatenate(parts) for parts in zip(*found, strict=True))
         key = (visit * c + code) * 2 + again

@@ -63,8 +63,8 @@ class Bins:
         """L, 0 if stays are not known."""
         return 0 if self.stay_minutes is None else self.stay_minutes.n_coarse
 
-    def layout(self, n_codes: int) -> RowLayout:
-        """Return the rows of evidence of visits with `n_codes` codes."""
+    def layout(self, n_codes: int, n_led: int = 0) -> RowLayout:
+        """Return the rows of evidence of visits with `n_codes` codes, the first `n_led` with satellites among them."""
         return RowLayout(
             n_codes=n_codes,
             n_parents=n_codes,
@@ -76,6 +76,7 @@ class Bins:
             n_sexes=len(self.strata.sexes),
             n_truncated=self.n_truncated,
             n_slots=self.n_slots,
+            n_led=n_led,
         )
 
 

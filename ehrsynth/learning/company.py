@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ehrsynth.encoding.discretise import distinct_patients
-from ehrsynth.learning.company_counts import COUNT_BANDS, SIZES_BEFORE, Counts, Pairs, Part, prepare, total
+from ehrsynth.learning.company_counts import COUNT_BANDS, SIZES_BEFORE, Counts, Pairs, Part, codes_of, prepare, total
 from ehrsynth.learning.evidence import sum_by
 from ehrsynth.learning.families import StatePosterior
 from ehrsynth.learning.parameters import CodeTables
@@ -96,6 +96,9 @@ class _Tables:
             for one in (np.clip(one, 0.0, _MOST) for one in (tables.never, tables.previous, tables.earlier))
         )
         self.again = np.stack([previous, earlier])
+        # Satellites take no place.
+        self.own = tables.parent < 0
+        self.never[:, ~self.own] = 0.0
         self.lift = lift
         self.n_states, self.n_codes = self.never.shape
 
@@ -130,7 +133,7 @@ def learn_company(
     ----------
     posteriors : iterable of StatePosterior
     tables : CodeTables
-        Of the conditions.
+        Of the conditions. Those with a parent are satellites, of which nothing is said.
     lift : float64[R, C]
     n_visits : int
         Of all chunks.
@@ -198,14 +201,15 @@ def _parts(
 ) -> list[Part]:
     sizes = np.zeros((n_slots + 1, of.n_states))
     for chunk in posteriors:
-        size = np.minimum(np.diff(chunk.timelines.families["condition"].offsets), n_slots)
+        row, _ = codes_of(chunk, of.own)
+        size = np.minimum(np.bincount(row, minlength=len(chunk.stratum)), n_slots)
         sizes += sum_by(size, chunk.gamma, n_slots + 1)
     margin = sizes.sum(axis=1) / sizes.sum()
     share = sizes.T + _SIZE_STRENGTH * margin
     share /= share.sum(axis=1, keepdims=True)
     every = max(1, -(-n_visits // _MOST_VISITS))
     return [
-        prepare(chunk, n_slots, share, of.n_codes, len(_STEPS), generator)
+        prepare(chunk, n_slots, share, of.own, len(_STEPS), generator)
         for number, chunk in enumerate(posteriors)
         if number % every == 0
     ]

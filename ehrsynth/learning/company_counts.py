@@ -14,7 +14,7 @@ from ehrsynth.learning.families import StatePosterior
 from ehrsynth.probability.ragged import ranges
 from ehrsynth.probability.sets import BEFORE, KINDS
 
-__all__ = ["COUNT_BANDS", "SIZES_BEFORE", "Counts", "Pairs", "Part", "history_of", "prepare", "total"]
+__all__ = ["COUNT_BANDS", "SIZES_BEFORE", "Counts", "Pairs", "Part", "codes_of", "history_of", "prepare", "total"]
 
 Ints = npt.NDArray[np.int64]
 Doubles = npt.NDArray[np.float64]
@@ -85,11 +85,24 @@ def _draw_states(share: npt.NDArray[np.floating], generator: np.random.Generator
     return np.asarray(np.minimum((running <= u[:, None]).sum(axis=1), share.shape[1] - 1), dtype=np.int16)
 
 
+def codes_of(chunk: StatePosterior, own: npt.NDArray[np.bool_]) -> tuple[Ints, Ints]:
+    """Return (visit, code) of the conditions of a chunk that are marked."""
+    family = chunk.timelines.families["condition"]
+    mine = own[family.codes]
+    return family.visits[mine].astype(np.int64), family.codes[mine].astype(np.int64)
+
+
 def prepare(
-    chunk: StatePosterior, n_slots: int, of_size: Doubles, n_codes: int, n_rounds: int, generator: np.random.Generator
+    chunk: StatePosterior,
+    n_slots: int,
+    of_size: Doubles,
+    own: npt.NDArray[np.bool_],
+    n_rounds: int,
+    generator: np.random.Generator,
 ) -> Part:
-    family, timelines = chunk.timelines.families["condition"], chunk.timelines
-    row, code = family.visits.astype(np.int64), family.codes.astype(np.int64)
+    """Return a chunk made ready, of the codes that are marked bool[C] only."""
+    timelines, n_codes = chunk.timelines, len(own)
+    row, code = codes_of(chunk, own)
     patient = timelines.patient_of_visit
     size = np.minimum(np.bincount(row, minlength=timelines.n_visits), n_slots).astype(np.int64)
     had_row, had_code, last, times = history_of(row, code, timelines.offsets, patient, n_codes)

@@ -27,6 +27,7 @@ Doubles = npt.NDArray[np.float64]
 _POSITIONS = 8
 _REPEAT_STRENGTH = 5.0
 _DURATION_STRENGTH = 20.0
+_SEEN = 0.5
 _INDICATION = 5.0
 """A condition is taken for the reason of a code whose odds it multiplies by so much at least: the most telling
 condition of a visit is not always why something is done."""
@@ -72,15 +73,22 @@ def learn_family(
     sex_limit, age_min, age_max = _limits(family)
     repeats = _repeats(cohort.total(partial(_further, name=name)))
     count_lift = since_lift = None
+    never = tables.never.astype(np.float32)
     if company is not None:
         count_lift = company.count_lift
+        satellite = tables.parent >= 0
+        # A satellite that was never seen alone is never drawn alone: what is left is the prior's.
+        never[:, satellite & (never.max(axis=0, initial=0.0) * cohort.n_visits < _SEEN)] = 0.0
+        if again is not None and satellite.any():
+            width = max(count_lift.shape[1], again.count_lift.shape[1])
+            count_lift = np.where(satellite[:, None], _widened(again.count_lift, width), _widened(count_lift, width))
     elif again is not None:
         count_lift, since_lift = again.count_lift, again.since_lift
     duration, duration_days, duration_known = _durations(cohort, name, min_patients)
     return CodeFamily(
         table=name,
         codings=family.codings,
-        never=tables.never.astype(np.float32),
+        never=never,
         never_with_parent=tables.never_with_parent.astype(np.float32),
         previous=tables.previous.astype(np.float32),
         earlier=tables.earlier.astype(np.float32),
@@ -109,6 +117,11 @@ def learn_family(
         reason=_reasons(cohort, family),
         unlinked=round(family.unlinked, 3),
     )
+
+
+def _widened(count_lift: Doubles, width: int) -> Doubles:
+    """Return odds multipliers by the number of earlier visits, for more of them."""
+    return count_lift[:, np.minimum(np.arange(width), count_lift.shape[1] - 1)]
 
 
 def _reasons(cohort: Cohort, family: FamilyTimeline) -> npt.NDArray[np.int32]:

@@ -99,7 +99,10 @@ class SparseRows:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class CodeEvidence:
-    """Rows of evidence of the codes of one family, see `RowLayout`: history rows, and the others."""
+    """Rows of evidence of the codes of one family, see `RowLayout`: history rows, and the others.
+
+    History rows of satellites are among the others: a visit without any code has no leader of theirs.
+    """
 
     history_visits: Ints
     history_rows: Ints
@@ -150,6 +153,9 @@ def code_evidence(
     # Whether the parent is in the same visit, by search among the sorted (visit, parent code) pairs.
     pairs = parent_family.visits.astype(np.int64) * max(n_parents, 1) + parent_family.codes
     has_parent = _parent_present(visit, code, parent, pairs, n_parents)
+    satellite = parent >= 0
+    satellite[layout.n_led :] = False
+    again &= has_parent | ~satellite[code]
     new = np.where(has_parent, layout.new_with_parent, layout.new)
     old = np.where(since == 1, layout.previous, layout.earlier)
     rows = [np.where(again, old, new) + code]
@@ -164,6 +170,12 @@ def code_evidence(
     lost = _parent_present(history_visit, history_code, parent, pairs, n_parents)
     rows.append(layout.child_has_history + history_code[lost])
     visits.append(history_visit[lost])
+    if satellite.any():
+        of_satellite = satellite[history_code]
+        beside = of_satellite & lost
+        rows.append(history_rows[beside])
+        visits.append(history_visit[beside])
+        history_visit, history_rows = history_visit[~of_satellite], history_rows[~of_satellite]
     return CodeEvidence(
         history_visits=history_visit,
         history_rows=history_rows,

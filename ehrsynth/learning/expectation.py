@@ -148,7 +148,7 @@ def expectation(binned: BinnedVisits, weights: Weights) -> TrajectoryStatistics:
     first = binned.offsets[:-1]
     initial = sum_by(binned.stratum[first], gamma[first], n_strata)
     rows = binned.present.scatter(gamma)
-    rows[: binned.history.n_rows] = binned.history.scatter(gamma)
+    rows[: binned.history.n_rows] += binned.history.scatter(gamma)
     history = [binned.truncated_history.scatter(gamma * ratio) for ratio in emission.ratios]
     visits = [(gamma * ratio).sum(axis=0, dtype=np.float64) for ratio in emission.ratios]
     unseen = unseen_trials(rows, gamma.sum(axis=0, dtype=np.float64), history, visits, weights)

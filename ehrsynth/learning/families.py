@@ -129,8 +129,8 @@ def summed(posteriors: Iterable[StatePosterior] | FarPosteriors, function: Calla
     return reduce(cast(Any, add), map(function, posteriors))
 
 
-def code_layout(codes: tuple[int, int], n_parents: int, n_truncated: int = 0) -> RowLayout:
-    """Return a layout that has rows of a range of codes only; `n_truncated` is of all codes."""
+def code_layout(codes: tuple[int, int], n_parents: int, n_truncated: int = 0, n_led: int = 0) -> RowLayout:
+    """Return a layout that has rows of a range of codes only; `n_truncated` and `n_led` are of all codes."""
     start, stop = codes
     return RowLayout(
         n_codes=stop - start,
@@ -140,6 +140,7 @@ def code_layout(codes: tuple[int, int], n_parents: int, n_truncated: int = 0) ->
         n_stays=0,
         n_bands=0,
         n_truncated=min(max(n_truncated - start, 0), stop - start),
+        n_led=min(max(n_led - start, 0), stop - start),
     )
 
 
@@ -157,6 +158,7 @@ def count_codes(
     *,
     n_strata: int = 1,
     n_truncated: int = 0,
+    n_led: int = 0,
 ) -> ChunkCounts:
     """Return the counts of a range of the codes of all families in a chunk, given the states that can be predicted.
 
@@ -171,10 +173,12 @@ def count_codes(
         R; with 1 all strata are counted together.
     n_truncated : int
         Every visit has one of so many first codes.
+    n_led : int
+        So many first codes have satellites among them, see `RowLayout`.
     """
     union = chunk.timelines.families[UNION]
     family = union.select_codes(*codes)
-    layout = code_layout(codes, union.n_codes, n_truncated)
+    layout = code_layout(codes, union.n_codes, n_truncated, n_led)
     evidence = code_evidence(chunk.timelines, family, layout, parent[codes[0] : codes[1]], union)
     occupancy = chunk.predicted
     stratum = chunk.stratum if n_strata > 1 else np.zeros_like(chunk.stratum)
@@ -228,11 +232,9 @@ def count_codes(
 def _merged(present: tuple[Ints, Doubles], history: tuple[Ints, Doubles], layout: RowLayout) -> tuple[Ints, Doubles]:
     """Return the rows of both, which are different ones, under the numbers of `present`."""
     stratum, row = np.divmod(history[0], max(layout.n_history, 1))
-    # What lies among the history rows of `present` stands for nothing.
-    kept = present[0] % max(layout.n_rows, 1) >= layout.n_history
-    both = np.concatenate((stratum * layout.n_rows + row, present[0][kept]))
+    both = np.concatenate((stratum * layout.n_rows + row, present[0]))
     order = np.argsort(both, kind="stable")
-    return both[order], np.concatenate((history[1], present[1][kept]))[order]
+    return both[order], np.concatenate((history[1], present[1]))[order]
 
 
 def _of_stratum(row: Ints, sums: Doubles, r: int, n_rows: int) -> Doubles:
@@ -264,6 +266,7 @@ def code_lift(
     groups: npt.NDArray[np.int64],
     n_grouped: int,
     n_truncated: int,
+    n_led: int = 0,
     min_patients: int,
 ) -> Doubles:
     """Return the odds multipliers float64[R, C] of all codes, a block of codes at a time.
@@ -279,15 +282,22 @@ def code_lift(
         See `shrunk_targets`.
     n_grouped : int
         So many first codes have one multiplier for each group of ages, see `grouped_targets`.
-    n_truncated, min_patients : int
+    n_truncated, n_led, min_patients : int
     """
     n_states, n_codes = tables.never.shape
     lifts = []
     for codes in code_blocks(n_codes, n_strata, n_states):
-        count = partial(count_codes, codes=codes, parent=tables.parent, n_strata=n_strata, n_truncated=n_truncated)
+        count = partial(
+            count_codes,
+            codes=codes,
+            parent=tables.parent,
+            n_strata=n_strata,
+            n_truncated=n_truncated,
+            n_led=n_led,
+        )
         found: FamilyCounts | ChunkCounts = _all_of(posteriors, count)
         counts = found.whole() if isinstance(found, ChunkCounts) else found
-        layout = code_layout(codes, n_codes, n_truncated)
+        layout = code_layout(codes, n_codes, n_truncated, n_led)
         lifts.append(
             family_lift(
                 counts,

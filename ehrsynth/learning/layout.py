@@ -34,6 +34,7 @@ class RowLayout:
 
     If `n_slots`, a visit has room for so many of the first `n_truncated` codes (`ehrsynth.learning.slots`).
     `n_sexes` are the sexes among the strata; no rows are theirs. Every visit has one of the first `n_truncated` codes.
+    Of the first `n_led` codes those with a parent are its satellites: in a visit without it they have no history.
 
     The first two are the *history rows*: with the base alone they make the probability of a visit without codes. Codes
     are those of all families, those of the first family (conditions) first. Of the V bands of a visit's place in the
@@ -50,6 +51,7 @@ class RowLayout:
     n_truncated: int = 0
     n_elapsed: int = 1
     n_slots: int = 0
+    n_led: int = 0
 
     @property
     def previous_absent(self) -> int:

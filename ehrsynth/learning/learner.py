@@ -25,6 +25,7 @@ from ehrsynth.learning.person import learn_person
 from ehrsynth.learning.posterior import Posteriors
 from ehrsynth.learning.recurrence import learn_again
 from ehrsynth.learning.rows import RowCohort
+from ehrsynth.learning.satellites import satellite_parents
 from ehrsynth.learning.settings import LearningProgress, LearningSettings, Progress, begun, silent
 from ehrsynth.learning.sizes import Sizes, choose_sizes
 from ehrsynth.learning.times import learn_bins, learn_calendar
@@ -200,6 +201,7 @@ def describe(
         groups=age_groups(problem.bins.strata.age_edges),
         n_grouped=told.families["condition"].n_codes if problem.bins.n_slots or problem.bins.n_open else 0,
         n_truncated=problem.bins.n_truncated,
+        n_led=problem.layout.n_led,
         min_patients=settings.min_patients,
     )
     slots = slot_sizes(posteriors, problem.bins.n_slots) if problem.bins.n_slots else None
@@ -304,16 +306,24 @@ def choose_problem(
     union, conditions = told.families.get(UNION), told.families.get("condition")
     n_codes = 0 if union is None else union.n_codes
     n_conditions = 0 if conditions is None else conditions.n_codes
-    parent = (
-        np.zeros(0, dtype=np.int32)
-        if union is None
-        else within_visit_forest(cohort, union, n_conditions, slots=bins.n_slots + bins.n_open > 0)
-    )
+    parent = np.zeros(0, dtype=np.int32)
+    if union is not None:
+        first = None
+        if bins.n_slots:
+            first = np.full(n_conditions, -1, dtype=np.int32)
+        elif bins.n_open:
+            first = satellite_parents(
+                cohort,
+                most=bins.n_open,
+                min_patients=settings.min_patients,
+                without_exception=bins.n_truncated == n_conditions,
+            )
+        parent = within_visit_forest(cohort, union, n_conditions, first=first)
     n_strata = len(bins.strata)
     by_stratum = cohort.n_patients >= _STRATUM_PATIENTS or cohort.n_visits >= _STRATUM_VISITS
     problem = Problem(
         bins=bins,
-        layout=bins.layout(n_codes),
+        layout=bins.layout(n_codes, n_led=n_conditions if bins.n_open else 0),
         parent=parent,
         # One matrix for each sex and usual band of age.
         transition_stratum=stratum_groups(n_strata, age_groups(bins.strata.age_edges))

@@ -20,7 +20,6 @@ from ehrsynth.encoding import Cohort, Timelines
 from ehrsynth.learning.count_margins import CountMargins
 from ehrsynth.learning.end_margins import EndMargins
 from ehrsynth.learning.pair_margins import PairMargins
-from ehrsynth.learning.size_margins import SizeMargins
 from ehrsynth.learning.steps import beyond_chance, longer
 from ehrsynth.model import CodeFamily, PatientModel
 from ehrsynth.randomness import BLOCK_SIZE
@@ -83,11 +82,8 @@ def with_margins(model: PatientModel, cohort: Cohort, seed: int, min_patients: i
     # Observations that follow another of their panel are not drawn by themselves.
     led = [np.concatenate([[], *followers(one, model.measurements).values()]).astype(np.int64) for one in families]
     pairs = PairMargins(family, cohort, min_patients) if family.company is not None and len(family.company) else None
-    sizes = SizeMargins(family, cohort) if family.sizes is not None or family.tilt is not None else None
     for round_, step in enumerate(_STEPS):
-        made, reached, paired, sized, ended = _drawn(
-            model, seed, round_ * n_blocks, n_blocks, families, counted, pairs, sizes, ends
-        )
+        made, reached, paired, ended = _drawn(model, seed, round_ * n_blocks, n_blocks, families, counted, pairs, ends)
         for k, share in enumerate(seen):
             error = np.log((share * drawn + 1.0) / (made[k] + 1.0))
             noise = 1.0 / (share * cohort.n_patients + 1.0) + 1.0 / (made[k] + 1.0)
@@ -108,8 +104,6 @@ def with_margins(model: PatientModel, cohort: Cohort, seed: int, min_patients: i
         ]
         if pairs is not None:
             tried[0] = pairs.moved(tried[0], paired, drawn, step)
-        if sizes is not None:
-            tried[0] = sizes.moved(tried[0], sized, step)
         model = replace(model, families=tuple(tried), trajectory=ends.moved(ended, step))
     return model
 
@@ -135,24 +129,23 @@ def _drawn(
     families: list[CodeFamily],
     counted: list[CountMargins],
     pairs: PairMargins | None,
-    sizes: SizeMargins | None,
     ends: EndMargins,
-) -> tuple[list[Doubles], list[Doubles], Doubles, Doubles, Doubles]:
-    """Return how many people of so many blocks have each code, how often, by family; pairs; sizes; and ends."""
+) -> tuple[list[Doubles], list[Doubles], Doubles, Doubles]:
+    """Return how many of the people of so many blocks have each code, how often, by family; each pair; and the ends."""
     from ehrsynth.generation.outline import OutlineSampler
 
     outline, total = OutlineSampler(model), list[Doubles]()
     paired = None if pairs is None else pairs.tally()
     for block in range(first, first + blocks):
         visits, present = outline.draw(seed, block, purpose="learning/margins/")
-        made = _counts(visits, present, families, counted, sizes, ends)
+        made = _counts(visits, present, families, counted, ends)
         total = [one + more for one, more in zip(total, made, strict=True)] if total else made
         if paired is not None:
             mine = present[families[0].table]
             paired.add(mine.visit, mine.code, visits.offsets, visits.patient)
     k = len(families)
     of_pairs = np.zeros(0) if paired is None else paired.total()
-    return total[:k], total[k : 2 * k], of_pairs, total[2 * k], total[2 * k + 1]
+    return total[:k], total[k : 2 * k], of_pairs, total[2 * k]
 
 
 def _counts(
@@ -160,7 +153,6 @@ def _counts(
     present: Mapping[str, Present],
     families: list[CodeFamily],
     counted: list[CountMargins],
-    sizes: SizeMargins | None,
     ends: EndMargins,
 ) -> list[Doubles]:
     """Return the counts of one block in the order of those of `_drawn`, one array after the other."""
@@ -174,25 +166,28 @@ def _counts(
         margins.count(visits.patient[one.visit], one.code, everybody)
         for margins, one in zip(counted, mine, strict=True)
     ]
-    sized = np.zeros(0) if sizes is None else sizes.count(mine[0].visit, visits.offsets)
     last = np.zeros(len(visits), dtype=bool)
     last[visits.offsets[1:] - 1] = True
     number = np.arange(len(visits)) - visits.offsets[visits.patient] + 1
     assert visits.day is not None
-    return [*had, *often, sized, ends.count(number, visits.day, last, np.ones(len(visits)))]
+    return [*had, *often, ends.count(number, visits.day, last, np.ones(len(visits)))]
 
 
 def _moved(family: CodeFamily, log_odds: Doubles) -> CodeFamily:
     """Return the family with the odds of codes that nobody has had yet multiplied by exp(`log_odds`).
 
-    Those beside the code's parent stay: how often the two come together was learned as it is.
+    Those beside the code's parent stay: how often the two come together was learned as it is. But of satellites, which
+    hardly ever come otherwise, they are moved.
     """
-    old = np.minimum(np.asarray(family.never, dtype=np.float64), _MOST)
+    never = _multiplied(family.never, log_odds)
+    with_parent = np.where(np.asarray(family.parent) < 0, never, np.asarray(family.never_with_parent, dtype=np.float32))
+    own = family.satellites
+    with_parent[:, own] = _multiplied(with_parent[:, own], log_odds[own])
+    return replace(family, never=never, never_with_parent=with_parent)
+
+
+def _multiplied(table: npt.ArrayLike, log_odds: Doubles) -> npt.NDArray[np.float32]:
+    """Return probabilities float32[Q, C] whose odds are multiplied by exp(`log_odds`)."""
+    old = np.minimum(np.asarray(table, dtype=np.float64), _MOST)
     odds = old / (1.0 - old) * np.exp(log_odds)
-    never = (odds / (1.0 + odds)).astype(np.float32)
-    alone = np.asarray(family.parent) < 0
-    return replace(
-        family,
-        never=never,
-        never_with_parent=np.where(alone, never, np.asarray(family.never_with_parent, dtype=np.float32)),
-    )
+    return np.asarray(odds / (1.0 + odds), dtype=np.float32)

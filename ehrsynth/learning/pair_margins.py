@@ -26,6 +26,9 @@ _LOWEST, _HIGHEST = -5.0, 12.0
 _LARGEST = 6.0
 _LONGER, _MOST_GAIN, _LONGEST = 1.5, 4.0, 2.0
 _LEAST_Z2 = 4.0
+_CAUTION = 4.0
+"""Times the variance by chance that an error must exceed where codes compete for places: what is chance in one pair
+would be taken from others."""
 _MOST_WAITING = 2_000_000
 _ROUNDS_WIDER = 2
 """Rounds after which other pairs are taken in."""
@@ -56,8 +59,11 @@ class PairMargins:
         self._seen, people = cohort.total(partial(_seen, table=family.table, pairs=self._pairs))
         self._known = people >= min_patients
         self._few = min_patients / 2
+        self._satellites = family.satellites
         self._people = cohort.n_patients
         self._round = 0
+        self._fixed = family.sizes is not None
+        self._caution = _CAUTION if self._fixed else 1.0
 
     def tally(self) -> PairTally:
         """Return an empty count of pairs."""
@@ -77,7 +83,7 @@ class PairMargins:
         cell = kind, np.where(same, low, given) * self._pairs.n + np.where(same, high, code)
         error = np.log((seen[cell] * scale + 1.0) / (made[cell] + 1.0))
         noise = scale / (seen[cell] * scale + 1.0) + 1.0 / (made[cell] + 1.0)
-        error = beyond_chance(error, noise)
+        error = beyond_chance(error, self._caution * noise)
         # Pairs that hardly answer to their odds, as those that nearly always come together: longer steps.
         self._gain = longer(self._gain, self._before, error, _LONGER, _MOST_GAIN)
         self._before = error
@@ -89,11 +95,14 @@ class PairMargins:
         """Take in the pairs that come more or less often than chance lets them, and are no company yet."""
         n = self._pairs.n
         z2 = (seen * scale - made) ** 2 / (seen * scale**2 + made + 1.0)
-        kind, cell = np.nonzero(z2 >= _LEAST_Z2)
+        kind, cell = np.nonzero(z2 >= _LEAST_Z2 * self._caution)
         pair = np.column_stack([kind, cell // n, cell % n])
         pair = np.concatenate([pair, pair[kind == SAME][:, [0, 2, 1]]])
         key, old = (one @ [n**2, n, 1] for one in (pair, self._company))
-        pair = pair[~np.isin(key, old)]
+        # Where codes compete for places nothing else tells a code that comes again at once from one of long ago.
+        pair = pair[~np.isin(key, old) & (self._fixed | (pair[:, 1] != pair[:, 2]))]
+        # Satellites keep no company.
+        pair = pair[~np.isin(pair[:, 1:], self._satellites).any(axis=1)]
         self._company = np.concatenate([self._company, pair])
         self._first, self._moved, self._gain, self._before = (
             np.concatenate([one, np.full(len(pair), start)])

@@ -98,7 +98,7 @@ def learn_again(
     dated: bool,
     min_patients: int,
 ) -> Again:
-    """Return the odds multipliers of the codes from `first` on; 1 for those before.
+    """Return the odds multipliers of the codes from `first` on, and of satellites before; 1 for the others.
 
     Of each code, of each number of earlier visits with it and of each band of days since the last of them, as many
     visits with the code are expected as were observed, given the states that can be predicted; drawn to what the tables
@@ -111,6 +111,7 @@ def learn_again(
         Of all codes.
     lift : float64[R, C]
     first : int
+        Codes before that have a parent are satellites: of them only visits with the parent tell, and not by days.
     n_visits : int
         Of all chunks. Of very many, every so manieth chunk is read.
     n_ghosts : int
@@ -124,7 +125,9 @@ def learn_again(
     c = tables.never.shape[1]
     again = np.clip(np.stack([tables.previous, tables.earlier]), 0.0, _MOST)
     odds = again / (1.0 - again)
-    chunks = each(posteriors, partial(_chunk, odds=odds, lift=lift, first=first, n_ghosts=n_ghosts))
+    led = np.where(np.arange(c) < first, tables.parent, -1)
+    mine = (np.arange(c) >= first) | (led >= 0)
+    chunks = each(posteriors, partial(_chunk, odds=odds, lift=lift, mine=mine, led=led, n_ghosts=n_ghosts))
     parts = thinned(chunks, _MOST_ROWS, n_visits)
     widths = len(COUNTS), len(_SINCE)
     if not parts:
@@ -146,6 +149,7 @@ def learn_again(
         if dated:
             moved = _lifted(chance, log_count.reshape(-1)[by_count])
             log_since = np.where(few[1], 0.0, _solved(by_since, moved, seen[1]).reshape(c, -1))
+            log_since[led >= 0] = 0.0
     # From bands to numbers, as far as they differ.
     number = np.searchsorted(COUNTS, np.arange(1, COUNTS[-1] + 1), side="right") - 1
     differs = np.flatnonzero((log_count != log_count[:, -1:]).any(axis=0))
@@ -164,21 +168,24 @@ def _lifted(chance: Doubles, log_odds: Doubles) -> Doubles:
     return result
 
 
-def _chunk(chunk: StatePosterior, odds: Doubles, lift: Doubles, first: int, n_ghosts: int) -> _Trials:
-    """Return what the visits of a chunk say of codes that people have had."""
+def _chunk(
+    chunk: StatePosterior, odds: Doubles, lift: Doubles, mine: npt.NDArray[np.bool_], led: Ints, n_ghosts: int
+) -> _Trials:
+    """Return what the visits of a chunk say of codes, bool[C], that people have had; `led` int64[C] are by whom."""
     timelines = chunk.timelines
     family, c = timelines.families[UNION], lift.shape[1]
-    mine = family.codes >= first
-    visit, code = family.visits[mine].astype(np.int64), family.codes[mine].astype(np.int64)
+    kept = mine[family.codes]
+    visit, code = family.visits[kept].astype(np.int64), family.codes[kept].astype(np.int64)
     patient, day = timelines.patient_of_visit, timelines.elapsed_days
     at, what, last, times = history_of(visit, code, timelines.offsets, patient, c)
+    if (led >= 0).any():
+        every = family.visits.astype(np.int64) * c + family.codes
+        told = (led[what] < 0) | _among(every, at * c + led[what])
+        at, what, last, times = (one[told] for one in (at, what, last, times))
     just = at == last + 1
     count_cell = what * len(COUNTS) + np.searchsorted(COUNTS, times, side="right") - 1
     since_cell = what * len(_SINCE) + np.searchsorted(_SINCE, day[at] - day[last], side="right") - 1
-    key = np.sort(visit * c + code)
-    wanted = at * c + what
-    found = np.minimum(np.searchsorted(key, wanted), max(len(key) - 1, 0))
-    present = key[found] == wanted if len(key) else np.zeros(0, dtype=bool)
+    present = _among(np.sort(visit * c + code), at * c + what)
     chance = np.empty(len(at))
     weight = np.maximum(chunk.predicted.sum(axis=1), 1e-12)
     for start in range(0, len(at), _BLOCK):
@@ -187,7 +194,8 @@ def _chunk(chunk: StatePosterior, odds: Doubles, lift: Doubles, first: int, n_gh
         o = odds[np.where(just[some], 0, 1), :, k] * lift[chunk.stratum[v], k][:, None]
         p = o / (1.0 + o)
         if n_ghosts:
-            p *= 1.0 + np.where((k < n_ghosts)[:, None], chunk.ratios[0][v], 0.0)
+            # A visit with the leader of a satellite stands for no empty one.
+            p *= 1.0 + np.where(((k < n_ghosts) & (led[k] < 0))[:, None], chunk.ratios[0][v], 0.0)
         chance[some] = (chunk.predicted[v] * p).sum(axis=1) / weight[v]
     cells = (count_cell, c * len(COUNTS)), (since_cell, c * len(_SINCE))
     by_count, by_since = (np.bincount(cell[present], minlength=n).astype(np.float64) for cell, n in cells)
@@ -200,6 +208,14 @@ def _chunk(chunk: StatePosterior, odds: Doubles, lift: Doubles, first: int, n_gh
         people=(of_count, of_since),
         visits=len(chunk.stratum),
     )
+
+
+def _among(within: Ints, keys: Ints) -> npt.NDArray[np.bool_]:
+    """Return whether each of `keys` is among the sorted numbers `within`."""
+    if not len(within):
+        return np.zeros(len(keys), dtype=bool)
+    found = np.minimum(np.searchsorted(within, keys), len(within) - 1)
+    return np.asarray(within[found] == keys)
 
 
 def _solved(cell: Ints, chance: Doubles, seen: Doubles) -> Doubles:

@@ -111,7 +111,7 @@ def _hard_counts(problem: Problem, chunk: BinnedVisits, flat: npt.NDArray[np.int
     where = (problem.transition_stratum[chunk.stratum[left]], flat[left] // k, flat[left] % k, flat[left + 1] % k)
     np.add.at(transition, where, chunk.visit_weight[left])
     rows = chunk.present.scatter(gamma)
-    rows[: chunk.history.n_rows] = chunk.history.scatter(gamma)
+    rows[: chunk.history.n_rows] += chunk.history.scatter(gamma)
     return TrajectoryStatistics(
         rows=rows,
         unseen=np.zeros((3, problem.layout.n_codes, g * k)),

@@ -131,14 +131,19 @@ def _new_pairs(timelines: Timelines, name: str, every: int) -> PairCounts:
 
 
 def within_visit_forest(
-    timelines: Cohort, family: FamilyTimeline, n_first: int, *, slots: bool = False
+    timelines: Cohort,
+    family: FamilyTimeline,
+    n_first: int,
+    *,
+    first: npt.NDArray[np.int32] | None = None,
 ) -> npt.NDArray[np.int32]:
     """Return the parent of each code, -1 for none: the Chow-Liu forest over codes that are new in a visit.
 
     Codes that a patient has had come again by recurrence, not by company; so only first occurrences count. An edge is
     kept where it pays for its parameter, see `chow_liu_forest`. The first `n_first` codes (conditions) have a forest of
-    their own, from which the other codes hang: what is done in a visit follows from what is found. Where visits have
-    `slots` for conditions, these have no parents: one takes another's place, and their number rules their company.
+    their own, from which the other codes hang: what is done in a visit follows from what is found. Their parents are
+    those of `first` int32[n_first] where it is given: where visits have slots for conditions, one takes another's
+    place, and their number rules their company.
     """
     n_codes = family.n_codes
     # Visits full of codes have more pairs than can be counted: every k-th visit tells as much.
@@ -148,10 +153,11 @@ def within_visit_forest(
     once = left < right
     left, right, both = left[once], right[once], pairs.both[once].astype(np.float64)
     n_visits, single = pairs.n_visits, pairs.left
-    first = right < n_first
-    given = chow_liu_forest(float(n_visits), single[:n_first], (left[first], right[first], both[first]))
-    if slots:
-        given[:] = -1
+    if first is None:
+        mine = right < n_first
+        given = chow_liu_forest(float(n_visits), single[:n_first], (left[mine], right[mine], both[mine]))
+    else:
+        given = first.astype(np.int64)
     if n_first == n_codes:
         return given.astype(np.int32)
     return chow_liu_forest(float(n_visits), single, (left, right, both), given=given).astype(np.int32)

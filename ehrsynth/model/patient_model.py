@@ -220,7 +220,7 @@ class CodeFamily:
         all families alike) `EVERY_TABLE`: the codes of all families one after the other, in the order of the model. All
         are one forest then, and drawn together.
     parent : int32 [C]
-        Index of the parent code, -1 for none.
+        Index of the parent code, -1 for none. See `satellites`.
     lift : float32 [R, C]
         Odds multiplier by stratum at the visit.
     sex_limit : int8 [C]
@@ -303,6 +303,19 @@ class CodeFamily:
     attributes: AttributeTable | None = None
     reason: Int | None = None
     unlinked: float = 0.0
+
+    @property
+    def satellites(self) -> Int:
+        """The codes that are no competitors for the places of a visit, of families with `tilt` in the forest of all.
+
+        They have a parent in the family and hardly ever come without it. They do not count in the number of codes of a
+        visit, keep no company, and are drawn once its other codes are: with P = `never` in visits without the parent,
+        whatever their history, and in visits with it `never_with_parent`, `previous` or `earlier`.
+        """
+        there = np.asarray(self.parent) >= 0
+        if self.tilt is None or self.parent_table != EVERY_TABLE:
+            there = np.zeros_like(there)
+        return np.flatnonzero(there)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -45,6 +45,8 @@ def check_shapes(model: PatientModel) -> None:
         own = len(family.codings) if family.parent_table == family.table else n_conditions
         if family.parent_table == EVERY_TABLE:
             own = sum(len(one.codings) for one in model.families)
+        if len(family.satellites):
+            own = len(family.codings)
         _points(f"{family.table}.parent", family.parent, -1, own)
         if family.attributes is not None:
             offsets = np.asarray(family.attributes.offsets)

@@ -280,6 +280,10 @@ class Assembly:
         """Take note of the keys of all resources of a type."""
         self._all[kind] = keys
 
+    def has(self, kind: str) -> bool:
+        """Whether the keys of the resources of a type are known."""
+        return kind in self._all
+
     def resolved(self, values: pa.Array, kind: str) -> pa.Array:
         """Return the keys with those that had to wait looked up: identifiers, roles, URNs of other Bundles."""
         waiting = pc.fill_null(pc.starts_with(values, UNRESOLVED), False)

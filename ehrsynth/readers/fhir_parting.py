@@ -18,15 +18,14 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ehrsynth.readers.account import positions
 from ehrsynth.readers.fhir_account import FhirAccount
 from ehrsynth.readers.fhir_assembly import Assembly
 from ehrsynth.readers.fhir_columns import Collected, FhirTable, schemas, typed
 from ehrsynth.readers.fhir_reading import Reading
-from ehrsynth.readers.fhir_references import Identifiers
+from ehrsynth.readers.fhir_references import UNRESOLVED, Identifiers
 from ehrsynth.readers.fhir_source import fhir_files, read_items
 from ehrsynth.readers.part_keys import KeyFiles, PartKeys
-from ehrsynth.readers.parting import HELD_BYTES, part_bounds
+from ehrsynth.readers.parting import HELD_BYTES, Numbers, part_bounds
 
 __all__ = ["FhirCut", "FhirPart"]
 
@@ -221,10 +220,8 @@ class _PatientsApart(Identifiers):
 
 def _distribute(spill: _Spill, found: _Found, of: int) -> None:
     """Write the rows of each table of patients to the parts."""
-    columns = [batch.column("patient_id") for batch in spill.batches("patient")]
-    patients = pa.chunked_array(columns, pa.string()).unique()
+    patients = Numbers(batch.column("patient_id") for batch in spill.batches("patient"))
     lookup = Assembly(Collected(), found.identifiers, {}, found.account)
-    lookup.knows("Patient", patients)
     lookup.knows("Organization", found.shared["organization"]["organization_id"])
     bounds = part_bounds(len(patients), of)
     first_said: dict[str, tuple[int, str]] = {}
@@ -234,9 +231,9 @@ def _distribute(spill: _Spill, found: _Found, of: int) -> None:
         with _Shares(found.into, name) as shares:
             for batch in spill.batches(name):
                 rows = pa.Table.from_batches([batch])
-                who = lookup.resolved(batch.column("patient_id"), "Patient")
+                who = _patients_of(batch, spill, lookup)
                 rows = rows.set_column(schema.get_field_index("patient_id"), "patient_id", who)
-                at = positions(pa.chunked_array([who]), patients)
+                at = patients.find(pa.chunked_array([who]))
                 if name == "coverage":
                     _note_payers(first_said, lookup.resolved(batch.column("payer_id"), "Organization"), batch, at)
                 part = np.searchsorted(bounds, np.maximum(at, 0), side="right") - 1
@@ -246,6 +243,7 @@ def _distribute(spill: _Spill, found: _Found, of: int) -> None:
                     rows = pa.concat_tables([rows, *[rows.take(pa.array(nobody))] * (of - 1)])
                     part = np.concatenate([part, np.repeat(np.arange(1, of), len(nobody))])
                 shares.add(rows, part)
+    for name in schemas():
         spill.forget(name)
     found.payer_types.update({payer: kind for payer, (_, kind) in first_said.items()})
 
@@ -287,6 +285,16 @@ class _Shares:
             self._writers[number].write_table(rows.take(pa.array(mine)))
         self._rows.clear()
         self._parts.clear()
+
+
+def _patients_of(rows: pa.RecordBatch, spill: _Spill, lookup: Assembly) -> pa.Array:
+    """Return whose the rows are, where that can be known."""
+    who = rows.column("patient_id")
+    if pc.any(pc.starts_with(who, UNRESOLVED)).as_py() and not lookup.has("Patient"):
+        # To tell what a reference means the keys themselves are needed.
+        keys = [batch.column("patient_id") for batch in spill.batches("patient")]
+        lookup.knows("Patient", pa.chunked_array(keys, pa.string()).unique())
+    return lookup.resolved(who, "Patient")
 
 
 def _note_payers(said: dict[str, tuple[int, str]], payer: pa.Array, rows: pa.RecordBatch, at: Ints) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 
@@ -70,9 +71,9 @@ def _called(rule: Rule, sources: Sources) -> str:
     return rule.label if rule.label not in ("", "source") else sources.stem(rule.file, rule)
 
 
-def _patients(mapping: SourceMapping, folder: SourceFolder, account: Account) -> pa.Array:
-    """Return the patients in the order in which the rules have them, from the columns that this takes."""
+def _patients(mapping: SourceMapping, folder: SourceFolder, account: Account) -> Iterator[pa.Array]:
+    """Yield the keys of the patients in the order in which the rules have them, from the columns that this takes."""
     bare = [replace(rule, columns={_KEY: rule.columns[_KEY]}, lookup=None) for rule in mapping.of("patient")]
     sources = Sources(folder, replace(mapping, rules=tuple(bare)), account)
-    found = [keys_of(sources.rows(rule)[rule.columns[_KEY].column]) for rule in bare]
-    return pa.chunked_array([chunk for one in found for chunk in one.chunks], pa.string()).combine_chunks()
+    for rule in bare:
+        yield from keys_of(sources.rows(rule)[rule.columns[_KEY].column]).chunks

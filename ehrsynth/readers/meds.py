@@ -72,7 +72,7 @@ class MedsReader:
         place = Path(source)
         return Cut(
             folder=MemoryFolder(place, {}),
-            patients=lambda: _subject_keys(_batches(place)),
+            patients=lambda: (batch["subject_id"].unique() for batch in _batches(place)),
             keys={"events": "subject_id"},
             streams=lambda table: _pieces(place),
             rows=lambda: sum(pq.read_metadata(path).num_rows for path in _shards(place)),
@@ -165,13 +165,6 @@ def _pieces(source: Path) -> Pieces:
             at += len(batch)
 
     return Pieces(file=str(source), header=_COLUMNS, pieces=numbered())
-
-
-def _subject_keys(batches: Iterable[pa.Table]) -> pa.Array:
-    found = pa.array([], pa.string())
-    for batch in batches:
-        found = pa.chunked_array([found, *batch["subject_id"].chunks]).unique()
-    return found
 
 
 def _facts(batches: Iterable[pa.Table]) -> dict[str, Any]:

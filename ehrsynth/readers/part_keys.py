@@ -28,6 +28,7 @@ _SLICE_ROWS = 400_000
 _FACTOR = np.uint64(0x9E3779B97F4A7C15)
 """Odd, as multipliers of hashes are; the digits of the golden ratio."""
 
+_BLOCK = 8192
 _ROW_BITS = 56
 """Of the number of a row; the bits before it say which origin it has."""
 
@@ -150,8 +151,12 @@ def hashes(keys: pa.Array) -> Words:
 
     Whether texts are equal is for the texts to say; the number says which to compare.
     """
-    if not len(keys):
-        return np.zeros(0, dtype=np.uint64)
+    # A byte takes some forty while it is looked at.
+    parts = [_hashes(keys.slice(start, _BLOCK)) for start in range(0, len(keys), _BLOCK)]
+    return np.concatenate([np.zeros(0, dtype=np.uint64), *parts])
+
+
+def _hashes(keys: pa.Array) -> Words:
     offsets = np.frombuffer(keys.buffers()[1], np.int32)[keys.offset : keys.offset + len(keys) + 1].astype(np.int64)
     first, length = offsets[:-1] - offsets[0], np.diff(offsets)
     running = np.zeros(int(offsets[-1] - offsets[0]) + 1, dtype=np.uint64)

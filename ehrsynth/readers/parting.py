@@ -7,7 +7,7 @@ rows their numbers, so an error says where it is in the source itself.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,12 +18,12 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ehrsynth.readers.part_keys import KeyFiles, PartKeys
+from ehrsynth.readers.part_keys import KeyFiles, PartKeys, hashes
 from ehrsynth.readers.source import SourceFolder, SourceTable, chosen_columns
 from ehrsynth.readers.streaming import Pieces, rows_about, settled, stream
 from ehrsynth.readers.values import text
 
-__all__ = ["HELD_BYTES", "Cut", "PartFolder", "keys_of", "part_bounds", "patients_of", "rows_of", "split"]
+__all__ = ["HELD_BYTES", "Cut", "Numbers", "PartFolder", "keys_of", "part_bounds", "patients_of", "rows_of", "split"]
 
 _ROW = "\0row"
 HELD_BYTES = 16 << 20
@@ -38,7 +38,8 @@ class Cut:
     ----------
     folder : SourceFolder
     patients : callable
-        Gives their keys, a pyarrow.Array of text, in the order in which the reader has them.
+        Gives their keys in pieces, each a pyarrow.Array of text, in the order in which the reader has them; a key may
+        come again.
     keys : mapping of table to column
         The tables that fall into parts (under the names of `folder`), and their column with the patient's key.
     once : frozenset of str
@@ -52,7 +53,7 @@ class Cut:
     """
 
     folder: SourceFolder
-    patients: Callable[[], pa.Array]
+    patients: Callable[[], Iterable[pa.Array]]
     keys: Mapping[str, str]
     once: frozenset[str] = frozenset()
     streams: Callable[[str], Pieces] | None = None
@@ -76,10 +77,43 @@ def keys_of(column: pa.ChunkedArray) -> pa.ChunkedArray:
     return pc.replace_substring_regex(words, r"^(-?[0-9]+)\.0$", r"\1")
 
 
-def patients_of(folder: SourceFolder, table: str, key: str) -> pa.Array:
-    """Return the column of a table that names the patients, as `keys_of`; empty where there is no such column."""
-    pieces = [keys_of(columns[key]) for columns, _ in stream(folder, table).pieces if key in columns.column_names]
-    return pa.chunked_array([chunk for piece in pieces for chunk in piece.chunks], pa.string()).combine_chunks()
+def patients_of(folder: SourceFolder, table: str, key: str) -> Iterator[pa.Array]:
+    """Yield the column of a table that names the patients, as `keys_of`; nothing where there is no such column."""
+    for columns, _ in stream(folder, table).pieces:
+        if key in columns.column_names:
+            yield from keys_of(columns[key]).chunks
+
+
+class Numbers:
+    """Patients numbered from 0 in the order in which their keys first come: twelve bytes each, and no text.
+
+    Keys are known by their hash. Two patients with the same one (of a million with a chance of 1 in 30 million) have
+    one number: they are in the same part, and there told apart by their keys.
+
+    Parameters
+    ----------
+    keys : iterable of pyarrow.Array of text
+    """
+
+    def __init__(self, keys: Iterable[pa.Array]) -> None:
+        digest = [np.zeros(0, dtype=np.uint64), *(hashes(piece.drop_null()) for piece in keys)]
+        self._known, first = np.unique(np.concatenate(digest), return_index=True)
+        self._number = np.empty(len(first), dtype=np.int32)
+        self._number[np.argsort(first)] = np.arange(len(first))
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def find(self, keys: pa.ChunkedArray) -> npt.NDArray[np.int64]:
+        """Return the number of each key's patient, -1 of one that is nobody's."""
+        found = np.full(len(keys), -1, dtype=np.int64)
+        if not len(self):
+            return found
+        asked = np.concatenate([np.zeros(0, dtype=np.uint64), *(hashes(piece) for piece in keys.chunks)])
+        at = np.minimum(np.searchsorted(self._known, asked), len(self) - 1)
+        there = (self._known[at] == asked) & keys.is_valid().to_numpy()
+        found[there] = self._number[at[there]]
+        return found
 
 
 def rows_of(cut: Cut) -> int:
@@ -172,7 +206,7 @@ def split(cut: Cut, into: Path, of: int, keys: KeyFiles | None = None) -> list[P
     SourceError
         A table cannot be read.
     """
-    patients = cut.patients().unique()
+    patients = Numbers(cut.patients())
     facts = cut.facts() if cut.facts is not None else {}
     told = {}
     for table, key in cut.keys.items():
@@ -183,7 +217,7 @@ def split(cut: Cut, into: Path, of: int, keys: KeyFiles | None = None) -> list[P
     ]
 
 
-def _distribute(pieces: Pieces, table: str, key: str, patients: pa.Array, into: Path, of: int) -> _Told:
+def _distribute(pieces: Pieces, table: str, key: str, patients: Numbers, into: Path, of: int) -> _Told:
     empty: pa.Table | None = None
     held: list[pa.Table] = []
     size = 0
@@ -221,10 +255,10 @@ def _distribute(pieces: Pieces, table: str, key: str, patients: pa.Array, into: 
     )
 
 
-def _shares(rows: pa.Table, key: str, patients: pa.Array, of: int) -> list[tuple[int, pa.Table]]:
+def _shares(rows: pa.Table, key: str, patients: Numbers, of: int) -> list[tuple[int, pa.Table]]:
     """Return the rows of each part that has some."""
     if key in rows.column_names:
-        at = np.asarray(pc.fill_null(pc.index_in(keys_of(rows[key]), value_set=patients), 0), dtype=np.int64)
+        at = np.maximum(patients.find(keys_of(rows[key])), 0)
     else:
         # The reader says that the column is not there.
         at = np.zeros(len(rows), dtype=np.int64)

@@ -22,8 +22,10 @@ PARENT = np.array([-1, 0, 0, 1, -1], dtype=np.int32)
 FIRST = 3
 """The first codes, whose parents are among them: the conditions, as it were."""
 SLOTS = 2
-KINDS = ("none", "every", "first", "slots")
-"""Visits may be empty; have a code; have one of the first codes; have at most two of the first, given their number."""
+KINDS = ("none", "every", "first", "slots", "none led", "every led", "first led")
+"""Visits may be empty; have a code; have one of the first codes; have at most two of the first, given their number.
+
+Led: of the first codes those with a parent are satellites."""
 GAPS = Histogram(edges=np.array([0, 10, 100]), coarse=np.array([0, 1]), weight=np.ones(2))
 STAYS = Histogram(edges=np.array([0, 60, 5000]), coarse=np.array([0, 1]), weight=np.ones(2))
 
@@ -38,6 +40,8 @@ class Cohort:
 
     def __init__(self, seed: int, *, filled: str, n_patients: int = 12, n_classes: int = 2, n_states: int = 2):
         rng = np.random.default_rng(seed)
+        filled, *led = filled.split()
+        self.n_led = FIRST if led else 0
         self.slots = SLOTS if filled == "slots" else 0
         self.n_truncated = {"none": 0, "every": N_CODES}.get(filled, FIRST)
         self.parent = PARENT.copy()
@@ -78,7 +82,7 @@ class Cohort:
         )
         self.problem = Problem(
             bins=bins,
-            layout=bins.layout(N_CODES),
+            layout=bins.layout(N_CODES, self.n_led),
             parent=self.parent,
             transition_stratum=np.array([0, 1, 0, 1]),
             n_classes=n_classes,
@@ -171,16 +175,26 @@ class Cohort:
     def kind(self, p: int, t: int, c: int) -> str:
         """Which table says whether visit t of patient p has code c."""
         life = self.lives[p]
+        if self.satellite(c) and self.parent[c] not in life[t]["codes"]:
+            return "never"
         if t > 0 and c in life[t - 1]["codes"]:
             return "previous"
         if any(c in visit["codes"] for visit in life[:t]):
             return "earlier"
         return "never_with_parent" if self.parent[c] >= 0 and self.parent[c] in life[t]["codes"] else "never"
 
+    def satellite(self, c: int) -> bool:
+        """Whether the code's history counts beside its parent only."""
+        return c < self.n_led and bool(self.parent[c] >= 0)
+
+    def kind_alone(self, p: int, t: int, c: int) -> str:
+        """Which table says whether visit t has code c if nothing else is in it."""
+        kind = self.kind(p, t, c)
+        return "never" if kind == "never_with_parent" or self.satellite(c) else kind
+
     def alone(self, p: int, t: int, q: int, c: int) -> float:
         """P(code | state, history) in a visit in which nothing else is."""
-        kind = self.kind(p, t, c)
-        return float(getattr(self.tables.codes, "never" if kind == "never_with_parent" else kind)[q, c])
+        return float(getattr(self.tables.codes, self.kind_alone(p, t, c))[q, c])
 
     def log_codes(self, p: int, t: int, q: int) -> float:
         """log P(codes of the visit | state, history), given what every visit has."""

@@ -92,7 +92,7 @@ def test_expectations_are_those_of_all_paths(cohort: Cohort) -> None:
                     expected[kind][0][:, c] += here
                 if not cohort.slots:
                     unseen = np.array([cohort.unseen(p, t, q, c) for q in range(len(here))])
-                    expected[kind.replace("never_with_parent", "never")][1][:, c] += here * unseen
+                    expected[cohort.kind_alone(p, t, c)][1][:, c] += here * unseen
             position += 1
     for name, (present, trials) in counts.items().items():
         np.testing.assert_allclose(present, expected[name][0], atol=2e-4, err_msg=name)

@@ -8,13 +8,14 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
 from ehrsynth import api, plugins
 from ehrsynth.engines.parts_evaluation import evaluate_sources
 from ehrsynth.errors import SourceError
-from ehrsynth.evaluation import EvaluationReport, RecordParts, can_be_in_parts, evaluate, evaluate_parts
+from ehrsynth.evaluation import EvaluationReport, RecordParts, can_be_in_parts, evaluate, evaluate_parts, tally
 from ehrsynth.evaluation.completeness import CompletenessMetric
 from ehrsynth.records import Records
 
@@ -148,3 +149,25 @@ def test_a_metric_that_looks_at_all_patients_is_given_all(
     assert can_be_in_parts(["person"])
     monkeypatch.setattr("ehrsynth.engines.parts_evaluation.evaluate_parts", None)
     assert run(parts=3)[0].patients == {"real": 40, "synthetic": 40, "control": 40}
+
+
+def test_sums_of_tallies(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tally, "_MERGED", 40)
+    rng = np.random.default_rng(0)
+    whole: dict[tuple[int, int], float] = {}
+    parts = []
+    for number in range(9):
+        n = 60 * (number % 4)
+        pairs = sorted({(int(g), int(k) << 33 * (number == 7)) for g, k in rng.integers(0, 20, size=(n, 2))})
+        amount = rng.integers(1, 9, size=len(pairs)) + (0.1 if number == 6 else 0.0)
+        for pair, value in zip(pairs, amount.tolist(), strict=True):
+            whole[pair] = whole.get(pair, 0.0) + value
+        sizes = np.bincount([g for g, _ in pairs], minlength=21) if pairs else np.zeros(21, dtype=np.int64)
+        key = np.array([k for _, k in pairs], dtype=np.int64)
+        parts.append({"a": tally.Tally(sizes=sizes, key=key, amount=amount.astype(np.float64))})
+    found = tally.merged(parts)["a"]
+    group = np.repeat(np.arange(21), found.sizes)
+    assert list(zip(group.tolist(), found.key.tolist(), strict=True)) == sorted(whole)
+    assert found.amount.tolist() == pytest.approx([whole[pair] for pair in sorted(whole)], abs=1e-12)
+    nothing = {"a": tally.Tally(sizes=np.zeros(3, np.int64), key=np.zeros(0, np.int64), amount=np.zeros(0))}
+    assert len(tally.merged([nothing, nothing])["a"].key) == 0
