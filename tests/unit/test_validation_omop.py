@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+import json
 import shutil
 from collections.abc import Callable
 from datetime import date, timedelta
@@ -13,6 +14,7 @@ from types import ModuleType
 import pytest
 
 from ehrsynth import api
+from ehrsynth.errors import OutputError
 from ehrsynth.validation.findings import Findings
 from ehrsynth.validation.omop import outcomes, validate_omop
 from ehrsynth.validation.omop_checks import Outcome, Rule, rules
@@ -44,11 +46,18 @@ def test_nothing_fails_but_what_no_map_knows(written: Path) -> None:
     assert failed(written) == {"standardConceptRecordCompleteness": places}
 
 
-# Of HCPCS, ICD-10-PCS, some vaccines, drugs and screening questions no concept id is known without an own download of
+# Of HCPCS, deliveries, some vaccines, drugs and screening questions no concept id is known without an own download of
 # the vocabularies; and of the cohort one person in twenty is asked about smoking, its only observation.
+# A person in hospital of whose few diagnoses none has a concept has no era.
 INCOMPLETE = {
     "us_ambulatory": {"standardConceptRecordCompleteness", "sourceValueCompleteness"},
     "cardiometabolic_cohort": {"measurePersonCompleteness"},
+    "acute_inpatient": {
+        "standardConceptRecordCompleteness",
+        "measurePersonCompleteness",
+        "sourceValueCompleteness",
+        "measureConditionEraCompleteness",
+    },
 }
 
 
@@ -57,6 +66,17 @@ def test_nothing_but_completeness_fails_for_shipped_models(name: str, tmp_path: 
     patients = api.generate(api.load_model(name), population=120, seed=11)
     api.export(patients, tmp_path / "out", formats=["omop-parquet"])
     assert set(failed(tmp_path / "out" / "omop-parquet")) <= INCOMPLETE[name]
+    notes = json.loads((tmp_path / "out/manifest.json").read_text())["formats"]["omop-parquet"]["notes"]
+    assert notes["rows_with_standard_concept"] >= 0.9 * notes["rows_with_code"] > 0
+    procedures = notes["standard_concepts"].get("procedure_occurrence", {"no_standard_concept": 0, "rows": 0})
+    assert procedures["no_standard_concept"] <= 0.1 * procedures["rows"]
+
+
+def test_records_without_dates_are_no_omop(tmp_path: Path) -> None:
+    patients = api.generate(api.load_model("diabetes_inpatient"), population=5, seed=11)
+    with pytest.raises(OutputError, match="no start"):
+        api.export(patients, tmp_path / "out", formats=["omop-parquet"])
+    assert not (tmp_path / "out").exists()
 
 
 def change(folder: Path, table: str, how: Callable[[Rows], Rows | None]) -> None:
