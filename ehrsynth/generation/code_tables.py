@@ -35,7 +35,7 @@ class CodeTables:
     code : int64[C]
         The family's number of the code of each rank; ranks put parents first.
     level : int64[C]
-        How many codes, parents and antecedents, lead to each rank one after the other; ascending.
+        How many ancestors each rank has; ascending.
     n_levels : int
     parent : int64[C]
         Rank of the parent (its number, if of another family); -1 for none.
@@ -53,22 +53,6 @@ class CodeTables:
         See `ehrsynth.model.CodeFamily`; one band where time plays no part.
     timed : bool[C]
         Whether it does.
-    beside_lift : float64[C, 3]
-        Odds multiplier of a recurrence in visits without codes that were given, with some, with the code's parent.
-    besides : bool[C]
-        Whether that differs from 1.
-    antecedent : int64[C, M]
-        Ranks of the codes that move the odds of one that a person has not had; -1 for none.
-    antecedent_lift : float64[C, M, 2]
-        For people who have not had the antecedent before, and who have.
-    precedes : bool[C]
-        Whether a code is the antecedent of any.
-    beside_new : float64[C, 2]
-        Odds multiplier of a new code without its parent in visits without codes that were given, and with some.
-    most_new : float64[C]
-        At most the product of these.
-    moved : bool[C]
-        Whether any differs from 1.
     most_again : float64[C]
         The greatest odds multiplier of both.
     comes_again : bool[C]
@@ -92,10 +76,7 @@ class CodeTables:
         self.n_codes = n_codes
         self.own_tree = family.parent_table == family.table
         parent = np.asarray(family.parent, dtype=np.int64)
-        antecedent = np.zeros((n_codes, 0), dtype=np.int64)
-        if family.antecedent is not None and family.antecedent_lift is not None:
-            antecedent = np.asarray(family.antecedent, dtype=np.int64)
-        depth = depths(np.column_stack([parent, antecedent]) if self.own_tree else antecedent)
+        depth = depths(parent) if self.own_tree else np.zeros(n_codes, dtype=np.int64)
         # Inside, codes are numbered parents first.
         self.code = np.argsort(depth, kind="stable")
         self.truncated = np.zeros(n_codes, dtype=bool) if truncated is None else truncated[self.code]
@@ -110,16 +91,6 @@ class CodeTables:
         self.children = with_parent[np.argsort(self.parent[with_parent], kind="stable")]
         self.child_count = np.bincount(self.parent[with_parent], minlength=self.n_parents)
         self.child_start = np.cumsum(self.child_count) - self.child_count
-        self.antecedent: Int = np.where(antecedent >= 0, rank[antecedent], -1)[self.code]
-        self.antecedent_lift: Float = np.ones((n_codes, 0, 2))
-        if self.antecedent.size:
-            self.antecedent_lift = np.asarray(family.antecedent_lift, dtype=np.float64)[self.code]
-        self.precedes = np.zeros(n_codes, dtype=bool)
-        self.precedes[self.antecedent[self.antecedent >= 0]] = True
-        beside_new = np.ones((n_codes, 2)) if family.beside_new is None else np.asarray(family.beside_new)
-        self.beside_new: Float = beside_new[self.code].astype(np.float64)
-        self.most_new: Float = self.beside_new.max(axis=1) * self.antecedent_lift.max(axis=2, initial=0.0).prod(axis=1)
-        self.moved: Bool = np.asarray((self.beside_new != 1.0).any(axis=1) | (self.antecedent >= 0).any(axis=1))
         self.never, self.with_parent, previous, earlier = (
             np.ascontiguousarray(np.asarray(table, dtype=np.float32)[:, self.code]).reshape(-1)
             for table in (family.never, family.never_with_parent, family.previous, family.earlier)
@@ -133,9 +104,6 @@ class CodeTables:
         if family.since_lift is not None and family.since_edges is not None:
             self.since_edges = np.asarray(family.since_edges, dtype=np.int64)
             self.since_lift = np.asarray(family.since_lift, dtype=np.float64)[self.code]
-        beside = np.ones((n_codes, 3)) if family.beside_lift is None else np.asarray(family.beside_lift)
-        self.beside_lift: Float = beside[self.code].astype(np.float64)
-        self.besides: Bool = np.asarray((self.beside_lift != 1.0).any(axis=1))
         self.timed: Bool = np.asarray((self.since_lift != 1.0).any(axis=1))
         self.most_again: Float = self.count_lift.max(axis=1) * self.since_lift.max(axis=1)
         self.comes_again: Bool = np.asarray((self.again.reshape(n_states, n_codes, 2) > 0).any(axis=(0, 2)))
@@ -167,7 +135,6 @@ class CodeTables:
         n_groups = int(self.group.max()) + 1
         highest = np.zeros((n_groups, self.n_codes), dtype=np.float32)
         np.maximum.at(highest, self.group, lift)
-        highest *= self.most_new.astype(np.float32)
         self.highest = highest.reshape(-1)
         never = self.never.reshape(n_states, self.n_codes)
         rates = np.empty((n_groups, n_states, self.n_codes))
@@ -198,18 +165,16 @@ def rate(p: Float) -> Float:
     return np.asarray(-np.log1p(-np.minimum(p, _CERTAIN)))
 
 
-def depths(above: Int) -> Int:
-    """Return how many codes must be drawn, one after the other, before each; a circle is a `ModelError`.
-
-    `above` int64[C] or int64[C, n] are the codes that come before each, -1 for none.
-    """
-    above = above.reshape(len(above), above.shape[1] if above.ndim > 1 else 1)
-    depth = np.zeros(len(above), dtype=np.int64)
-    for _ in range(len(above) + 1):
-        deeper = np.where(above >= 0, depth[above] + 1, 0).max(axis=1, initial=0)
-        if np.array_equal(deeper, depth):
+def depths(parent: Int) -> Int:
+    """Return the number of ancestors of each code; a circle of parents is a `ModelError`."""
+    depth = np.zeros(len(parent), dtype=np.int64)
+    ancestor = parent.copy()
+    for _ in range(len(parent) + 1):
+        alive = ancestor >= 0
+        if not alive.any():
             return depth
-        depth = deeper
+        depth[alive] += 1
+        ancestor[alive] = parent[ancestor[alive]]
     raise ModelError("The tree of codes has a circle: a code is among its own ancestors.")
 
 

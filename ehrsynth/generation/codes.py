@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from ehrsynth.generation.code_tables import CodeTables, lifted, rate
-from ehrsynth.generation.first_codes import FirstCodes
-from ehrsynth.generation.recurrences import Beside, Earlier, Recurrences, VisitContext
+from ehrsynth.generation.recurrences import Recurrences, VisitContext
 from ehrsynth.generation.segments import contains, first_of_each, ranges
 from ehrsynth.model import CodeFamily, Strata
 
@@ -130,7 +128,7 @@ class CodeSampler:
             start[visits.patient[first]] = first
             kept = np.sort(np.concatenate([kept, keys[visit < start[visits.patient[visit]]]]))
             if len(first):
-                chosen = draw.first_code.draw(first, kept)
+                chosen = draw.first_code(first, kept)
                 hopeless[first[chosen < 0]] = True
                 draw.first_rank[first] = chosen
         return kept
@@ -149,19 +147,16 @@ class _Draw:
         self.first_rank = np.full(len(visits), -1, dtype=np.int64)
         self._again = Recurrences(tables, visits, rng, self.first_rank)
         self._given = np.zeros(0, dtype=np.int64)
-        self._filled = np.zeros(len(visits), dtype=bool)
         self._outer = np.zeros(0, dtype=np.int64)
         if parents is not None and tables.n_parents:
             of_us = parents.code < tables.n_parents
             self._outer = np.sort(parents.visit[of_us] * tables.n_parents + parents.code[of_us])
-        self.first_code = FirstCodes(tables, visits, rng, self._outer)
 
     def give(self, given: Present) -> None:
         """Take codes as present, whatever is drawn."""
         rank = np.empty(self._t.n_codes, dtype=np.int64)
         rank[self._t.code] = np.arange(self._t.n_codes)
         self._given = np.sort(((given.visit * self._t.n_codes + rank[given.code]) << 1) + given.recurs)
-        self._filled[given.visit] = True
 
     def codes(self, start: Int, stop: Int, before: Int) -> Int:
         """Draw the codes of each person's visits from `start` to `stop`, given those (sorted) of all `before`.
@@ -184,45 +179,34 @@ class _Draw:
             parents = parents[(v >= start[patient]) & (v < stop[patient])]
         first = visits[self.first_rank[visits] >= 0]
         first = first * t.n_codes + self.first_rank[first]
-        arrivals, marks = self._arrivals(visits)
         levels = zip(
-            self._by_level(arrivals, marks),
+            self._by_level(self._arrivals(visits)),
             self._by_level(first),
             self._by_level(self._histories(start, stop, before)),
             strict=True,
         )
-        earlier = Earlier(t, self.visits, before >> 1)
-        children = self._children(parents)
         found: list[Int] = []
-        for level, ((arrived, mark), (forced,), (history,)) in enumerate(levels):
-            new = self._kept(arrived, mark, parents, earlier)
+        for new, forced, history in levels:
+            parents = parents[t.child_count[parents % max(t.n_parents, 1)] > 0]
             if len(parents):
-                mine = t.level[children[1]] == level
-                new = np.concatenate([new, self._of_parents(children[0][mine], children[1][mine], earlier)])
-            beside = Beside(parents=parents, given=self._filled)
-            present = self._with_recurrences(np.concatenate([new, forced]), history, start, stop, before, had, beside)
+                new = np.concatenate([self._without_parent(new, parents), self._of_parents(parents)])
+            present = self._with_recurrences(np.concatenate([new, forced]), history, start, stop, before, had)
             if not found and len(self._given):
                 given = self._given
                 at = (given >> 1) // t.n_codes
                 patient = self.visits.patient[at]
                 present = np.concatenate([present, given[(at >= start[patient]) & (at < stop[patient])]])
             found.append(present)
-            earlier.add(present >> 1)
             if t.own_tree:
-                more = np.sort(present >> 1)
-                more = more[t.child_count[more % t.n_codes] > 0]
-                parents = np.sort(np.concatenate([parents, more]))
-                of_more = self._children(more)
-                children = np.concatenate([children[0], of_more[0]]), np.concatenate([children[1], of_more[1]])
+                parents = np.sort(present >> 1)
         return np.sort(np.concatenate(found))
 
-    def _by_level(self, keys: Int, *others: npt.NDArray[Any]) -> list[tuple[npt.NDArray[Any], ...]]:
-        """Part visit * n_codes + rank, and what goes with them, by the level of the rank, each part in its order."""
+    def _by_level(self, keys: Int) -> list[Int]:
+        """Part visit * n_codes + rank by the level of the rank, each part in its order."""
         level = self._t.level[keys % self._t.n_codes]
-        order = np.argsort(level, kind="stable")
+        keys = keys[np.argsort(level, kind="stable")]
         edges = np.cumsum(np.bincount(level, minlength=self._t.n_levels))
-        parts = [order[low:high] for low, high in zip([0, *edges[:-1].tolist()], edges.tolist(), strict=True)]
-        return [tuple(one[part] for one in (keys, *others)) for part in parts]
+        return [keys[low:high] for low, high in zip([0, *edges[:-1].tolist()], edges.tolist(), strict=True)]
 
     def _possible(self, visit: Int, rank: Int) -> Bool:
         """Whether sex and exact age allow each code in each visit."""
@@ -233,14 +217,8 @@ class _Draw:
         """Whether each code may be drawn: below the first of those that fill a visit, none of them is present."""
         return (rank > self.first_rank[visit]) | ~self._t.truncated[rank]
 
-    def _arrivals(self, visits: Int) -> tuple[Int, Float]:
-        """Draw codes at the highest rates that they may have without history or parent.
-
-        Returns
-        -------
-        int64[m], float64[m]
-            visit * n_codes + rank, ascending; and what the rate must exceed for the code to be there.
-        """
+    def _arrivals(self, visits: Int) -> Int:
+        """Draw codes at their rates without history or parent; sorted visit * n_codes + rank."""
         t = self._t
         n_states = len(t.never) // t.n_codes
         row = t.group[self.visits.stratum[visits]] * n_states + self.visits.state[visits]
@@ -251,55 +229,37 @@ class _Draw:
         rank = np.clip(rank, 0, t.n_codes - 1)
         state, stratum = self.visits.state[visit], self.visits.stratum[visit]
         never = t.never[state * t.n_codes + rank]
-        most = rate(lifted(never, t.lift[stratum * t.n_codes + rank] * t.most_new[rank]))
+        exact = rate(lifted(never, t.lift[stratum * t.n_codes + rank]))
         envelope = rate(lifted(never, t.highest[t.group[stratum] * t.n_codes + rank]))
-        mark = keep * envelope
-        kept = (mark < most) & self._possible(visit, rank) & self._after_first(visit, rank)
-        keys, mark = visit[kept] * t.n_codes + rank[kept], mark[kept]
-        # Of codes that arrive twice the one that asks for least.
-        order = np.lexsort((mark, keys))
-        keys, mark = keys[order], mark[order]
-        first = first_of_each(keys)
-        return keys[first], mark[first]
+        kept = (keep * envelope < exact) & self._possible(visit, rank) & self._after_first(visit, rank)
+        keys = np.sort(visit[kept] * t.n_codes + rank[kept])
+        return keys[first_of_each(keys)]
 
-    def _kept(self, keys: Int, mark: Float, parents: Int, earlier: Earlier) -> Int:
-        """Return those of the codes that arrived whose parent is not in the same visit, at their exact rates."""
+    def _without_parent(self, keys: Int, parents: Int) -> Int:
+        """Return those of `keys` whose parent is not in the same visit."""
         t = self._t
         visit, rank = np.divmod(keys, t.n_codes)
         parent = t.parent[rank]
-        there = (parent >= 0) & contains(parents, visit * t.n_parents + parent)
-        there[~there] = ~self._exact(visit[~there], rank[~there], mark[~there], earlier)
-        return keys[~there]
+        return keys[(parent < 0) | ~contains(parents, visit * t.n_parents + parent)]
 
-    def _exact(self, visit: Int, rank: Int, mark: Float, earlier: Earlier) -> Bool:
-        """Return whether each code's rate, given what the person had, is above its mark."""
+    def _of_parents(self, parents: Int) -> Int:
+        """Draw the children of the `parents` present, as new codes."""
         t = self._t
-        exact = np.ones(len(rank), dtype=bool)
-        moved = np.flatnonzero(t.moved[rank])
-        v, r = visit[moved], rank[moved]
-        lift = t.beside_new[r, self._filled[v].astype(np.int64)] * earlier.lift(v, r)
-        exact[moved] = mark[moved] < rate(self._probability(t.never, v, r, lift))
-        return exact
-
-    def _children(self, parents: Int) -> tuple[Int, Int]:
-        """Return (visit, rank) of the children of the `parents` present."""
-        t = self._t
-        visit, parent = np.divmod(parents, max(t.n_parents, 1))
-        count, first = t.child_count[parent], t.child_start[parent]
-        return np.repeat(visit, count), t.children[ranges(first, first + count)]
-
-    def _of_parents(self, visit: Int, rank: Int, earlier: Earlier) -> Int:
-        """Draw which of the codes (visit, rank) come, beside their parents, as new codes."""
+        visit, parent = np.divmod(parents, t.n_parents)
+        count = t.child_count[parent]
+        first = t.child_start[parent]
+        visit = np.repeat(visit, count)
+        rank = t.children[ranges(first, first + count)]
         u = self.rng.random(len(visit))
-        p = self._probability(self._t.with_parent, visit, rank, earlier.lift(visit, rank))
+        p = self._probability(t.with_parent, visit, rank)
         kept = np.flatnonzero((u < p) & self._after_first(visit, rank))
         kept = kept[self._possible(visit[kept], rank[kept])]
-        return np.asarray(visit[kept] * self._t.n_codes + rank[kept])
+        return np.asarray(visit[kept] * t.n_codes + rank[kept])
 
-    def _probability(self, table: npt.NDArray[np.float32], visit: Int, rank: Int, more: Float) -> Float:
+    def _probability(self, table: npt.NDArray[np.float32], visit: Int, rank: Int) -> Float:
         t = self._t
         c = t.n_codes
-        lift = t.lift[self.visits.stratum[visit] * c + rank] * more
+        lift = t.lift[self.visits.stratum[visit] * c + rank]
         return lifted(table[self.visits.state[visit] * c + rank], lift)
 
     def _histories(self, start: Int, stop: Int, before: Int) -> Int:
@@ -313,7 +273,7 @@ class _Draw:
         return np.asarray((start[pair // t.n_codes] - 1) * t.n_codes + pair % t.n_codes)
 
     def _with_recurrences(
-        self, new: Int, history: Int, start: Int, stop: Int, before: Int, had: tuple[Int, Int], beside: Beside
+        self, new: Int, history: Int, start: Int, stop: Int, before: Int, had: tuple[Int, Int]
     ) -> Int:
         """Keep the first of each person's new codes that have no history, and draw what recurs of all."""
         t = self._t
@@ -341,10 +301,24 @@ class _Draw:
         edges = np.searchsorted(piece, np.arange(piece[-1] + 2)) if len(piece) else np.zeros(0, dtype=np.int64)
         for low, high in pairwise(edges):
             some = slice(low, high)
-            found += self._again.draw(
-                visit[some], rank[some], present[some], times[some], last[some], later[some], beside
-            )
+            found += self._again.draw(visit[some], rank[some], present[some], times[some], last[some], later[some])
         return np.concatenate(found)
+
+    def _of_history(self, lift: Float, visits: Int, visit: Int, rank: Int, row: Int) -> None:
+        """Multiply the odds multipliers of codes in `visits` by what the codes (visit, rank) of all before say."""
+        t = self._t
+        mine = np.flatnonzero(row >= 0)
+        pair = row[mine] * t.n_codes + rank[mine]
+        order = np.argsort(pair, kind="stable")
+        pair, latest = pair[order], visit[mine][order]
+        first = np.flatnonzero(first_of_each(pair))
+        times = np.diff(np.append(first, len(pair)))
+        cell, latest = pair[first], latest[first + times - 1]
+        at, code = np.divmod(cell, t.n_codes)
+        factor = t.of_count(code, times)
+        if self.visits.day is not None:
+            factor *= t.of_days(code, self.visits.day[visits[at]] - self.visits.day[latest])
+        lift.reshape(-1)[cell] *= factor
 
     def _by_pair(self, keys: Int) -> tuple[Int, Int]:
         """Return (patient * n_codes + rank, visit) of the codes, sorted by both."""
@@ -352,3 +326,48 @@ class _Draw:
         pair = self.visits.patient[visit] * self._t.n_codes + rank
         order = np.argsort(pair, kind="stable")
         return pair[order], visit[order]
+
+    def first_code(self, visits: Int, before: Int) -> Int:
+        """Draw the first code of each of `visits` (at most one a person) given that it has one; -1: none is possible.
+
+        With all lower ranks absent, a code's own parent is absent too: the chance that rank c is the first is
+        p_c * prod_{b < c} (1 - p_b), with the probabilities of codes without parents (but for parents elsewhere).
+        """
+        t = self._t
+        chosen = np.full(len(visits), -1, dtype=np.int64)
+        step = max(1, _WORK_CELLS // t.n_codes)
+        for low in range(0, len(visits), step):
+            some = visits[low : low + step]
+            running = np.cumsum(rate(self._dense(some, before) * t.truncated), axis=1)
+            total = running[:, -1]
+            arrival = -np.log1p(self.rng.random(len(some)) * np.expm1(-total))
+            rank = (running <= arrival[:, None]).sum(axis=1)
+            # A rounding past the end is the last code that is possible.
+            last = (running < total[:, None]).sum(axis=1)
+            chosen[low : low + step] = np.where(total > 0, np.minimum(rank, last), -1)
+        return chosen
+
+    def _dense(self, visits: Int, before: Int) -> Float:
+        """Return P(rank | history, no lower rank) of all codes in each of `visits`, float64[n, C]."""
+        t = self._t
+        n, c = len(visits), t.n_codes
+        codes = np.arange(c)
+        table = t.never.reshape(-1, c)[self.visits.state[visits]]
+        row_of_patient = np.full(len(self.visits.offsets) - 1, -1, dtype=np.int64)
+        row_of_patient[self.visits.patient[visits]] = np.arange(n)
+        if len(self._outer):
+            visit, parent = np.divmod(self._outer, t.n_parents)
+            row = row_of_patient[self.visits.patient[visit]]
+            here = np.flatnonzero((row >= 0) & (visits[row] == visit))
+            count, first = t.child_count[parent[here]], t.child_start[parent[here]]
+            child, row = t.children[ranges(first, first + count)], np.repeat(row[here], count)
+            table[row, child] = t.with_parent[self.visits.state[visits[row]] * c + child]
+        visit, rank = np.divmod(before >> 1, c)
+        row = row_of_patient[self.visits.patient[visit]]
+        for just_before, column in ((False, 1), (True, 0)):
+            had = np.flatnonzero((row >= 0) & ((visit == visits[row] - 1) | (not just_before)))
+            table[row[had], rank[had]] = t.again[self.visits.state[visits[row[had]]] * c + rank[had], column]
+        lift = t.lift.reshape(-1, c)[self.visits.stratum[visits]].astype(np.float64)
+        self._of_history(lift, visits, visit, rank, row)
+        possible = self._possible(np.repeat(visits, c), np.tile(codes, n)).reshape(n, c)
+        return np.where(possible, lifted(table, lift), 0.0)

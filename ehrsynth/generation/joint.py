@@ -81,21 +81,6 @@ def _since_lift(family: CodeFamily, bands: int) -> Any:
     return np.asarray(family.since_lift, dtype=np.float32)
 
 
-def _beside(family: CodeFamily, name: str, width: int) -> Any:
-    """Return the family's odds multipliers by what else a visit has, float[C, width]."""
-    table = getattr(family, name)
-    return np.ones((len(family.codings), width), dtype=np.float32) if table is None else np.asarray(table)
-
-
-def _antecedents(family: CodeFamily, most: int) -> tuple[Any, Any]:
-    """Return the family's antecedents int[C, most] and their odds multipliers float[C, most, 2]."""
-    code, lift = np.full((len(family.codings), most), -1), np.ones((len(family.codings), most, 2))
-    if family.antecedent is not None and family.antecedent_lift is not None:
-        width = np.shape(family.antecedent)[1]
-        code[:, :width], lift[:, :width] = family.antecedent, family.antecedent_lift
-    return code, lift
-
-
 def _never(family: CodeFamily, n_codes: int) -> CodeFamily:
     """Return the family with its first codes never drawn, and without parents."""
     parent = np.array(family.parent)
@@ -124,16 +109,6 @@ def _union(families: tuple[CodeFamily, ...]) -> CodeFamily:
             raise ModelError("Of families that are drawn together, the days since a code are told in the same bands.")
         tables["since_edges"] = timed[0]
         tables["since_lift"] = np.concatenate([_since_lift(family, len(timed[0])) for family in families])
-    if any(family.beside_lift is not None for family in families):
-        tables["beside_lift"] = np.concatenate([_beside(family, "beside_lift", 3) for family in families])
-    if any(family.beside_new is not None for family in families):
-        tables["beside_new"] = np.concatenate([_beside(family, "beside_new", 2) for family in families])
-    most = max((np.shape(family.antecedent)[-1] for family in families if family.antecedent is not None), default=0)
-    # Those of the first family are not those of all.
-    tables["antecedent"] = tables["antecedent_lift"] = None
-    if most:
-        of_all = [_antecedents(family, most) for family in families]
-        tables["antecedent"], tables["antecedent_lift"] = (np.concatenate(part) for part in zip(*of_all, strict=True))
     return replace(
         families[0],
         table=EVERY_TABLE,

@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ehrsynth.generation.code_tables import CodeTables
-from ehrsynth.generation.segments import contains, ranges
+from ehrsynth.generation.segments import ranges
 
-__all__ = ["Beside", "Earlier", "Recurrences", "VisitContext"]
+__all__ = ["Recurrences", "VisitContext"]
 
 Int = npt.NDArray[np.int64]
 Float = npt.NDArray[np.float64]
@@ -57,77 +57,6 @@ class VisitContext:
         )
 
 
-@dataclass(frozen=True, kw_only=True)
-class Beside:
-    """What else the visits have.
-
-    Attributes
-    ----------
-    parents : int64[m]
-        visit * n_parents + parent of the possible parents that are there, ascending.
-    given : bool[v]
-        Whether the visit has codes that were given.
-    """
-
-    parents: Int
-    given: Bool
-
-    def of(self, tables: CodeTables, visit: Int, rank: Int) -> Int:
-        """Return for each code in a visit: 0 nothing was given, 1 something that is not its parent, 2 its parent."""
-        parent = tables.parent[rank]
-        there = (parent >= 0) & contains(self.parents, visit * tables.n_parents + parent)
-        result: Int = np.asarray(self.given[visit], dtype=np.int64)
-        result[there] = 2
-        return result
-
-
-class Earlier:
-    """Which antecedents people have had before a visit.
-
-    Parameters
-    ----------
-    tables : CodeTables
-    visits : VisitContext
-    keys : int64[m]
-        visit * n_codes + rank of the codes that are there already.
-    """
-
-    def __init__(self, tables: CodeTables, visits: VisitContext, keys: Int) -> None:
-        self._tables, self._visits = tables, visits
-        self._had = np.zeros(0, dtype=np.int64)
-        self.add(keys)
-
-    def add(self, keys: Int) -> None:
-        """Take codes as had from the visit after theirs on."""
-        t = self._tables
-        visit, rank = np.divmod(keys, t.n_codes)
-        tells = t.precedes[rank]
-        if tells.any():
-            more = self._key(visit[tells], rank[tells])
-            self._had = np.sort(np.concatenate([self._had, more]))
-
-    def _key(self, visit: Int, rank: Int) -> Int:
-        pair = self._visits.patient[visit] * self._tables.n_codes + rank
-        return np.asarray(pair * len(self._visits) + visit, dtype=np.int64)
-
-    def lift(self, visit: Int, rank: Int) -> Float:
-        """Return what antecedents multiply the odds of new codes by."""
-        t = self._tables
-        lift = np.ones(len(visit))
-        for antecedent, by in zip(t.antecedent.T, t.antecedent_lift.transpose(1, 0, 2), strict=True):
-            some = np.flatnonzero(antecedent[rank] >= 0)
-            if not len(some):
-                continue
-            v, r = visit[some], rank[some]
-            wanted = self._key(self._visits.offsets[self._visits.patient[v]], antecedent[r])
-            place = np.searchsorted(self._had, wanted)
-            had = np.zeros(len(some), dtype=np.int64)
-            inside = np.flatnonzero(place < len(self._had))
-            had[inside] = self._had[place[inside]] < wanted[inside] + (v - wanted % len(self._visits))[inside]
-            lift[some] *= by[r, had]
-        return lift
-
-
 class Recurrences:
     """Draws in which later visits the codes recur that people have had.
 
@@ -143,9 +72,7 @@ class Recurrences:
     def __init__(self, tables: CodeTables, visits: VisitContext, rng: np.random.Generator, first_rank: Int) -> None:
         self._tables, self._visits, self._rng, self._first_rank = tables, visits, rng, first_rank
 
-    def draw(
-        self, visit: Int, rank: Int, present: Bool, times: Int, last: Int, later: Int, beside: Beside
-    ) -> list[Int]:
+    def draw(self, visit: Int, rank: Int, present: Bool, times: Int, last: Int, later: Int) -> list[Int]:
         """Draw in which of the `later` visits after `visit` each code recurs.
 
         Until then it was had in so many visits (`times`), the last of them `last`.
@@ -155,7 +82,7 @@ class Recurrences:
         if not total:
             return []
         v, r = ranges(visit + 1, visit + 1 + later), np.repeat(rank, later)
-        if_present, if_absent = self._bars(v, r, beside)
+        if_present, if_absent = self._bars(v, r)
         at = np.cumsum(later) - later
         end = at + later
         position = at.copy()
@@ -204,7 +131,7 @@ class Recurrences:
         assert day is not None
         return self._tables.of_days(rank, day[visit] - day[last])
 
-    def _bars(self, v: Int, r: Int, beside: Beside) -> tuple[Float, Float]:
+    def _bars(self, v: Int, r: Int) -> tuple[Float, Float]:
         """Return what an odds multiplier must exceed for each code to come: if it was in the visit before, if not."""
         t = self._tables
         lift = t.lift[self._visits.stratum[v] * t.n_codes + r].astype(np.float64)
@@ -212,8 +139,6 @@ class Recurrences:
         u = self._rng.random(len(v))
         with np.errstate(divide="ignore"):
             bars = (u / (1.0 - u) / np.maximum(lift, 1e-30))[:, None] * ((1.0 - again) / np.maximum(again, 1e-30))
-        moved = np.flatnonzero(t.besides[r])
-        bars[moved] /= t.beside_lift[r[moved], beside.of(t, v[moved], r[moved])][:, None]
         bars[again <= 0] = np.inf
         bars[lift <= 0] = np.inf
         low = np.flatnonzero(bars.min(axis=1) < t.most_again[r])

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
 from ehrsynth.probability import ragged
-from ehrsynth.probability.ragged import contains
 
 __all__ = ["contains", "first_of_each", "ranges"]
 
@@ -23,3 +24,11 @@ def first_of_each(keys: Int) -> npt.NDArray[np.bool_]:
     first = np.ones(len(keys), dtype=bool)
     np.not_equal(keys[1:], keys[:-1], out=first[1:])
     return first
+
+
+def contains(within: Int, keys: Int) -> npt.NDArray[np.bool_]:
+    """Return whether each of `keys` is among the sorted numbers `within`."""
+    if not len(within):
+        return np.zeros(len(keys), dtype=bool)
+    place: Any = np.minimum(np.searchsorted(within, keys), len(within) - 1)
+    return np.asarray(within[place] == keys)

@@ -8,7 +8,6 @@ import numpy as np
 import numpy.typing as npt
 
 from ehrsynth.encoding import Cohort, FamilyTimeline, Timelines
-from ehrsynth.learning.antecedents import Antecedents
 from ehrsynth.learning.attributes import learn_attributes
 from ehrsynth.learning.company import LearnedCompany
 from ehrsynth.learning.parameters import CodeTables
@@ -44,7 +43,6 @@ def learn_family(
     sizes: Doubles | None = None,
     company: LearnedCompany | None = None,
     again: Again | None = None,
-    antecedents: Antecedents | None = None,
     min_patients: int,
     blank: dict[str, npt.NDArray[np.bool_]] | None = None,
 ) -> CodeFamily:
@@ -66,8 +64,6 @@ def learn_family(
         Of the conditions, where visits have few of them.
     again : Again, optional
         Of codes that a person has had.
-    antecedents : Antecedents, optional
-        Of codes that a person has not had.
     min_patients : int
     blank
         See `learn_attributes`.
@@ -76,7 +72,7 @@ def learn_family(
     family = cohort.vocabulary.families[name]
     sex_limit, age_min, age_max = _limits(family)
     repeats = _repeats(cohort.total(partial(_further, name=name)))
-    count_lift = since_lift = beside_lift = None
+    count_lift = since_lift = None
     never = tables.never.astype(np.float32)
     if company is not None:
         count_lift = company.count_lift
@@ -87,7 +83,7 @@ def learn_family(
             width = max(count_lift.shape[1], again.count_lift.shape[1])
             count_lift = np.where(satellite[:, None], _widened(again.count_lift, width), _widened(count_lift, width))
     elif again is not None:
-        count_lift, since_lift, beside_lift = again.count_lift, again.since_lift, again.beside_lift
+        count_lift, since_lift = again.count_lift, again.since_lift
     duration, duration_days, duration_known = _durations(cohort, name, min_patients)
     return CodeFamily(
         table=name,
@@ -112,12 +108,6 @@ def learn_family(
         count_lift=None if count_lift is None else count_lift.astype(np.float32),
         since_edges=None if again is None or since_lift is None else again.since_edges,
         since_lift=None if since_lift is None else since_lift.astype(np.float32),
-        beside_lift=None if beside_lift is None else beside_lift.astype(np.float32),
-        beside_new=None if antecedents is None else antecedents.beside_lift.astype(np.float32),
-        antecedent=None if antecedents is None or not antecedents.code.size else antecedents.code,
-        antecedent_lift=None
-        if antecedents is None or not antecedents.code.size
-        else antecedents.lift.astype(np.float32),
         repeats=repeats.astype(np.float32),
         position=_positions(cohort.total(partial(_cells, name=name)), min_patients),
         duration=duration,

@@ -12,7 +12,6 @@ import pyarrow as pa
 from ehrsynth.encoding import Timelines, encode
 from ehrsynth.encoding.discretise import age_groups, stratum_groups
 from ehrsynth.encoding.union import UNION, unite
-from ehrsynth.learning.antecedents import in_panels, learn_antecedents
 from ehrsynth.learning.apart import PartCohort
 from ehrsynth.learning.climb import climb
 from ehrsynth.learning.company import LearnedCompany, learn_company
@@ -216,22 +215,6 @@ def describe(
             n_visits=cohort.n_visits,
             n_ghosts=0 if problem.bins.n_slots else problem.bins.n_truncated,
             dated=problem.bins.gap_days is not None,
-            n_given=0 if company is None else told.families["condition"].n_codes,
-            min_patients=settings.min_patients,
-        )
-        if told.families
-        else None
-    )
-    n_given = 0 if company is None else told.families["condition"].n_codes
-    antecedents = (
-        learn_antecedents(
-            near.posteriors,
-            fitted.tables.codes,
-            lift,
-            n_given=n_given,
-            n_ghosts=0 if problem.bins.n_slots else problem.bins.n_truncated,
-            n_visits=near.timelines.n_visits,
-            barred=in_panels(told, measurements),
             min_patients=settings.min_patients,
         )
         if told.families
@@ -253,7 +236,6 @@ def describe(
                 sizes=slots if name == "condition" else None,
                 company=company if name == "condition" else None,
                 again=None if again is None else again.of(start, stop),
-                antecedents=None if antecedents is None else antecedents.of(start, stop),
                 min_patients=settings.min_patients,
                 blank=blank if name == "observation" else None,
             )

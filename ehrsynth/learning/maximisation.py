@@ -262,14 +262,6 @@ def choose_strengths(
         if table.size:
             flat = np.broadcast_to(margin, table.shape).reshape(-1, table.shape[-1])
             found[name] = dirichlet_strength(table.reshape(-1, table.shape[-1]), flat, getattr(strengths, name))
-    if len(statistics.transition) > 1:
-        n_strata, k = len(statistics.transition), statistics.transition.shape[-1]
-        pooled = _toward(statistics.transition.sum(axis=0), strengths.transition, np.full((k, k), 1.0 / k))
-        found["transition_stratum"] = dirichlet_strength(
-            statistics.transition.reshape(-1, k),
-            np.tile(pooled.reshape(-1, k), (n_strata, 1)),
-            strengths.transition_stratum,
-        )
     mean = _initial_prior(statistics.initial, layout.n_sexes, strengths.initial)
     found["initial"] = dirichlet_strength(statistics.initial, mean, strengths.initial)
     return replace(

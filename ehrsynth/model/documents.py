@@ -24,14 +24,13 @@ _FLOAT = "$float"
 def to_document(value: Any, arrays: Arrays, name: str) -> Any:
     """Return `value` as JSON-serialisable data; numpy arrays go to `arrays` under dotted names that start with `name`.
 
-    Dataclasses become objects, tuples lists, infinities and NaN (which JSON has not) tagged strings. Fields that came
-    later than the format (of the metadata ``later``) are left out where they are None: older packages keep their hash.
+    Dataclasses become objects, tuples lists, infinities and NaN (which JSON has not) tagged strings.
     """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {
             item.name: to_document(getattr(value, item.name), arrays, f"{name}.{item.name}")
             for item in dataclasses.fields(value)
-            if item.init and item.repr and not (item.metadata.get("later") and getattr(value, item.name) is None)
+            if item.init and item.repr
         }
     if isinstance(value, np.ndarray):
         if value.dtype.kind not in "biuf":

@@ -21,7 +21,6 @@ import numpy as np
 import numpy.typing as npt
 
 from ehrsynth.model.calendar import Calendar
-from ehrsynth.model.disclosure import Disclosure
 from ehrsynth.model.measurements import Measurements
 from ehrsynth.probability.bayesnet import BayesianNetwork
 from ehrsynth.probability.histogram import Histogram
@@ -41,9 +40,6 @@ __all__ = [
 
 Float = npt.NDArray[np.floating[Any]]
 Int = npt.NDArray[np.integer[Any]]
-
-_LATER = {"later": True}
-"""Of fields that came after packages had been written: not stored while they have nothing to say."""
 
 EVERY_TABLE = "*"
 """`CodeFamily.parent_table` of families whose parents are numbered through the codes of all families."""
@@ -259,17 +255,6 @@ class CodeFamily:
     since_lift : float32 [C, T] or None
         Odds multiplier by that band of a code that a person has had: doses and check-ups come when they are due. Of
         families without `sizes` or `tilt`.
-    beside_lift : float32 [C, 3] or None
-        Odds multiplier of a code that a person has had by what else the visit has: no code of a family with `sizes` or
-        `tilt`, some but not the code's parent, the parent. None: 1.
-    beside_new : float32 [C, 2] or None
-        Odds multiplier of a code that a person has not had, in visits without its parent: without and with a code of a
-        family with `sizes` or `tilt`. None: 1.
-    antecedent : int32 [C, M] or None
-        Codes of all families (`parent_table` is `EVERY_TABLE`), -1 for none, each of which moves the odds of a code
-        that a person has not had, with or without its parent. No circles, also with the parents. None: nothing does.
-    antecedent_lift : float32 [C, M, 2] or None
-        By how much: for people who have not had the antecedent in an earlier visit, and for those who have.
     repeats : float32 [C]
         Mean number of further rows of the same code in a visit that has it (0: exactly one row); geometric.
     position : float64 [P]
@@ -310,10 +295,6 @@ class CodeFamily:
     count_lift: Float | None = None
     since_edges: Int | None = None
     since_lift: Float | None = None
-    beside_lift: Float | None = field(default=None, metadata=_LATER)
-    beside_new: Float | None = field(default=None, metadata=_LATER)
-    antecedent: Int | None = field(default=None, metadata=_LATER)
-    antecedent_lift: Float | None = field(default=None, metadata=_LATER)
     repeats: Float
     position: Float
     duration: Float
@@ -335,6 +316,30 @@ class CodeFamily:
         if self.tilt is None or self.parent_table != EVERY_TABLE:
             there = np.zeros_like(there)
         return np.flatnonzero(there)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Disclosure:
+    """What was done so that the model tells about nobody: the custodian reads this before it leaves the building.
+
+    Attributes
+    ----------
+    min_patients : int
+        No code, category, date or histogram cell of fewer people is in the package.
+    counts : mapping of str to int
+        Patients, encounters and rows learned from, rounded to `rounding`.
+    rounding : int
+    left_out : mapping of str to int
+        How many distinct codes or levels were left out or merged, per table or variable.
+    notes : tuple of str
+        What could not be learned, and why.
+    """
+
+    min_patients: int
+    counts: dict[str, int]
+    rounding: int
+    left_out: dict[str, int]
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -48,8 +48,6 @@ def check_shapes(model: PatientModel) -> None:
         if len(family.satellites):
             own = len(family.codings)
         _points(f"{family.table}.parent", family.parent, -1, own)
-        if family.antecedent is not None:
-            _points(f"{family.table}.antecedent", family.antecedent, -1, own)
         if family.attributes is not None:
             offsets = np.asarray(family.attributes.offsets)
             _check([(f"{family.table}.attributes.offsets", offsets, (len(family.codings) + 1,))])
@@ -124,14 +122,6 @@ def _family(f: CodeFamily, r: int, q: int) -> Iterator[Expected]:
         yield f"{f.table}.since_lift", f.since_lift, (c, len(edges))
     if f.count_lift is not None:
         yield f"{f.table}.count_lift", f.count_lift, (c, np.shape(f.count_lift)[-1])
-    if f.beside_lift is not None:
-        yield f"{f.table}.beside_lift", f.beside_lift, (c, 3)
-    if f.beside_new is not None:
-        yield f"{f.table}.beside_new", f.beside_new, (c, 2)
-    if f.antecedent is not None or f.antecedent_lift is not None:
-        most = np.asarray(() if f.antecedent is None else f.antecedent).shape[-1]
-        yield f"{f.table}.antecedent", f.antecedent, (c, most)
-        yield f"{f.table}.antecedent_lift", f.antecedent_lift, (c, most, 2)
     if f.company is not None or f.boost is not None:
         pairs = len(np.asarray(f.boost if f.boost is not None else ()))
         yield f"{f.table}.boost", f.boost, (pairs,)

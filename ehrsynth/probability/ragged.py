@@ -5,17 +5,9 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["contains", "ranges", "starts"]
+__all__ = ["ranges", "starts"]
 
 Int = npt.NDArray[np.int64]
-
-
-def contains(within: Int, keys: Int) -> npt.NDArray[np.bool_]:
-    """Return whether each of `keys` is among the sorted numbers `within`."""
-    if not len(within):
-        return np.zeros(len(keys), dtype=bool)
-    place = np.minimum(np.searchsorted(within, keys), len(within) - 1)
-    return np.asarray(within[place] == keys)
 
 
 def starts(lengths: Int) -> Int:

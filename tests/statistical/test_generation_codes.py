@@ -10,7 +10,6 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from ehrsynth.errors import ModelError
 from ehrsynth.generation.codes import CodeSampler, Present, VisitContext
 from ehrsynth.generation.rows import without_followers
 from ehrsynth.model import CodeFamily, Coding, Strata
@@ -25,13 +24,6 @@ NEVER = np.array([[0.10, 0.30, 0.25, 0.2], [0.05, 0.10, 0.40, 0.6]])
 WITH_PARENT = np.array([[0.70, 0.05, 0.9, 0.9], [0.40, 0.50, 0.9, 0.9]])  # One edge says less likely together.
 PREVIOUS = np.array([[0.8, 0.1, 0.6, 1.0], [0.5, 0.2, 0.7, 0.0]])
 EARLIER = np.array([[0.3, 0.5, 0.2, 0.1], [0.2, 0.6, 0.9, 0.3]])
-# Code 0 (a child of 1) waits for 3; 1 comes rather without 3 and with 2 had before; 3 has no antecedent.
-ANTECEDENT = np.array([[3, -1], [3, 2], [-1, -1], [-1, -1]], dtype=np.int32)
-ANTECEDENT_LIFT = np.array(
-    [[[0.3, 4.0], [1.0, 1.0]], [[1.5, 0.2], [0.5, 2.0]], [[1.0, 1.0], [1.0, 1.0]], [[1.0, 1.0], [1.0, 1.0]]]
-)
-BESIDE = np.array([[0.4, 1.0, 3.0], [2.0, 1.0, 0.1], [0.5, 1.0, 1.0], [1.0, 1.0, 1.0]])
-BESIDE_NEW = np.array([[0.6, 2.0], [1.0, 0.3], [1.2, 1.0], [1.0, 5.0]])
 LIFT = np.array([[1.0, 1.0, 1.0, 1.0], [2.0, 0.5, 1.0, 1.5], [0.5, 1.0, 3.0, 1.0], [1.0, 4.0, 0.2, 1.0]])
 
 
@@ -74,31 +66,24 @@ def exact(
     truncated: bool,
     possible: tuple[bool, ...] = (True,) * 4,
     outer: tuple[tuple[bool, ...], ...] | None = None,
-    moved: bool = False,
-    given: tuple[bool, ...] | None = None,
 ) -> np.ndarray:
     """Return the probability of every record: 4 bits a visit, the first visit the highest; by enumeration.
 
-    With `outer`, parents are of another family, and outer[t] says which parents visit t has. If `moved`, the odds are
-    by antecedents and by what is beside them; then `given` says which visits have code 3, which is not drawn.
+    With `outer`, parents are of another family, and outer[t] says which parents visit t has.
     """
 
     def visit(t: int, codes: tuple[int, ...], past: list[tuple[int, ...]]) -> float:
         q, total = states[t], 1.0
         for c in range(4):
-            if given is not None and c == 3:
-                total *= codes[3] == given[t]
-                continue
-            parent = int(PARENT[c])
-            has = parent >= 0 and (bool(codes[parent]) if outer is None else outer[t][parent])
-            filled = int(given is not None and given[t])
-            if any(before[c] for before in past):
-                p, more = PREVIOUS[q, c] if past[-1][c] else EARLIER[q, c], BESIDE[c, 2 if has else filled]
+            if past and past[-1][c]:
+                p = PREVIOUS[q, c]
+            elif any(before[c] for before in past):
+                p = EARLIER[q, c]
             else:
-                p, more = WITH_PARENT[q, c] if has else NEVER[q, c], 1.0 if has else BESIDE_NEW[c, filled]
-                for antecedent, lift in zip(ANTECEDENT[c], ANTECEDENT_LIFT[c], strict=True):
-                    more *= lift[int(any(before[antecedent] for before in past))] if antecedent >= 0 else 1.0
-            p = lifted(p, LIFT[strata[t], c] * (more if moved else 1.0)) if possible[c] else 0.0
+                parent = int(PARENT[c])
+                has = parent >= 0 and (bool(codes[parent]) if outer is None else outer[t][parent])
+                p = WITH_PARENT[q, c] if has else NEVER[q, c]
+            p = lifted(p, LIFT[strata[t], c]) if possible[c] else 0.0
             total *= p if codes[c] else 1 - p
         return total
 
@@ -182,51 +167,6 @@ def test_details_of_conditions_are_exact_given_the_conditions(
     )
     present = CodeSampler(detail, STRATA).draw(visits, stream(14, "details"), parents)
     assert score(counts(present, visits, 2), exact((0, 1), (1, 2), truncated=truncated, outer=outer)) < 3.5
-
-
-@pytest.fixture
-def moved(family: CodeFamily) -> CodeFamily:
-    return replace(
-        family,
-        antecedent=ANTECEDENT,
-        antecedent_lift=ANTECEDENT_LIFT,
-        beside_lift=BESIDE,
-        beside_new=BESIDE_NEW,
-    )
-
-
-@pytest.mark.parametrize("truncated", [False, True])
-@pytest.mark.parametrize(("states", "strata"), [((0, 1), (1, 2)), ((1, 0, 1), (0, 3, 2))])
-def test_antecedents_and_parents_move_odds_exactly(
-    moved: CodeFamily, states: tuple[int, ...], strata: tuple[int, ...], truncated: bool, score: Score
-) -> None:
-    visits = contexts(states, strata)
-    sampler = CodeSampler(replace(moved, zero_truncated=truncated), STRATA)
-    present = sampler.draw(visits, stream(21, f"{states}{strata}{truncated}"))
-    assert score(counts(present, visits, len(states)), exact(states, strata, truncated=truncated, moved=True)) < 3.5
-
-
-def test_what_is_given_moves_odds_exactly(moved: CodeFamily, score: Score) -> None:
-    tables = {}
-    for name in ("never", "never_with_parent", "previous", "earlier"):
-        tables[name] = np.array(getattr(moved, name))
-        tables[name][:, 3] = 0.0
-    visits, there = contexts((0, 1, 0), (0, 3, 2)), (True, False, True)
-    given = Present(
-        visit=(np.arange(N)[:, None] * 3 + np.flatnonzero(there)).reshape(-1),
-        code=np.full(2 * N, 3),
-        recurs=np.tile([False, True], N),
-    )
-    present = CodeSampler(replace(moved, **tables), STRATA).draw(visits, stream(22, "given"), given=given)
-    chances = exact((0, 1, 0), (0, 3, 2), truncated=False, moved=True, given=there)
-    assert score(counts(present, visits, 3), chances) < 3.5
-
-
-def test_antecedents_in_a_circle_are_refused(moved: CodeFamily) -> None:
-    circle = ANTECEDENT.copy()
-    circle[3, 0] = 0
-    with pytest.raises(ModelError, match="circle"):
-        CodeSampler(replace(moved, antecedent=circle), STRATA)
 
 
 def test_recurrences_in_pieces_are_the_same_law(
