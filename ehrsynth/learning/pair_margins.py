@@ -15,7 +15,7 @@ from ehrsynth.learning.company_counts import Pairs, history_of
 from ehrsynth.learning.steps import beyond_chance, longer
 from ehrsynth.model import CodeFamily
 from ehrsynth.probability.ragged import ranges
-from ehrsynth.probability.sets import BEFORE, KINDS, SAME
+from ehrsynth.probability.sets import BEFORE, EARLIER, KINDS, SAME
 
 __all__ = ["PairMargins", "PairTally"]
 
@@ -95,6 +95,9 @@ class PairMargins:
         """Take in the pairs that come more or less often than chance lets them, and are no company yet."""
         n = self._pairs.n
         z2 = (seen * scale - made) ** 2 / (seen * scale**2 + made + 1.0)
+        if not self._fixed:
+            # Codes of long ago add up over a record; where they make a code likelier at all, visits would have more.
+            z2[EARLIER] = 0.0
         kind, cell = np.nonzero(z2 >= _LEAST_Z2 * self._caution)
         pair = np.column_stack([kind, cell // n, cell % n])
         pair = np.concatenate([pair, pair[kind == SAME][:, [0, 2, 1]]])
