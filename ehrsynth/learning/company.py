@@ -183,7 +183,8 @@ def _drawn(
     company = state.of_company(of.n_codes)
     given = of.given(part, states, state, company)
     key = part.stratum * of.n_states + states
-    found = []
+    # In a chunk of few visits it may be that none has a code.
+    found = [(np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64))]
     for size in range(1, part.n_slots + 1):
         visits = np.flatnonzero(part.size == size)
         if len(visits):

@@ -147,3 +147,13 @@ def test_sums_over_parts_move_codes_and_pairs_as_all_records_do() -> None:
         before, once, summed = (np.asarray(getattr(one.families[0], name)) for one in (model, whole, apart))
         np.testing.assert_array_equal(once, summed)
         assert not np.array_equal(before, once), name
+
+
+def test_a_chunk_of_visits_without_conditions_is_learned_from_like_any_other() -> None:
+    records = cohort(60, visits=4, per_visit=2, codes=5)
+    rows = records["condition"]
+    late = np.array([int(one[1:]) >= 30 for one in rows["patient_id"].to_pylist()])
+    records = records.replace(condition=rows.filter(late & (np.random.default_rng(1).random(len(late)) < 0.4)))
+    settings = replace(SETTINGS, chunk_visits=16)
+    family = learn(records, settings=settings, seed=1).families[0]
+    assert family.company is not None and family.tilt is not None
