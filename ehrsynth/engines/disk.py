@@ -39,6 +39,10 @@ class Shelf:
             freeze(part, path)
         return path
 
+    def get(self, path: Path) -> Any:
+        """Return the part of a file, mapped into memory."""
+        return thaw(path)
+
 
 @contextmanager
 def shelf() -> Iterator[Shelf]:

@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
-from ehrsynth.engines.disk import Shelf, said_if_full, shelf
-from ehrsynth.engines.frozen import thaw
+from ehrsynth.engines.disk import said_if_full, shelf
 from ehrsynth.engines.parts_learning import divided, read_divided
 from ehrsynth.engines.start import give_memory_back
 from ehrsynth.evaluation import EvaluationReport, RecordParts, can_be_in_parts, evaluate, evaluate_parts
@@ -17,21 +15,6 @@ from ehrsynth.readers.report import ReadReport
 from ehrsynth.records import Records
 
 __all__ = ["evaluate_sources"]
-
-
-class _OnDisk:
-    """Parts in files of a shelf."""
-
-    def __init__(self, place: Shelf) -> None:
-        self._shelf = place
-
-    def put(self, thing: Any) -> Path | None:
-        """Write a thing."""
-        return self._shelf.put(thing)
-
-    def get(self, place: Path) -> Any:
-        """Return the thing of a file, mapped into memory."""
-        return thaw(place)
 
 
 def evaluate_sources(
@@ -77,7 +60,7 @@ def evaluate_sources(
         stack.enter_context(said_if_full(disk.folder))
         kept: dict[str, RecordParts] = {}
         for name, place in places.items():
-            kept[name] = RecordParts(store=_OnDisk(disk))
+            kept[name] = RecordParts(store=disk)
             division = divisions[name]
             if division is None:
                 records, reports[name] = read_as(place, format, strict, mappings.get(name))

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from ehrsynth.records import Records
 
-__all__ = ["AnyCohort", "Bools", "Cohort", "Floats", "Ints", "Vocabulary", "recorded_in"]
+__all__ = ["AnyCohort", "Bools", "Cohort", "Floats", "Ints", "Vocabulary"]
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -136,7 +136,9 @@ class Cohort:
     @property
     def recorded(self) -> tuple[str, ...]:
         """Variables of the person that are known of at least one patient."""
-        return recorded_in(self, self.vocabulary)
+        labels_of = self.vocabulary.person
+        empty = {name: labels.index("") if "" in labels else -1 for name, labels in labels_of.items()}
+        return tuple(name for name, index in self.person.items() if (index != empty[name]).any())
 
     @property
     def n_patients(self) -> int:
@@ -164,12 +166,6 @@ class Cohort:
         result = np.ones(self.n_visits, dtype=bool)
         result[self.offsets[1:] - 1] = False
         return result
-
-
-def recorded_in(cohort: Cohort, vocabulary: Vocabulary) -> tuple[str, ...]:
-    """Return the variables of the person that are known of at least one patient."""
-    empty = {name: labels.index("") if "" in labels else -1 for name, labels in vocabulary.person.items()}
-    return tuple(name for name, index in cohort.person.items() if (index != empty[name]).any())
 
 
 class AnyCohort(Protocol):

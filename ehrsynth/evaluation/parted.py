@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from ehrsynth.evaluation.assembly import Labels, Places, groups_of
-from ehrsynth.evaluation.cohort import Cohort, Ints, Vocabulary, recorded_in
+from ehrsynth.evaluation.cohort import Cohort, Ints, Vocabulary
 from ehrsynth.evaluation.draft import Dates, Draft, draft
 from ehrsynth.randomness import stream
 from ehrsynth.records import Records
@@ -185,7 +185,7 @@ def _numbered(
         part = places.cohort(made, group[first : first + people], n_groups)
         first += people
         lengths.append(part.visits_per_patient)
-        recorded.update(recorded_in(part, vocabulary))
+        recorded.update(part.recorded)
         found.append((_put(store, replace(part, dated=dates.known)), place))
     return CohortInParts(
         name=name,
