@@ -11,7 +11,7 @@ from ehrsynth.errors import ModelError
 from ehrsynth.model import CodeFamily, Strata
 from ehrsynth.terminology import sex_numbers
 
-__all__ = ["CodeTables", "depths", "lifted", "possible_strata", "rate"]
+__all__ = ["CodeTables", "depths", "lifted", "odds_of", "possible_strata", "rate"]
 
 Int = npt.NDArray[np.int64]
 Float = npt.NDArray[np.float64]
@@ -21,6 +21,7 @@ Bool = npt.NDArray[np.bool_]
 _CELLS = 2_000_000
 # A code that is certain would need infinitely many arrivals; 2**-40 is the resolution of all our draws.
 _CERTAIN = 1 - 2.0**-40
+_MOST = 1.0 - 1e-6
 
 
 class CodeTables:
@@ -158,6 +159,12 @@ def lifted(p: npt.NDArray[np.floating[Any]], lift: npt.NDArray[np.floating[Any]]
     raised = p * lift
     # 1 - p + p * lift is zero only for a certain code with lift zero, which is impossible.
     return np.asarray(raised / np.maximum(1.0 - p + raised, 1e-300))
+
+
+def odds_of(table: npt.ArrayLike) -> Float:
+    """Return the odds of probabilities; those of a certain one are finite."""
+    p = np.minimum(np.asarray(table, dtype=np.float64), _MOST)
+    return np.asarray(p / (1.0 - p))
 
 
 def rate(p: Float) -> Float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from ehrsynth.generation.code_tables import depths, rate
+from ehrsynth.generation.code_tables import depths, odds_of, rate
 from ehrsynth.generation.codes import VisitContext
 from ehrsynth.generation.segments import first_of_each
 from ehrsynth.model import CodeFamily
@@ -16,8 +16,6 @@ __all__ = ["SatelliteSampler"]
 Int = npt.NDArray[np.int64]
 Float = npt.NDArray[np.float64]
 Bool = npt.NDArray[np.bool_]
-
-_MOST = 1.0 - 1e-6
 
 
 class SatelliteSampler:
@@ -45,11 +43,11 @@ class SatelliteSampler:
         self._count = np.bincount(self._parent[own], minlength=len(self._parent))
         self._start = np.cumsum(self._count) - self._count
         # New, in the visit before, earlier: the odds beside the parent.
-        self._odds = np.stack([_odds(table) for table in (family.never_with_parent, family.previous, family.earlier)])
+        self._odds = np.stack([odds_of(table) for table in (family.never_with_parent, family.previous, family.earlier)])
         self._lift, self._count_lift = lift, count_lift
         self._limits = tuple(np.asarray(getattr(family, name)) for name in ("sex_limit", "age_min", "age_max"))
         # Most never come without their parent.
-        never = _odds(family.never)[:, own]
+        never = odds_of(family.never)[:, own]
         self._ever_alone = own[never.any(axis=0)]
         odds = lift[:, None, self._ever_alone] * never[:, never.any(axis=0)]
         rates = rate(odds / (1.0 + odds)).reshape(len(lift) * len(never), len(self._ever_alone))
@@ -146,8 +144,3 @@ class SatelliteSampler:
         odds *= np.where(before < 0, 1.0, self._count_lift[child, band])
         kept = rng.random(len(row)) * (1.0 + odds) < odds
         return row[kept].astype(np.int64), child[kept].astype(np.int64)
-
-
-def _odds(table: npt.ArrayLike) -> Float:
-    p = np.minimum(np.asarray(table, dtype=np.float64), _MOST)
-    return np.asarray(p / (1.0 - p))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from ehrsynth.generation.code_tables import possible_strata
+from ehrsynth.generation.code_tables import odds_of, possible_strata
 from ehrsynth.generation.codes import Present, VisitContext
 from ehrsynth.generation.satellites import SatelliteSampler
 from ehrsynth.model import CodeFamily, Strata
@@ -16,8 +16,6 @@ __all__ = ["SlotSampler"]
 Int = npt.NDArray[np.int64]
 Float = npt.NDArray[np.float64]
 Bool = npt.NDArray[np.bool_]
-
-_MOST = 1.0 - 1e-6
 
 
 class SlotSampler:
@@ -30,11 +28,7 @@ class SlotSampler:
     """
 
     def __init__(self, family: CodeFamily, strata: Strata | None = None) -> None:
-        never, previous, earlier = (
-            np.minimum(np.asarray(table, dtype=np.float64), _MOST)
-            for table in (family.never, family.previous, family.earlier)
-        )
-        self._never, previous, earlier = (table / (1.0 - table) for table in (never, previous, earlier))
+        self._never, previous, earlier = map(odds_of, (family.never, family.previous, family.earlier))
         self._again = np.stack([previous, earlier])
         sex, low, high = (np.asarray(getattr(family, name)) for name in ("sex_limit", "age_min", "age_max"))
         self._limits = sex, low, high
