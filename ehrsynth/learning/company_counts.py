@@ -160,23 +160,34 @@ class Pairs:
         a, b = code[first], code[other]
         return row[first], np.minimum(a, b) * self.n + np.maximum(a, b)
 
-    def after(self, part: Part, row: Ints, code: Ints, kind: int) -> tuple[Ints, Ints]:
-        """Return (row, pair) of each code with history of a kind and each code of a visit, but of one with itself."""
-        kept, led = code < self.n, (part.had_code < self.n) & (part.had_kind == kind - BEFORE)
-        row, code = row[kept], code[kept]
-        lead_row, lead = part.had_row[led], part.had_code[led]
-        start = np.searchsorted(row, lead_row)
-        length = np.searchsorted(row, lead_row, side="right") - start
-        other, given = code[ranges(start, length)], np.repeat(lead, length)
-        rows = np.repeat(lead_row, length)
-        differs = other != given
-        return rows[differs], given[differs] * self.n + other[differs]
+    def after(self, row: Ints, code: Ints, had_row: Ints, had_code: Ints, *, itself: bool = False) -> tuple[Ints, Ints]:
+        """Return (row, pair) of each code with history and each code of its visit; with `itself` also of both alike.
+
+        Parameters
+        ----------
+        row, code : int64[nnz]
+            Codes of the visits, visits ascending.
+        had_row, had_code : int64[h]
+            Codes with history in a visit.
+        itself : bool
+        """
+        kept, led = code < self.n, had_code < self.n
+        row, code, had_row, had_code = row[kept], code[kept], had_row[led], had_code[led]
+        start = np.searchsorted(row, had_row)
+        length = np.searchsorted(row, had_row, side="right") - start
+        other, given = code[ranges(start, length)], np.repeat(had_code, length)
+        rows = np.repeat(had_row, length)
+        if not itself:
+            differs = other != given
+            rows, given, other = rows[differs], given[differs], other[differs]
+        return rows, given * self.n + other
 
     def each(self, part: Part, row: Ints, code: Ints) -> Iterator[tuple[Ints, Ints]]:
         """Yield (row, pair) of each kind."""
         yield self.same(row, code)
         for kind in range(BEFORE, KINDS):
-            yield self.after(part, row, code, kind)
+            led = part.had_kind == kind - BEFORE
+            yield self.after(row, code, part.had_row[led], part.had_code[led])
 
     def of(self, part: Part, row: Ints, code: Ints, n_codes: int) -> Counts:
         """Return the counts of codes (rows ascending) that visits have."""

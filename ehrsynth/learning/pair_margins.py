@@ -14,7 +14,6 @@ from ehrsynth.encoding.discretise import distinct_patients
 from ehrsynth.learning.company_counts import Pairs, history_of
 from ehrsynth.learning.steps import beyond_chance, longer
 from ehrsynth.model import CodeFamily
-from ehrsynth.probability.ragged import ranges
 from ehrsynth.probability.sets import BEFORE, EARLIER, KINDS, SAME
 
 __all__ = ["PairMargins", "PairTally"]
@@ -172,10 +171,6 @@ def _each(visit: Ints, code: Ints, offsets: Ints, patient: Ints, pairs: Pairs) -
     row, lead, last, _ = history_of(visit, code, offsets, patient, max(n, int(code.max(initial=0)) + 1))
     just = row == last + 1
     for kind in range(BEFORE, KINDS):
-        mine = (just if kind == BEFORE else ~just) & (lead < n)
-        start = np.searchsorted(visit, row[mine])
-        length = np.searchsorted(visit, row[mine], side="right") - start
-        other, given = code[ranges(start, length)], np.repeat(lead[mine], length)
+        mine = just if kind == BEFORE else ~just
         # How often a code comes again is another count, but not whether it does so in the very next visit.
-        kept = (other < n) & ((other != given) | (kind == BEFORE))
-        yield np.repeat(row[mine], length)[kept], given[kept] * n + other[kept]
+        yield pairs.after(visit, code, row[mine], lead[mine], itself=kind == BEFORE)
