@@ -19,6 +19,7 @@ from ehrsynth.encoding.timeline import Levels, Timelines
 from ehrsynth.errors import LearningError
 from ehrsynth.model import Coding
 from ehrsynth.records import Records
+from ehrsynth.schema.people import MIDDLE_DAYS, NOT_HAPPENED, PERSON_COLUMNS
 
 __all__ = ["aside_notes", "coarsest_precision", "encode"]
 
@@ -26,19 +27,8 @@ DAYS_PER_YEAR = 365.2425
 MAX_AGE_YEARS = 125.0
 """Ages beyond are errors of the source (the oldest person known lived 122 years)."""
 
-_NOT_HAPPENED = ("cancelled", "entered-in-error", "planned")
 _DIED = "exp"
 """Discharge disposition that means death: it also tells of deaths that the patient table does not."""
-
-_PERSON = {
-    "race": "race_code",
-    "ethnicity": "ethnicity_code",
-    "marital_status": "marital_status_code",
-    "language": "language_code",
-    "state": "state",
-}
-_MIDDLE_DAYS = {"year": 182, "month": 15, "day": 0}
-"""A birth date known to the year stands on 1 January: half a unit is added so that ages are right on average."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -175,7 +165,7 @@ def _births(records: Records) -> tuple[npt.NDArray[np.int64], str]:
     if not table.num_rows:
         raise LearningError("There are no patients.", table="patient")
     index, labels = categories(table["birth_date_precision"])
-    middle = np.array([_MIDDLE_DAYS.get(label, 0) for label in labels] + [0])
+    middle = np.array([MIDDLE_DAYS.get(label, 0) for label in labels] + [0])
     counts = {label: int((index == i).sum()) for i, label in enumerate(labels)}
     coarsest = coarsest_precision(counts, len(index))
     birth = days(table["birth_date"])
@@ -191,7 +181,7 @@ def _visits(records: Records, basis: str, max_visits: int, notes: list[str]) -> 
             hint="Give records that have visits, or a mapping that makes them from dated rows.",
         )
     status, labels = categories(table["status"])
-    happened = ~np.isin(status, [i for i, label in enumerate(labels) if label in _NOT_HAPPENED])
+    happened = ~np.isin(status, [i for i, label in enumerate(labels) if label in NOT_HAPPENED])
     patient = targets(table["patient_id"], records["patient"]["patient_id"])
     start, end = seconds(table["start_datetime"]), seconds(table["end_datetime"])
     sequence = pc.fill_null(table["sequence"], 0).to_numpy()
@@ -229,7 +219,7 @@ def _people(
     ageless = has_visit & ((birth == NO_TIME) | (first_day == NO_TIME))
     start = np.where(visits.start == NO_TIME, first_day[visits.patient], visits.start // 86_400)
     age = (start - birth[visits.patient]) / DAYS_PER_YEAR
-    slack = max(_MIDDLE_DAYS.values()) / DAYS_PER_YEAR
+    slack = max(MIDDLE_DAYS.values()) / DAYS_PER_YEAR
     strange = np.zeros(n_all, dtype=bool)
     # The correction for coarse birth dates may make a newborn a little younger than its birth.
     strange[visits.patient[(age < -slack) | (age > MAX_AGE_YEARS)]] = True
@@ -311,7 +301,7 @@ def _person_levels(records: Records, patients: pa.Table, min_patients: int) -> t
     everyone = np.arange(patients.num_rows)
     index, labels = categories(patients["sex"])
     person = {"sex": levels(index, labels, everyone, min_patients=min_patients, empty="unknown")}
-    for name, column in _PERSON.items():
+    for name, column in PERSON_COLUMNS.items():
         index, labels = categories(patients[column])
         person[name] = levels(index, labels, everyone, min_patients=min_patients)
     person["payer"] = levels(*_payers(records, patients), everyone, min_patients=min_patients)

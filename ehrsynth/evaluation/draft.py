@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from ehrsynth.evaluation.cohort import Bools, Floats, Ints
 from ehrsynth.evaluation.columns import NO_TIME, categories, codings, days, seconds, targets
 from ehrsynth.records import Records
+from ehrsynth.schema.people import MIDDLE_DAYS, NOT_HAPPENED, PERSON_COLUMNS
 
 __all__ = ["DAYS_PER_YEAR", "FAMILIES", "Dates", "Draft", "draft"]
 
@@ -26,16 +27,6 @@ FAMILIES: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "device": (("start_datetime",), ("entered-in-error",)),
 }
 """Tables whose codes are counted: the columns that date a row (the first known), and the states in which it is void."""
-
-_PERSON = {
-    "race": "race_code",
-    "ethnicity": "ethnicity_code",
-    "marital_status": "marital_status_code",
-    "language": "language_code",
-    "state": "state",
-}
-_NOT_HAPPENED = ("cancelled", "entered-in-error", "planned")
-_MIDDLE_DAYS = {"year": 182, "month": 15, "day": 0}
 
 
 @dataclass(kw_only=True, eq=False)
@@ -95,7 +86,7 @@ def _happened(records: Records) -> tuple[Ints, Ints, Bools]:
     encounters = records["encounter"]
     owner = targets(encounters["patient_id"], records["patient"]["patient_id"])
     status, labels = categories(encounters["status"])
-    kept = (owner >= 0) & ~np.isin(status, [i for i, label in enumerate(labels) if label in _NOT_HAPPENED])
+    kept = (owner >= 0) & ~np.isin(status, [i for i, label in enumerate(labels) if label in NOT_HAPPENED])
     return owner, seconds(encounters["start_datetime"]), kept
 
 
@@ -159,14 +150,14 @@ def _with_empty(index: Ints, labels: list[str]) -> tuple[Ints, list[str]]:
 def _births(patients: pa.Table) -> tuple[Ints, Floats]:
     """Return (day of birth, in the middle of what its precision leaves open; how far it may be off, years)."""
     index, labels = categories(patients["birth_date_precision"])
-    middle = np.array([_MIDDLE_DAYS.get(label, 0) for label in labels] + [0], dtype=np.int64)[index]
+    middle = np.array([MIDDLE_DAYS.get(label, 0) for label in labels] + [0], dtype=np.int64)[index]
     birth = days(patients["birth_date"])
     return np.where(birth == NO_TIME, NO_TIME, birth + middle), (middle + 1) / DAYS_PER_YEAR
 
 
 def _person(records: Records, patients: pa.Table) -> dict[str, tuple[Ints, list[str]]]:
     person = {"sex": _with_empty(*categories(patients["sex"]))}
-    for name, column in _PERSON.items():
+    for name, column in PERSON_COLUMNS.items():
         person[name] = _with_empty(*categories(patients[column]))
     person["payer"] = _with_empty(*_payers(records, patients))
     died = (days(patients["death_datetime"]) != NO_TIME).astype(np.int64)
