@@ -87,7 +87,7 @@ class Generator(BlockMaker):
         self._families = [FamilySampler(family, strata, model.measurements) for family in model.families]
         self._joint = None
         if any(family.parent_table == EVERY_TABLE for family in model.families):
-            self._joint = JointSampler(model.families, strata, model.measurements)
+            self._joint = JointSampler(model.families, strata, model.measurements, model.orders)
         # Whatever a detail depends on is drawn before it.
         self._families.sort(key=lambda sampler: sampler.family.table != "condition")
         self._measurements = None if model.measurements is None else MeasurementSampler(model.measurements)

@@ -6,14 +6,19 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from ehrsynth.errors import ModelError
 from ehrsynth.generation.codes import CodeSampler, Present, VisitContext
+from ehrsynth.generation.orders import OrderSampler
 from ehrsynth.generation.rows import followers, without_followers
 from ehrsynth.generation.slots import SlotSampler
-from ehrsynth.model import EVERY_TABLE, CodeFamily, Measurements, Strata
+from ehrsynth.model import EVERY_TABLE, CodeFamily, Measurements, OrderSets, Strata
 
 __all__ = ["JointSampler"]
+
+
+_COLUMNS = ("visit", "code", "recurs")
 
 
 class JointSampler:
@@ -26,6 +31,8 @@ class JointSampler:
     strata : Strata
     measurements : Measurements, optional
         Codes that follow another of their panel are not drawn by themselves.
+    orders : OrderSets, optional
+        Codes of these come with the conditions, and not otherwise.
 
     Raises
     ------
@@ -34,7 +41,11 @@ class JointSampler:
     """
 
     def __init__(
-        self, families: tuple[CodeFamily, ...], strata: Strata, measurements: Measurements | None = None
+        self,
+        families: tuple[CodeFamily, ...],
+        strata: Strata,
+        measurements: Measurements | None = None,
+        orders: OrderSets | None = None,
     ) -> None:
         if any(family.parent_table != EVERY_TABLE for family in families):
             raise ModelError(f"Of the families, either all or none have the parent table {EVERY_TABLE!r}.")
@@ -50,7 +61,11 @@ class JointSampler:
         if families[0].sizes is not None or families[0].tilt is not None:
             self._slots = SlotSampler(families[0], strata)
             # What is given to the forest is not drawn again.
-            union = _never(union, int(self._start[1]))
+            union = _never(union, np.arange(self._start[1]))
+        self._orders = None
+        if orders is not None:
+            self._orders = OrderSampler(orders, len(union.codings))
+            union = _never(union, self._orders.led)
         if families[0].sizes is not None:
             marked = [np.zeros(len(union.codings), dtype=bool)]
         self._codes = CodeSampler(without_followers(union, led), strata, np.concatenate(marked))
@@ -58,6 +73,8 @@ class JointSampler:
     def draw(self, visits: VisitContext, rng: np.random.Generator) -> dict[str, Present]:
         """Return the codes of `visits` by table; of each table as `CodeSampler.draw`."""
         given = None if self._slots is None else self._slots.draw(visits, rng)
+        if self._orders is not None and given is not None:
+            given = _merged(given, self._orders.draw(visits, given, rng))
         every = self._codes.draw(visits, rng, given=given)
         found = {}
         for name, low, high in zip(self._names, self._start[:-1], self._start[1:], strict=True):
@@ -81,14 +98,21 @@ def _since_lift(family: CodeFamily, bands: int) -> Any:
     return np.asarray(family.since_lift, dtype=np.float32)
 
 
-def _never(family: CodeFamily, n_codes: int) -> CodeFamily:
-    """Return the family with its first codes never drawn, and without parents."""
+def _merged(one: Present, other: Present) -> Present:
+    """Return the codes of both, by visit and code."""
+    visit, code, recurs = (np.concatenate([getattr(one, name), getattr(other, name)]) for name in _COLUMNS)
+    order = np.lexsort((code, visit))
+    return Present(visit=visit[order], code=code[order], recurs=recurs[order])
+
+
+def _never(family: CodeFamily, codes: npt.NDArray[np.int64]) -> CodeFamily:
+    """Return the family with some codes never drawn, and without parents."""
     parent = np.array(family.parent)
-    parent[:n_codes] = -1
+    parent[codes] = -1
     tables: dict[str, Any] = {"parent": parent}
     for name in ("never", "never_with_parent", "previous", "earlier"):
         tables[name] = np.array(getattr(family, name))
-        tables[name][:, :n_codes] = 0
+        tables[name][:, codes] = 0
     return replace(family, **tables)
 
 

@@ -115,7 +115,10 @@ class TrajectorySampler:
         self._hazard = np.asarray(trajectory.end_hazard, dtype=np.float64)
         self._gap = CellTable(trajectory.gap, trajectory.gap_days)
         self._landing = np.asarray(trajectory.landing, dtype=np.float64)
+        self._age_landing = np.ones((1, 1)) if trajectory.age_landing is None else np.asarray(trajectory.age_landing, dtype=np.float64)
         self._edges = np.asarray(trajectory.elapsed_edges, dtype=np.int64)
+        self._end_lift = np.asarray(trajectory.end_lift, dtype=np.float64)
+        self._start_edges = np.asarray(trajectory.start_edges, dtype=np.int64)
         self._death = np.asarray(trajectory.death_given_end, dtype=np.float64)
         self._death_days = CellTable(np.ones((1, 1)), trajectory.death_days)
         # The first day of each later age band: strata of ages in whole days, without a division in the loop.
@@ -144,27 +147,41 @@ class TrajectorySampler:
             rounds.append((who, state, age, stratum))
             u = rng.random((4, len(who)))
             band = self._model.end_band(number, age - people.age_days[who])
-            next_age = age + self._gaps(state, age - people.age_days[who], u[1], u[2], rng)
-            stays = (u[0] >= self._hazard[band, state]) & (next_age < MAX_AGE_YEARS * DAYS_PER_YEAR)
-            local = sample_rows(self._transition, (self._transition_stratum[stratum] * g + group) * k + local, u[3])
+            next_age = age + self._gaps(state, age - people.age_days[who], age, u[1], u[2], rng)
+            stays = (u[0] >= self._ends(band, state, people.age_days[who], age)) & (next_age < MAX_AGE_YEARS * DAYS_PER_YEAR)
             who, sex, group, local = who[stays], sex[stays], group[stays], local[stays]
             age = next_age[stays]
             if not len(who):
                 break
             stratum = self.stratum(sex, age)
+            local = sample_rows(self._transition, (self._transition_stratum[stratum] * g + group) * k + local, u[3][stays])
         return self._gather(people, rounds, rng)
 
-    def _gaps(self, state: Int, elapsed: Int, u_cell: Float, u_place: Float, rng: np.random.Generator) -> Int:
+    def _ends(self, band: Int, state: Int, first_age: Int, age: Int) -> Float:
+        """Return the chance that each record ends with the visit, by the age at the first and the days since too."""
+        hazard = self._hazard[band, state]
+        if self._end_lift.size == 1:
+            return hazard
+        elapsed = np.searchsorted(self._edges, age - first_age, side="right") - 1
+        lift = self._end_lift[np.searchsorted(self._start_edges, first_age, side="right") - 1, elapsed]
+        raised = hazard * lift
+        return np.asarray(raised / np.maximum(1.0 - hazard + raised, 1e-300))
+
+    def _gaps(self, state: Int, elapsed: Int, age: Int, u_cell: Float, u_place: Float, rng: np.random.Generator) -> Int:
         """Return the days to the next visit, drawn again until where they lead to is accepted."""
         gap = self._gap.draw(state, u_cell, u_place)
-        if self._landing.size == 1:
+        if self._landing.size == 1 and self._age_landing.size == 1:
             return gap
-        edges = self._edges
+        edges = self._edges if self._landing.size > 1 else np.zeros(1, dtype=np.int64)
+        days = self._band_days if self._age_landing.size > 1 else np.zeros(0, dtype=np.int64)
+        band = np.searchsorted(days, age, side="right")
         start = np.searchsorted(edges, elapsed, side="right") - 1
         todo = np.arange(len(gap))
         for _ in range(_TRIES):
             landing = np.searchsorted(edges, elapsed[todo] + gap[todo], side="right") - 1
-            todo = todo[rng.random(len(todo)) >= self._landing[start[todo], landing]]
+            to_band = np.searchsorted(days, age[todo] + gap[todo], side="right")
+            accepted = self._landing[start[todo], landing] * self._age_landing[band[todo], to_band]
+            todo = todo[rng.random(len(todo)) >= accepted]
             if not len(todo):
                 break
             gap[todo] = self._gap.draw(state[todo], *rng.random((2, len(todo))))

@@ -19,6 +19,7 @@ Ints = npt.NDArray[np.int64]
 Doubles = npt.NDArray[np.float64]
 
 _LARGEST = 5.0
+_LEAST = 10.0
 _FEWEST = 10
 
 
@@ -72,7 +73,7 @@ class CountMargins:
             return family
         error = log_odds_error((self._seen[0], self._seen[1]), (made[0], made[1]))
         error[np.minimum(self._seen[2], made[2]) < _FEWEST] = 0.0
-        self._moved = np.clip(self._moved + step * error, -_LARGEST, _LARGEST)
+        self._moved = np.clip(self._moved + step * error, -_LEAST, _LARGEST)
         number = np.arange(1, self._first.shape[1] + 1)
         band = np.searchsorted(self._low, number, side="right") - 1
         return replace(family, count_lift=np.exp(self._first + self._moved[:, band]).astype(np.float32))

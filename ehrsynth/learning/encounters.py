@@ -126,13 +126,13 @@ def learn_trajectory(
         cohort, "start_minute", min_patients=min_patients, n_coarse=8, n_split=16, n_fine=288
     )
     counts = summed(posteriors, partial(_count, n_classes=n_classes, n_strata=n_strata, start_minutes=start_minutes))
-    landing = np.ones((1, 1))
+    landing = age_landing = np.ones((1, 1))
     if bins.gap_days is not None:
-        landing = learn_landing(
+        landing, age_landing = learn_landing(
             posteriors,
             tables.gap,
             bins.gap_days,
-            bins.elapsed_edges,
+            (bins.elapsed_edges, bins.strata.first_days),
             n_visits=cohort.n_visits,
             min_patients=min_patients,
         )
@@ -158,6 +158,7 @@ def learn_trajectory(
         death_days=death_days,
         died_disposition=DIED if DIED in timelines.disposition.labels else "",
         landing=landing,
+        age_landing=age_landing,
         gap=tables.gap if bins.n_gaps else np.ones((n_states, 1)),
         gap_days=gap_days_or_assumed(bins),
         encounter_classes=bins.encounter_classes,

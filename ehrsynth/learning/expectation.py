@@ -110,9 +110,14 @@ def infer(binned: BinnedVisits, weights: Weights, emission: npt.NDArray[np.float
         binned.offsets,
         weights.tables.initial[first],
         weights.tables.transition,
-        stratum=weights.transition_stratum[binned.stratum],
+        stratum=weights.transition_stratum[arrival(binned.stratum)],
         weights=binned.weight,
     )
+
+
+def arrival(stratum):
+    """Return the stratum of each visit's next one, which its transition leads to."""
+    return np.append(stratum[1:], stratum[-1:])
 
 
 def predict(binned: BinnedVisits, weights: Weights, emission: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
@@ -122,7 +127,7 @@ def predict(binned: BinnedVisits, weights: Weights, emission: npt.NDArray[np.flo
     P(code | earlier visits) is what the model expects of patients with these histories.
     """
     layout = Layout.of(binned.offsets)
-    chain = Chain(weights.tables.transition, weights.transition_stratum[binned.stratum], binned.offsets, layout)
+    chain = Chain(weights.tables.transition, weights.transition_stratum[arrival(binned.stratum)], binned.offsets, layout)
     first = binned.stratum[binned.offsets[:-1]]
     state = weights.tables.initial[first][layout.sequences]
     state = np.ascontiguousarray(state.reshape(len(state), chain.groups, chain.width).transpose(1, 0, 2))

@@ -1,4 +1,7 @@
-"""How far into the record the next visit falls, besides what the state says: follow-up ends for all alike."""
+"""How far into the record and to what age the next visit falls, besides what the state says.
+
+Follow-up ends for all alike, and some visits are due at an age: at two, four and six months.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ehrsynth.encoding.discretise import distinct_patients
+from ehrsynth.encoding.encoder import DAYS_PER_YEAR
 from ehrsynth.learning.families import FarPosteriors, StatePosterior, each, thinned
+from ehrsynth.learning.steps import beyond_chance
 from ehrsynth.probability.histogram import Histogram
 
 __all__ = ["learn_landing"]
@@ -19,7 +24,7 @@ __all__ = ["learn_landing"]
 Ints = npt.NDArray[np.int64]
 Doubles = npt.NDArray[np.float64]
 
-_MOST_ROWS = 200_000
+_MOST_ROWS = 100_000
 _ROUNDS = 8
 _STRENGTH = 5.0
 _LEAST, _MOST = 1e-3, 20.0
@@ -31,38 +36,43 @@ class _Gaps:
 
     Attributes
     ----------
-    start, landing : int64[n]
-        Band of the days since the first visit, and that of the next visit.
-    chance : float32[n, D]
-        Of each band of the next visit, by the gaps of the states alone.
-    people : int64[D * D]
+    start, landing : int64[2, n]
+        Bands of the days since the first visit and of age: of the visit, and of the next.
+    cell : int16[2, n, D + A - 1]
+        Bands of each piece of time, in order.
+    chance : float32[n, D + A - 1]
+        That the next visit lies in it, by the gaps of the states alone.
+    people : tuple of int64[D * D], int64[A * A]
         Distinct people of each pair of bands.
     visits : int
     """
 
     start: Ints
     landing: Ints
+    cell: npt.NDArray[np.int16]
     chance: npt.NDArray[np.floating[Any]]
-    people: Ints
+    people: tuple[Ints, Ints]
     visits: int
 
     def __len__(self) -> int:
-        return len(self.start)
+        return len(self.chance)
 
 
 def learn_landing(
     posteriors: Iterable[StatePosterior] | FarPosteriors,
     gap: Doubles,
     days: Histogram,
-    edges: Ints,
+    edges: tuple[Ints, Ints],
     *,
     n_visits: int,
     min_patients: int,
-) -> Doubles:
-    """Return what multiplies the chance of a gap by the bands it leads from and to, float64[D, D], at most 1.
+) -> tuple[Doubles, Doubles]:
+    """Return what multiplies the chance of a gap by the bands it leads from and to, at most 1.
 
-    Gaps of states alone lead as far late in a record as early, beyond where anybody is followed. Under these weights as
-    many next visits fall into each band as observed (iterative proportional fitting), drawn to what the states say.
+    float64[D, D] by days since the first visit, and float64[A, A] by age. Gaps of states alone lead as far late in a
+    record as early, beyond where anybody is followed, and past the birthdays at which visits are due. Under these
+    weights as many next visits fall into each band as observed (iterative proportional fitting), drawn to what the
+    states say.
 
     Parameters
     ----------
@@ -70,62 +80,83 @@ def learn_landing(
     gap : float64[Q, B]
     days : Histogram
         Of the gaps, with B coarse bins.
-    edges : int64[D]
-        First day of each band.
+    edges : (int64[D], int64[A])
+        First day of each band: since the first visit, and of age.
     n_visits : int
         Of all chunks. Of very many, every so manieth chunk is read.
     min_patients : int
         Of pairs of bands of fewer people it is known only that they are few.
     """
-    d = len(edges)
-    if d == 1:
-        return np.ones((1, 1))
+    sizes = [len(one) for one in edges]
+    nothing = np.ones((1, 1)), np.ones((1, 1))
+    if max(sizes) == 1:
+        return nothing
     weight = np.asarray(days.weight)
     cell = gap[:, days.coarse] * (weight / np.bincount(days.coarse, weights=weight)[days.coarse])
     running = np.concatenate([np.zeros((len(gap), 1)), np.cumsum(cell, axis=1)], axis=1).T
     parts = thinned(each(posteriors, partial(_chunk, running=running, days=days, edges=edges)), _MOST_ROWS, n_visits)
     if not any(map(len, parts)):
-        return np.ones((1, 1))
-    start, landing, chance = (
-        np.concatenate([getattr(part, name) for part in parts]) for name in ("start", "landing", "chance")
+        return nothing
+    start, landing, cells = (
+        np.concatenate([getattr(part, name) for part in parts], axis=1) for name in ("start", "landing", "cell")
     )
-    people = sum((part.people for part in parts[1:]), parts[0].people).reshape(d, d)
-    seen = np.bincount(start * d + landing, minlength=d * d).reshape(d, d).astype(np.float64)
-    result, target = np.ones((d, d)), np.zeros((d, d))
-    for round_ in range(_ROUNDS):
-        moved = chance * result[start]
-        moved /= np.maximum(moved.sum(axis=1, keepdims=True), 1e-12)
-        expected = np.zeros((d, d))
-        np.add.at(expected, start, moved)
-        if not round_:
-            seen = np.where(people < min_patients, np.minimum(expected, min_patients / 2), seen)
-            target = expected * (seen + _STRENGTH) / (expected + _STRENGTH)
-        result = np.clip(result * (target + 1e-6) / (expected + 1e-6), _LEAST, _MOST)
-    return np.asarray(result / result.max(axis=1, keepdims=True))
+    chance = np.concatenate([part.chance for part in parts])
+    pairs = [start[k][:, None] * sizes[k] + cells[k] for k in range(2)]
+    people = [sum((part.people[k] for part in parts[1:]), parts[0].people[k]) for k in range(2)]
+    seen = [np.bincount(start[k] * d + landing[k], minlength=d * d).astype(np.float64) for k, d in enumerate(sizes)]
+    result, target = [np.ones(d * d) for d in sizes], [np.zeros(0), np.zeros(0)]
+    for _ in range(_ROUNDS):
+        for k, d in enumerate(sizes):
+            moved = chance * result[0][pairs[0]] * result[1][pairs[1]]
+            moved /= np.maximum(moved.sum(axis=1, keepdims=True), 1e-12)
+            expected = np.bincount(pairs[k].reshape(-1), moved.reshape(-1), d * d)
+            if not len(target[k]):
+                seen[k] = np.where(people[k] < min_patients, np.minimum(expected, min_patients / 2), seen[k])
+                if k == 0:
+                    target[k] = expected * (seen[k] + _STRENGTH) / (expected + _STRENGTH)
+                else:
+                    error = np.log((seen[k] + 0.5) / (expected + 0.5))
+                    target[k] = expected * np.exp(beyond_chance(error, 1.0 / (people[k] + 0.5)))
+            result[k] = np.clip(result[k] * (target[k] + 1e-6) / (expected + 1e-6), _LEAST, _MOST)
+    by_days, by_age = (one.reshape(d, d) for one, d in zip(result, sizes, strict=True))
+    return by_days / by_days.max(axis=1, keepdims=True), by_age / by_age.max(axis=1, keepdims=True)
 
 
-def _chunk(chunk: StatePosterior, running: Doubles, days: Histogram, edges: Ints) -> _Gaps:
+def _chunk(chunk: StatePosterior, running: Doubles, days: Histogram, edges: tuple[Ints, Ints]) -> _Gaps:
     """Return the gaps of some patients."""
-    timelines, d = chunk.timelines, len(edges)
+    timelines = chunk.timelines
     known = np.flatnonzero(timelines.gap_days >= 0)
-    elapsed, gap = timelines.elapsed_days[known], timelines.gap_days[known]
-    start = np.searchsorted(edges, elapsed, side="right") - 1
-    landing = np.searchsorted(edges, elapsed + gap, side="right") - 1
+    gap = timelines.gap_days[known].astype(np.int64)
+    since = [timelines.elapsed_days[known].astype(np.int64), np.rint(timelines.age_years[known].astype(np.float64) * DAYS_PER_YEAR).astype(np.int64)]
     weight = chunk.gamma[known] / np.maximum(chunk.gamma[known].sum(axis=1, keepdims=True), 1e-12)
-    below = np.ones((len(known), d + 1))
-    below[:, 0] = 0.0
     low, width = np.asarray(days.edges[:-1], dtype=np.int64), np.diff(days.edges)
-    for band in range(1, d):
-        # P(gap < edge - elapsed): whole cells, and a part of the one that the edge cuts.
-        until = edges[band] - elapsed
-        cell = np.clip(np.searchsorted(days.edges, until, side="right") - 1, 0, len(low) - 1)
-        part = np.clip((until - low[cell]) / width[cell], 0.0, 1.0)[:, None]
-        below[:, band] = (weight * (running[cell] * (1.0 - part) + running[cell + 1] * part)).sum(axis=1)
+    start, landing = (
+        np.stack([np.searchsorted(of, at + more, side="right") - 1 for of, at in zip(edges, since, strict=True)])
+        for more in (0, gap)
+    )
+    # Where bands of either kind begin, as days from the visit, in order.
+    cut = np.concatenate([of[None, 1:] - at[:, None] for of, at in zip(edges, since, strict=True)], axis=1)
+    order = np.argsort(cut, axis=1, kind="stable")
+    until = np.take_along_axis(cut, order, axis=1)
+    of_days = order < len(edges[0]) - 1
+    first = np.zeros((len(known), 1), dtype=np.int64)
+    cell = np.stack([np.concatenate([first, np.cumsum(mine, axis=1)], axis=1) for mine in (of_days, ~of_days)])
+    below = np.ones((len(known), until.shape[1] + 2))
+    below[:, 0] = 0.0
+    for k in range(until.shape[1]):
+        # P(gap < until): whole cells, and a part of the one that the edge cuts.
+        at = np.clip(np.searchsorted(days.edges, until[:, k], side="right") - 1, 0, len(low) - 1)
+        part = np.clip((until[:, k] - low[at]) / width[at], 0.0, 1.0)[:, None]
+        below[:, k + 1] = (weight * (running[at] * (1.0 - part) + running[at + 1] * part)).sum(axis=1)
     below = np.maximum.accumulate(below, axis=1)
+    owner = timelines.patient_of_visit[known]
     return _Gaps(
-        start=start.astype(np.int64),
-        landing=landing.astype(np.int64),
+        start=start,
+        landing=landing,
+        cell=cell.astype(np.int16),
         chance=np.diff(below, axis=1).astype(np.float32),
-        people=distinct_patients(start * d + landing, timelines.patient_of_visit[known], d * d),
+        people=tuple(
+            distinct_patients(start[k] * len(of) + landing[k], owner, len(of) ** 2) for k, of in enumerate(edges)
+        ),
         visits=timelines.n_visits,
     )

@@ -326,9 +326,8 @@ def choose_problem(
         layout=bins.layout(n_codes, n_led=n_conditions if bins.n_open else 0),
         parent=parent,
         # One matrix for each sex and usual band of age.
-        transition_stratum=stratum_groups(n_strata, age_groups(bins.strata.age_edges))
-        if by_stratum
-        else np.zeros(n_strata, dtype=np.int64),
+        transition_stratum=np.arange(n_strata) if by_stratum else np.zeros(n_strata, dtype=np.int64),
+        matrix_groups=stratum_groups(n_strata, age_groups(bins.strata.age_edges)) if by_stratum else None,
         n_classes=1,
         n_states=1,
     )
@@ -339,6 +338,7 @@ def choose_problem(
             n_classes=classes,
             n_states=states,
             transition_stratum=np.zeros(n_strata, dtype=np.int64),
+            matrix_groups=None,
         )
         quiet = replace(settings, iterations=min(settings.iterations, 12))
         fitted = climb(sized, rest, quiet, stream(seed, "learning/sizes"), silent, spread)

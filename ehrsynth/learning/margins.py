@@ -17,8 +17,10 @@ import numpy as np
 import numpy.typing as npt
 
 from ehrsynth.encoding import Cohort, Timelines
+from ehrsynth.learning.age_margins import AgeMargins
 from ehrsynth.learning.count_margins import CountMargins
 from ehrsynth.learning.end_margins import EndMargins
+from ehrsynth.learning.follow_margins import FollowMargins
 from ehrsynth.learning.pair_margins import PairMargins
 from ehrsynth.learning.steps import beyond_chance, longer
 from ehrsynth.model import CodeFamily, PatientModel
@@ -40,7 +42,8 @@ _TIMES_DRAWN = 2
 """How many times the people of the source are drawn: where their codes have fixed places, which takes longest, once."""
 _SATURATION = 3.0
 """What most people get anyway answers to its odds the less: nearly all who are prone to it have it in the end."""
-_LARGEST = 2.5
+import os
+_LARGEST = float(os.environ.get('EVER', '5'))
 _LONGER, _MOST_GAIN, _LONGEST = 1.7, 6.0, 2.5
 """Steps grow by so much while the error keeps its side, up to so many times their length."""
 _MOST = 1.0 - 1e-6
@@ -73,7 +76,14 @@ def with_margins(model: PatientModel, cohort: Cohort, seed: int, min_patients: i
     families = list(model.families)
     ever = [cohort.total(partial(_ever, table=one.table, n_codes=len(one.codings))) for one in families]
     ends = EndMargins(model.trajectory, cohort)
+    follow = FollowMargins(model.trajectory, cohort)
     counted = [CountMargins(one, cohort) for one in families]
+    strata = model.trajectory.strata
+    if os.environ.get('ORDERS'):
+        from ehrsynth.learning.orders import learn_orders
+        model = replace(model, orders=learn_orders(cohort, model.families, strata, min_patients))
+        print('orders', None if model.orders is None else (len(model.orders.led), len(model.orders.reasons), len(model.orders.sets), len(model.orders.row_set)))
+    aged = [AgeMargins(one, strata, cohort, min_patients) if os.environ.get('AGES','1')=='1' and strata.n_ages > 1 and one.sizes is None and (one.tilt is None or os.environ.get('AGECOND','1')=='1') else None for one in families]
     seen = [weight[:-1] / weight[-1] for weight in ever]
     people = min((1 if fixed else _TIMES_DRAWN) * cohort.n_patients, _MOST_DRAWN * cohort.n_patients // cohort.n_visits)
     n_blocks = -(-people // BLOCK_SIZE)
@@ -83,7 +93,7 @@ def with_margins(model: PatientModel, cohort: Cohort, seed: int, min_patients: i
     led = [np.concatenate([[], *followers(one, model.measurements).values()]).astype(np.int64) for one in families]
     pairs = PairMargins(family, cohort, min_patients) if family.company is not None and len(family.company) else None
     for round_, step in enumerate(_STEPS):
-        made, reached, paired, ended = _drawn(model, seed, round_ * n_blocks, n_blocks, families, counted, pairs, ends)
+        made, reached, by_age, paired, ended, followed = _drawn(model, seed, round_ * n_blocks, n_blocks, families, counted, aged, pairs, ends, follow)
         for k, share in enumerate(seen):
             error = np.log((share * drawn + 1.0) / (made[k] + 1.0))
             noise = 1.0 / (share * cohort.n_patients + 1.0) + 1.0 / (made[k] + 1.0)
@@ -102,9 +112,10 @@ def with_margins(model: PatientModel, cohort: Cohort, seed: int, min_patients: i
             one_counted.moved(_moved(one, log_odds), found, step)
             for one, log_odds, one_counted, found in zip(families, moved, counted, reached, strict=True)
         ]
+        tried = [one if ages is None else ages.moved(one, found, step) for one, ages, found in zip(tried, aged, by_age, strict=True)]
         if pairs is not None:
             tried[0] = pairs.moved(tried[0], paired, drawn, step)
-        model = replace(model, families=tuple(tried), trajectory=ends.moved(ended, step))
+        model = replace(model, families=tuple(tried), trajectory=follow.moved(ends.moved(ended, step), followed, step))
     return model
 
 
@@ -128,9 +139,11 @@ def _drawn(
     blocks: int,
     families: list[CodeFamily],
     counted: list[CountMargins],
+    aged: list[AgeMargins | None],
     pairs: PairMargins | None,
     ends: EndMargins,
-) -> tuple[list[Doubles], list[Doubles], Doubles, Doubles]:
+    follow,
+) -> tuple[list[Doubles], list[Doubles], list[Doubles], Doubles, Doubles, Doubles]:
     """Return how many of the people of so many blocks have each code, how often, by family; each pair; and the ends."""
     from ehrsynth.generation.outline import OutlineSampler
 
@@ -138,14 +151,14 @@ def _drawn(
     paired = None if pairs is None else pairs.tally()
     for block in range(first, first + blocks):
         visits, present = outline.draw(seed, block, purpose="learning/margins/")
-        made = _counts(visits, present, families, counted, ends)
+        made = _counts(visits, present, families, counted, aged, ends, follow)
         total = [one + more for one, more in zip(total, made, strict=True)] if total else made
         if paired is not None:
             mine = present[families[0].table]
             paired.add(mine.visit, mine.code, visits.offsets, visits.patient)
     k = len(families)
     of_pairs = np.zeros(0) if paired is None else paired.total()
-    return total[:k], total[k : 2 * k], of_pairs, total[2 * k]
+    return total[:k], total[k : 2 * k], total[2 * k : 3 * k], of_pairs, total[3 * k], total[3 * k + 1]
 
 
 def _counts(
@@ -153,7 +166,9 @@ def _counts(
     present: Mapping[str, Present],
     families: list[CodeFamily],
     counted: list[CountMargins],
+    aged: list[AgeMargins | None],
     ends: EndMargins,
+    follow,
 ) -> list[Doubles]:
     """Return the counts of one block in the order of those of `_drawn`, one array after the other."""
     mine = [present[family.table] for family in families]
@@ -166,11 +181,15 @@ def _counts(
         margins.count(visits.patient[one.visit], one.code, everybody)
         for margins, one in zip(counted, mine, strict=True)
     ]
+    by_age = [
+        np.zeros(0) if ages is None else ages.count(visits.stratum[one.visit], one.code, np.ones(len(one)))
+        for ages, one in zip(aged, mine, strict=True)
+    ]
     last = np.zeros(len(visits), dtype=bool)
     last[visits.offsets[1:] - 1] = True
     number = np.arange(len(visits)) - visits.offsets[visits.patient] + 1
     assert visits.day is not None
-    return [*had, *often, ends.count(number, visits.day, last, np.ones(len(visits)))]
+    return [*had, *often, *by_age, ends.count(number, visits.day, last, np.ones(len(visits))), follow.count(visits.age_days[visits.offsets[:-1]][visits.patient], visits.day, last, np.ones(len(visits)))]
 
 
 def _moved(family: CodeFamily, log_odds: Doubles) -> CodeFamily:

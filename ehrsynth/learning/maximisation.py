@@ -19,6 +19,8 @@ Floats = npt.NDArray[np.floating[Any]]
 Doubles = npt.NDArray[np.float64]
 
 _END_STRENGTH = 20.0
+import os
+FINE = float(os.environ.get('FINE', '20'))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +37,7 @@ class Strengths:
     initial: float = 16.0
     transition: float = 1.0
     transition_stratum: float = 50.0
+    transition_band: float = 50.0
     gap: float = 16.0
     encounter_class: float = 4.0
     stay: float = 16.0
@@ -188,7 +191,7 @@ def _initial_mean(statistics: TrajectoryStatistics, layout: RowLayout, strengths
 
 
 def maximise(
-    statistics: TrajectoryStatistics, layout: RowLayout, parent: npt.NDArray[np.int32], strengths: Strengths
+    statistics: TrajectoryStatistics, layout: RowLayout, parent: npt.NDArray[np.int32], strengths: Strengths, groups=None
 ) -> TrajectoryTables:
     """Return the tables that maximise the expected log-likelihood plus the log-prior of `strengths`.
 
@@ -203,7 +206,13 @@ def maximise(
     pooled = _toward(pooled, strengths.transition, np.full(pooled.shape, 1.0 / k))
     transition = pooled[None]
     if len(statistics.transition) > 1:
-        transition = _toward(statistics.transition, strengths.transition_stratum, pooled[None])
+        if groups is None:
+            transition = _toward(statistics.transition, strengths.transition_stratum, pooled[None])
+        else:
+            of_group = np.zeros((int(groups.max()) + 1, *statistics.transition.shape[1:]))
+            np.add.at(of_group, groups, statistics.transition)
+            of_group = _toward(of_group, strengths.transition_stratum, pooled[None])
+            transition = _toward(statistics.transition, strengths.transition_band, of_group[groups])
     return TrajectoryTables(
         initial=_toward(
             statistics.initial,
@@ -248,7 +257,7 @@ def log_prior(tables: TrajectoryTables, statistics: TrajectoryStatistics, layout
 
 
 def choose_strengths(
-    statistics: TrajectoryStatistics, layout: RowLayout, parent: npt.NDArray[np.int32], strengths: Strengths
+    statistics: TrajectoryStatistics, layout: RowLayout, parent: npt.NDArray[np.int32], strengths: Strengths, groups=None
 ) -> Strengths:
     """Return strengths under which the counts are likeliest (empirical Bayes), where there are enough to tell."""
     counts = code_counts(statistics.rows, statistics.visits, layout, parent, statistics.unseen, statistics.ratio)
@@ -264,6 +273,13 @@ def choose_strengths(
             found[name] = dirichlet_strength(table.reshape(-1, table.shape[-1]), flat, getattr(strengths, name))
     mean = _initial_prior(statistics.initial, layout.n_sexes, strengths.initial)
     found["initial"] = dirichlet_strength(statistics.initial, mean, strengths.initial)
+    if groups is not None:
+        k = statistics.transition.shape[-1]
+        of_group = np.zeros((int(groups.max()) + 1, *statistics.transition.shape[1:]))
+        np.add.at(of_group, groups, statistics.transition)
+        mean = _toward(of_group, strengths.transition_stratum, _toward(statistics.transition.sum(axis=0), strengths.transition, np.full((1, 1, k), 1.0 / k))[None])[groups]
+        found["transition_band"] = dirichlet_strength(statistics.transition.reshape(-1, k), mean.reshape(-1, k), strengths.transition_band)
+        print('band', found["transition_band"])
     return replace(
         strengths, **found, initial_mean=_initial_prior(statistics.initial, layout.n_sexes, found["initial"])
     )

@@ -25,6 +25,8 @@ _BLOCK = 32_768
 _SHRINK = 3.0
 _ROUNDS = 3
 _LARGEST = 6.0
+import os
+_HARDLY = float(os.environ.get('HARDLY', '6.0'))
 _MOST = 1.0 - 1e-6
 
 COUNTS = np.array([1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 24, 30, 36, 48, 60, 61, 80, 100])
@@ -145,7 +147,8 @@ def learn_again(
         moved = _lifted(chance, log_since.reshape(-1)[by_since])
         log_count = _solved(by_count, moved, seen[0]).reshape(c, -1)
         for band in range(widths[0]):
-            log_count[:, band] = np.where(few[0][:, band], log_count[:, band - 1] if band else 0.0, log_count[:, band])
+            before = log_count[:, band - 1] - _HARDLY if band else 0.0
+            log_count[:, band] = np.where(few[0][:, band], np.maximum(before, -_LARGEST - _HARDLY), log_count[:, band])
         if dated:
             moved = _lifted(chance, log_count.reshape(-1)[by_count])
             log_since = np.where(few[1], 0.0, _solved(by_since, moved, seen[1]).reshape(c, -1))

@@ -51,6 +51,7 @@ class Problem:
     transition_stratum: npt.NDArray[np.int64]
     n_classes: int
     n_states: int
+    matrix_groups: npt.NDArray[np.int64] | None = None
 
     def weights(self, tables: TrajectoryTables) -> Weights:
         """Turn tables into log-weights."""
@@ -108,7 +109,7 @@ def _hard_counts(problem: Problem, chunk: BinnedVisits, flat: npt.NDArray[np.int
     going[chunk.offsets[1:] - 1] = False
     left = np.flatnonzero(going)
     transition = np.zeros((n_matrices, g, k, k))
-    where = (problem.transition_stratum[chunk.stratum[left]], flat[left] // k, flat[left] % k, flat[left + 1] % k)
+    where = (problem.transition_stratum[chunk.stratum[left + 1]], flat[left] // k, flat[left] % k, flat[left + 1] % k)
     np.add.at(transition, where, chunk.visit_weight[left])
     rows = chunk.present.scatter(gamma)
     rows[: chunk.history.n_rows] += chunk.history.scatter(gamma)
@@ -168,8 +169,8 @@ def _climb(
     tolerance: float,
     report: Callable[[int, float], None] | None,
 ) -> Fitted:
-    strengths = choose_strengths(start, problem.layout, problem.parent, Strengths())
-    tables = maximise(start, problem.layout, problem.parent, strengths)
+    strengths = choose_strengths(start, problem.layout, problem.parent, Strengths(), problem.matrix_groups)
+    tables = maximise(start, problem.layout, problem.parent, strengths, problem.matrix_groups)
     objective: list[float] = []
     likelihood: list[float] = []
     for iteration in range(1, iterations + 1):
@@ -181,8 +182,8 @@ def _climb(
         if report is not None:
             report(iteration, likelihood[-1])
         if iteration == _WARM_UP:
-            strengths = choose_strengths(statistics, problem.layout, problem.parent, strengths)
-        tables = maximise(statistics, problem.layout, problem.parent, strengths)
+            strengths = choose_strengths(statistics, problem.layout, problem.parent, strengths, problem.matrix_groups)
+        tables = maximise(statistics, problem.layout, problem.parent, strengths, problem.matrix_groups)
         if iteration > _WARM_UP + 1 and objective[-1] - objective[-2] < tolerance * abs(likelihood[-1]):
             break
     return Fitted(tables=tables, strengths=strengths, log_likelihood=tuple(likelihood), objective=tuple(objective))

@@ -1,5 +1,6 @@
 """The patient model: what learning makes, generation reads and a package holds."""
 
+from ehrsynth.model.orders import OrderSets
 from ehrsynth.model.patient_model import (
     EVERY_TABLE,
     AttributeTable,
@@ -21,6 +22,7 @@ __all__ = [
     "Coding",
     "Disclosure",
     "Measurements",
+    "OrderSets",
     "PatientModel",
     "Strata",
     "Trajectory",

@@ -40,7 +40,7 @@ _DOCUMENTS = {
     "person.json": ("person",),
     "calendar.json": ("calendar",),
     "trajectory.json": ("trajectory",),
-    "families.json": ("families",),
+    "families.json": ("families", "orders"),
     "measurements.json": ("measurements",),
 }
 _LIFE_COURSE = "life_course.json"

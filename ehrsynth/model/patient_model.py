@@ -22,6 +22,7 @@ import numpy.typing as npt
 
 from ehrsynth.model.calendar import Calendar
 from ehrsynth.model.measurements import Measurements
+from ehrsynth.model.orders import OrderSets
 from ehrsynth.probability.bayesnet import BayesianNetwork
 from ehrsynth.probability.histogram import Histogram
 
@@ -71,6 +72,12 @@ class Strata:
 
     def __len__(self) -> int:
         return len(self.sexes) * self.n_ages
+
+    @property
+    def first_days(self) -> Int:
+        """The first day of life of each band of age, int64[A]; of the first, 0."""
+        later = np.ceil(np.asarray(self.age_edges[1:-1]) * 365.25)
+        return np.concatenate([[0], later]).astype(np.int64)
 
     def index(self, sex: Int, age_years: Float) -> Int:
         """Return the stratum of each person: `sex` indexes `sexes`, ages outside the bands go to the nearest."""
@@ -170,6 +177,9 @@ class Trajectory:
     encounter_type: Float
     elapsed_edges: Int = field(default_factory=lambda: np.zeros(1, dtype=np.int64))
     landing: Float = field(default_factory=lambda: np.ones((1, 1)))
+    age_landing: Float = field(default_factory=lambda: np.ones((1, 1)))
+    start_edges: Int = field(default_factory=lambda: np.zeros(1, dtype=np.int64))
+    end_lift: Float = field(default_factory=lambda: np.ones((1, 1)))
 
     def end_band(self, number: Int | int, elapsed_days: Int) -> Int:
         """Return the row of `end_hazard` of visits by number (from 1) and days since the first visit."""
@@ -363,6 +373,7 @@ class PatientModel:
     families : tuple of CodeFamily
         ``condition`` first; at most one per table.
     measurements : Measurements or None
+    orders : OrderSets or None
     disclosure : Disclosure
     """
 
@@ -376,6 +387,7 @@ class PatientModel:
     trajectory: Trajectory
     families: tuple[CodeFamily, ...]
     measurements: Measurements | None = None
+    orders: OrderSets | None = None
     disclosure: Disclosure
 
     @property

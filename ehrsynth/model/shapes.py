@@ -85,6 +85,8 @@ def _trajectory(t: Trajectory) -> Iterator[Expected]:
     yield "trajectory.death_given_end", t.death_given_end, (r, q)
     yield "trajectory.gap", t.gap, (q, t.gap_days.n_coarse)
     n_elapsed = len(np.asarray(t.elapsed_edges))
+    yield "trajectory.age_landing", t.age_landing, ((1, t.strata.n_ages), np.shape(t.age_landing)[0])
+    yield "trajectory.end_lift", t.end_lift, (len(np.asarray(t.start_edges)), (1, n_elapsed))
     yield "trajectory.landing", t.landing, ((1, n_elapsed), np.shape(t.landing)[0])
     yield "trajectory.encounter_class", t.encounter_class, (q, e)
     yield "trajectory.stay", t.stay, (e, q, t.stay_minutes.n_coarse)

@@ -1,0 +1,102 @@
+"""Sets of drugs and procedures of visits with conditions: drawn whole, each for its reason."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from ehrsynth.generation.codes import Present, VisitContext
+from ehrsynth.generation.segments import first_of_each
+from ehrsynth.model import OrderSets
+
+__all__ = ["OrderSampler"]
+
+Int = npt.NDArray[np.int64]
+
+
+class OrderSampler:
+    """Order sets made ready for drawing many blocks.
+
+    Parameters
+    ----------
+    orders : OrderSets
+    n_codes : int
+        Of all families.
+    """
+
+    def __init__(self, orders: OrderSets, n_codes: int) -> None:
+        self._orders, self._n_codes = orders, n_codes
+        self._sets = np.asarray(orders.sets, dtype=np.int64)
+        self._row_set = np.asarray(orders.row_set, dtype=np.int64)
+        self._offsets = np.asarray(orders.offsets, dtype=np.int64)
+        self._group = np.asarray(orders.group, dtype=np.int64)
+        self._n_groups = int(self._group.max()) + 1
+        reasons = np.asarray(orders.reasons, dtype=np.int64)
+        self._width = reasons.shape[1]
+        self._reasons = {tuple(row[row >= 0].tolist()): k for k, row in enumerate(reasons)}
+        # The largest first, and of these the commonest: what a visit's conditions are made of.
+        size = (reasons >= 0).sum(axis=1)
+        self._parts = [frozenset(row[row >= 0].tolist()) for row in reasons]
+        self._by_size = np.argsort(-size, kind="stable").tolist()
+        # One ascending array of running sums of all cells and reasons, so that one search answers all draws.
+        weight = np.asarray(orders.weight, dtype=np.float64).T
+        reason = np.repeat(np.arange(len(reasons)), np.diff(self._offsets))
+        running = np.cumsum(weight, axis=1)
+        before = np.concatenate([np.zeros((len(weight), 1)), running], axis=1)[:, self._offsets[:-1]]
+        total = np.add.reduceat(weight, self._offsets[:-1], axis=1)
+        place = (running - before[:, reason]) / total[:, reason]
+        self._running = (np.minimum(place, 1.0) + reason + np.arange(len(weight))[:, None] * len(reasons)).reshape(-1)
+        self._cover: dict[tuple[int, ...], tuple[int, ...]] = {}
+
+    @property
+    def led(self) -> Int:
+        """The codes that are drawn here."""
+        return np.asarray(self._orders.led, dtype=np.int64)
+
+    def draw(self, visits: VisitContext, conditions: Present, rng: np.random.Generator) -> Present:
+        """Return the ordered codes of visits with these `conditions`, numbered through all families."""
+        start = np.flatnonzero(first_of_each(conditions.visit))
+        count = np.diff(np.append(start, len(conditions)))
+        visit = conditions.visit[start]
+        again = np.bincount(np.repeat(np.arange(len(start)), count), conditions.recurs, len(start)) > 0
+        most = int(count.max(initial=1))
+        codes = np.full((len(start), most), -1, dtype=np.int64)
+        codes[np.repeat(np.arange(len(start)), count), np.arange(len(conditions)) - np.repeat(start, count)] = (
+            conditions.code
+        )
+        codes.sort(axis=1)
+        distinct, which = np.unique(codes, axis=0, return_inverse=True)
+        covers = [self._covered(tuple(row[row >= 0].tolist())) for row in distinct]
+        which = which.reshape(-1)
+        length = np.array([len(cover) for cover in covers], dtype=np.int64)
+        first = np.cumsum(length) - length
+        flat = np.array([k for cover in covers for k in cover], dtype=np.int64)
+        times = length[which]
+        row = np.repeat(np.arange(len(start)), times)
+        reason = flat[first[which][row] + np.arange(len(row)) - np.repeat(np.cumsum(times) - times, times)]
+        cell = self._group[visits.stratum[visit]] + np.where(again, self._n_groups, 0)
+        u = rng.random(len(row))
+        at = np.searchsorted(self._running, u + reason + cell[row] * len(self._parts), side="right")
+        drawn = np.clip(at - cell[row] * len(self._row_set), self._offsets[reason], self._offsets[reason + 1] - 1)
+        sets = self._sets[self._row_set[drawn]]
+        there = sets >= 0
+        key = np.unique(np.repeat(visit[row], there.sum(axis=1)) * self._n_codes + sets[there])
+        visit, code = np.divmod(key, self._n_codes)
+        pair = visits.patient[visit] * self._n_codes + code
+        order = np.argsort(pair, kind="stable")
+        recurs = np.zeros(len(pair), dtype=bool)
+        recurs[order] = ~first_of_each(pair[order])
+        return Present(visit=visit, code=code, recurs=recurs)
+
+    def _covered(self, conditions: tuple[int, ...]) -> tuple[int, ...]:
+        """Return the reasons that some conditions are: one, or the largest ones that they are made of."""
+        if conditions not in self._cover:
+            known = self._reasons.get(conditions)
+            found, rest = [], set(conditions)
+            if known is None:
+                for k in self._by_size:
+                    if self._parts[k] <= rest:
+                        found.append(k)
+                        rest -= self._parts[k]
+            self._cover[conditions] = tuple(found) if known is None else (known,)
+        return self._cover[conditions]
