@@ -19,6 +19,7 @@ import numpy.typing as npt
 from ehrsynth.encoding import Cohort, Timelines
 from ehrsynth.learning.count_margins import CountMargins
 from ehrsynth.learning.end_margins import EndMargins
+from ehrsynth.learning.landing_margins import LandingMargins
 from ehrsynth.learning.pair_margins import PairMargins
 from ehrsynth.learning.steps import beyond_chance, longer
 from ehrsynth.model import CodeFamily, PatientModel
@@ -73,6 +74,7 @@ def with_margins(model: PatientModel, cohort: Cohort, seed: int, min_patients: i
     families = list(model.families)
     ever = [cohort.total(partial(_ever, table=one.table, n_codes=len(one.codings))) for one in families]
     ends = EndMargins(model.trajectory, cohort)
+    landings = LandingMargins(model.trajectory, cohort, min_patients)
     counted = [CountMargins(one, cohort) for one in families]
     seen = [weight[:-1] / weight[-1] for weight in ever]
     people = min((1 if fixed else _TIMES_DRAWN) * cohort.n_patients, _MOST_DRAWN * cohort.n_patients // cohort.n_visits)
@@ -83,7 +85,9 @@ def with_margins(model: PatientModel, cohort: Cohort, seed: int, min_patients: i
     led = [np.concatenate([[], *followers(one, model.measurements).values()]).astype(np.int64) for one in families]
     pairs = PairMargins(family, cohort, min_patients) if family.company is not None and len(family.company) else None
     for round_, step in enumerate(_STEPS):
-        made, reached, paired, ended = _drawn(model, seed, round_ * n_blocks, n_blocks, families, counted, pairs, ends)
+        made, reached, paired, ended, landed = _drawn(
+            model, seed, round_ * n_blocks, n_blocks, families, counted, pairs, ends, landings
+        )
         for k, share in enumerate(seen):
             error = np.log((share * drawn + 1.0) / (made[k] + 1.0))
             noise = 1.0 / (share * cohort.n_patients + 1.0) + 1.0 / (made[k] + 1.0)
@@ -104,7 +108,8 @@ def with_margins(model: PatientModel, cohort: Cohort, seed: int, min_patients: i
         ]
         if pairs is not None:
             tried[0] = pairs.moved(tried[0], paired, drawn, step)
-        model = replace(model, families=tuple(tried), trajectory=ends.moved(ended, step))
+        trajectory = landings.moved(ends.moved(ended, step), landed, step)
+        model = replace(model, families=tuple(tried), trajectory=trajectory)
     return model
 
 
@@ -130,22 +135,23 @@ def _drawn(
     counted: list[CountMargins],
     pairs: PairMargins | None,
     ends: EndMargins,
-) -> tuple[list[Doubles], list[Doubles], Doubles, Doubles]:
-    """Return how many of the people of so many blocks have each code, how often, by family; each pair; and the ends."""
+    landings: LandingMargins,
+) -> tuple[list[Doubles], list[Doubles], Doubles, Doubles, Doubles]:
+    """Return of so many blocks how many people have each code, how often, by family; pairs; ends; and landings."""
     from ehrsynth.generation.outline import OutlineSampler
 
     outline, total = OutlineSampler(model), list[Doubles]()
     paired = None if pairs is None else pairs.tally()
     for block in range(first, first + blocks):
         visits, present = outline.draw(seed, block, purpose="learning/margins/")
-        made = _counts(visits, present, families, counted, ends)
+        made = _counts(visits, present, families, counted, ends, landings)
         total = [one + more for one, more in zip(total, made, strict=True)] if total else made
         if paired is not None:
             mine = present[families[0].table]
             paired.add(mine.visit, mine.code, visits.offsets, visits.patient)
     k = len(families)
     of_pairs = np.zeros(0) if paired is None else paired.total()
-    return total[:k], total[k : 2 * k], of_pairs, total[2 * k]
+    return total[:k], total[k : 2 * k], of_pairs, total[2 * k], total[2 * k + 1]
 
 
 def _counts(
@@ -154,6 +160,7 @@ def _counts(
     families: list[CodeFamily],
     counted: list[CountMargins],
     ends: EndMargins,
+    landings: LandingMargins,
 ) -> list[Doubles]:
     """Return the counts of one block in the order of those of `_drawn`, one array after the other."""
     mine = [present[family.table] for family in families]
@@ -170,7 +177,9 @@ def _counts(
     last[visits.offsets[1:] - 1] = True
     number = np.arange(len(visits)) - visits.offsets[visits.patient] + 1
     assert visits.day is not None
-    return [*had, *often, ends.count(number, visits.day, last, np.ones(len(visits)))]
+    goes_on = np.flatnonzero(~last)
+    landed = landings.count(visits.day[goes_on], visits.day[goes_on + 1], np.ones(len(goes_on)))
+    return [*had, *often, ends.count(number, visits.day, last, np.ones(len(visits))), landed]
 
 
 def _moved(family: CodeFamily, log_odds: Doubles) -> CodeFamily:
