@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -115,14 +116,15 @@ class TrajectorySampler:
         self._hazard = np.asarray(trajectory.end_hazard, dtype=np.float64)
         self._gap = CellTable(trajectory.gap, trajectory.gap_days)
         self._landing = np.asarray(trajectory.landing, dtype=np.float64)
-        self._age_landing = np.ones((1, 1)) if trajectory.age_landing is None else np.asarray(trajectory.age_landing, dtype=np.float64)
+        self._age_landing = np.asarray(trajectory.age_landing, dtype=np.float64)
         self._edges = np.asarray(trajectory.elapsed_edges, dtype=np.int64)
         self._end_lift = np.asarray(trajectory.end_lift, dtype=np.float64)
         self._start_edges = np.asarray(trajectory.start_edges, dtype=np.int64)
         self._death = np.asarray(trajectory.death_given_end, dtype=np.float64)
         self._death_days = CellTable(np.ones((1, 1)), trajectory.death_days)
         # The first day of each later age band: strata of ages in whole days, without a division in the loop.
-        self._band_days = np.ceil(np.asarray(strata.age_edges[1:-1]) * DAYS_PER_YEAR).astype(np.int64)
+        self._band_days = strata.first_days[1:]
+        self._at_next = trajectory.transition_at == "next"
 
     def stratum(self, sex: Int, age_days: Int) -> Int:
         """Return the stratum of each person at an age in days."""
@@ -148,16 +150,19 @@ class TrajectorySampler:
             u = rng.random((4, len(who)))
             band = self._model.end_band(number, age - people.age_days[who])
             next_age = age + self._gaps(state, age - people.age_days[who], age, u[1], u[2], rng)
-            stays = (u[0] >= self._ends(band, state, people.age_days[who], age)) & (next_age < MAX_AGE_YEARS * DAYS_PER_YEAR)
+            stays = (u[0] >= self._ends(band, state, people.age_days[who], age)) & (
+                next_age < MAX_AGE_YEARS * DAYS_PER_YEAR
+            )
             who, sex, group, local = who[stays], sex[stays], group[stays], local[stays]
             age = next_age[stays]
             if not len(who):
                 break
-            stratum = self.stratum(sex, age)
-            local = sample_rows(self._transition, (self._transition_stratum[stratum] * g + group) * k + local, u[3][stays])
+            left, stratum = stratum[stays], self.stratum(sex, age)
+            matrix = self._transition_stratum[stratum if self._at_next else left]
+            local = sample_rows(self._transition, (matrix * g + group) * k + local, u[3][stays])
         return self._gather(people, rounds, rng)
 
-    def _ends(self, band: Int, state: Int, first_age: Int, age: Int) -> Float:
+    def _ends(self, band: npt.NDArray[np.integer[Any]], state: Int, first_age: Int, age: Int) -> Float:
         """Return the chance that each record ends with the visit, by the age at the first and the days since too."""
         hazard = self._hazard[band, state]
         if self._end_lift.size == 1:

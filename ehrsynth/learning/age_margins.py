@@ -20,10 +20,10 @@ __all__ = ["AgeMargins"]
 Ints = npt.NDArray[np.int64]
 Doubles = npt.NDArray[np.float64]
 
-import os
-_LARGEST = float(os.environ.get('AGEMOST', '6'))
+_LARGEST = 6.0
 _LONGEST = 2.5
-_APART = float(os.environ.get('APART', '0.15'))
+_APART = 0.25
+"""Share of a code's visits that are at other ages than seen from which on it is moved: else more is lost than won."""
 _FEWEST = 50
 
 
@@ -43,9 +43,13 @@ class AgeMargins:
         Of the source.
     min_patients : int
         Of bands with fewer people who have the code it is known only that they are few.
+    led : int64[n], optional
+        Codes that are not drawn by themselves, and are left as they are.
     """
 
-    def __init__(self, family: CodeFamily, strata: Strata, cohort: Cohort, min_patients: int) -> None:
+    def __init__(
+        self, family: CodeFamily, strata: Strata, cohort: Cohort, min_patients: int, led: Ints | None = None
+    ) -> None:
         self._strata, self._n_codes = strata, len(family.codings)
         self._lift = np.asarray(family.lift, dtype=np.float64)
         seen, people = cohort.total(partial(_seen, table=family.table, strata=strata, n_codes=self._n_codes))
@@ -59,12 +63,17 @@ class AgeMargins:
         self._moved, self._off = np.zeros(seen.shape), np.zeros(self._n_codes, dtype=bool)
         # Ages of codes that come with another one are those of the other one.
         beside = cohort.total(partial(_beside, table=family.table, parent=np.asarray(family.parent)))
-        self._led = 2.0 * beside > np.maximum(cohort.total(partial(_counted, table=family.table, n_codes=self._n_codes)), 1.0)
+        self._led = 2.0 * beside > np.maximum(
+            cohort.total(partial(_counted, table=family.table, n_codes=self._n_codes)), 1.0
+        )
+        if led is not None:
+            self._led[led] = True
 
     def count(self, stratum: Ints, code: Ints, weight: Doubles) -> Doubles:
         """Return the visits with each code by band of age, float64[A, C]; of each visit with a code."""
         cell = stratum % self._strata.n_ages * self._n_codes + code
-        return np.bincount(cell, weight, self._strata.n_ages * self._n_codes).reshape(-1, self._n_codes)
+        counts: Doubles = np.bincount(cell, weight, self._strata.n_ages * self._n_codes).astype(np.float64)
+        return counts.reshape(-1, self._n_codes)
 
     def moved(self, family: CodeFamily, made: Doubles, step: float) -> CodeFamily:
         """Return the family with odds under which codes come at the ages seen; `made` under the last ones."""
@@ -97,7 +106,7 @@ def _beside(timelines: Timelines, table: str, parent: Ints) -> Doubles:
     mine = parent[codes.codes].astype(np.int64)
     wanted = codes.visits.astype(np.int64) * every.n_codes + mine
     found = pairs[np.minimum(np.searchsorted(pairs, wanted), len(pairs) - 1)] == wanted
-    return np.bincount(codes.codes, found & (mine >= 0), len(parent))
+    return np.bincount(codes.codes, found & (mine >= 0), len(parent)).astype(np.float64)
 
 
 def _seen(timelines: Timelines, table: str, strata: Strata, n_codes: int) -> Doubles:

@@ -35,9 +35,12 @@ class CountMargins:
         With `count_lift`; without, nothing is moved.
     cohort : Cohort
         Of the source.
+    led : int64[n], optional
+        Codes that are not drawn by themselves, and are left as they are.
     """
 
-    def __init__(self, family: CodeFamily, cohort: Cohort) -> None:
+    def __init__(self, family: CodeFamily, cohort: Cohort, led: Ints | None = None) -> None:
+        self._led = np.zeros(0, dtype=np.int64) if led is None else led
         self._n_codes = len(family.codings)
         lift = np.ones((self._n_codes, 1)) if family.count_lift is None else np.asarray(family.count_lift)
         self._first = np.log(np.maximum(lift.astype(np.float64), 1e-12))
@@ -73,6 +76,7 @@ class CountMargins:
             return family
         error = log_odds_error((self._seen[0], self._seen[1]), (made[0], made[1]))
         error[np.minimum(self._seen[2], made[2]) < _FEWEST] = 0.0
+        error[self._led] = 0.0
         self._moved = np.clip(self._moved + step * error, -_LEAST, _LARGEST)
         number = np.arange(1, self._first.shape[1] + 1)
         band = np.searchsorted(self._low, number, side="right") - 1

@@ -159,6 +159,7 @@ def learn_trajectory(
         died_disposition=DIED if DIED in timelines.disposition.labels else "",
         landing=landing,
         age_landing=age_landing,
+        transition_at="next",
         gap=tables.gap if bins.n_gaps else np.ones((n_states, 1)),
         gap_days=gap_days_or_assumed(bins),
         encounter_classes=bins.encounter_classes,

@@ -65,8 +65,11 @@ class EndMargins:
 
     def moved(self, made: Doubles, step: float) -> Trajectory:
         """Return the trajectory with hazards under which as many records end as seen; `made` under the last ones."""
+        # What each of many bands is off by may be chance, and yet all together be more: it would move the mean.
+        seen_all, made_all = (tuple(one.sum(axis=1)) for one in (self._seen, made))
+        overall = float(log_odds_error(seen_all, made_all))
         for axis in range(2):
-            error = log_odds_error(self._margin(self._seen, axis), self._margin(made, axis))
+            error = log_odds_error(self._margin(self._seen, axis), self._margin(made, axis), about=overall)
             # Both margins answer to one hazard.
             self._moved[axis] = np.clip(self._moved[axis] + 0.5 * step * error, -_LARGEST, _LARGEST)
         lift = np.exp(self._moved[0][:, None] + self._moved[1][None, :]).reshape(-1, 1)

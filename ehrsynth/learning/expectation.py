@@ -16,7 +16,7 @@ from ehrsynth.learning.statistics import TrajectoryStatistics
 from ehrsynth.probability.hmm import Posterior, forward_backward
 from ehrsynth.probability.hmm.layout import Chain, Layout
 
-__all__ = ["Emission", "Weights", "emit", "expectation", "infer", "predict", "unseen_trials"]
+__all__ = ["Emission", "Weights", "arrival", "emit", "expectation", "infer", "predict", "unseen_trials"]
 
 Doubles = npt.NDArray[np.float64]
 
@@ -115,8 +115,8 @@ def infer(binned: BinnedVisits, weights: Weights, emission: npt.NDArray[np.float
     )
 
 
-def arrival(stratum):
-    """Return the stratum of each visit's next one, which its transition leads to."""
+def arrival(stratum: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Return the stratum of the visit that follows each, int64[V]: where its transition leads; after a last one any."""
     return np.append(stratum[1:], stratum[-1:])
 
 
@@ -127,7 +127,9 @@ def predict(binned: BinnedVisits, weights: Weights, emission: npt.NDArray[np.flo
     P(code | earlier visits) is what the model expects of patients with these histories.
     """
     layout = Layout.of(binned.offsets)
-    chain = Chain(weights.tables.transition, weights.transition_stratum[arrival(binned.stratum)], binned.offsets, layout)
+    chain = Chain(
+        weights.tables.transition, weights.transition_stratum[arrival(binned.stratum)], binned.offsets, layout
+    )
     first = binned.stratum[binned.offsets[:-1]]
     state = weights.tables.initial[first][layout.sequences]
     state = np.ascontiguousarray(state.reshape(len(state), chain.groups, chain.width).transpose(1, 0, 2))

@@ -1,4 +1,4 @@
-"""How long people are followed by the age they were first seen at: tried as whole records, and moved to what was seen."""
+"""How long people are followed, by the age they were first seen at: tried as whole records, and moved to the source."""
 
 from __future__ import annotations
 
@@ -57,7 +57,8 @@ class FollowMargins:
         band = np.searchsorted(self._first, age, side="right") - 1
         cell = band * self._shape[1] + np.searchsorted(self._elapsed, days, side="right") - 1
         n = self._shape[0] * self._shape[1]
-        return np.stack([np.bincount(cell, weight, n), np.bincount(cell[last], weight[last], n)]).reshape(2, *self._shape)
+        counts: Doubles = np.stack([np.bincount(cell, weight, n), np.bincount(cell[last], weight[last], n)])
+        return counts.reshape(2, *self._shape)
 
     def moved(self, trajectory: Trajectory, made: Doubles, step: float) -> Trajectory:
         """Return the trajectory under which as many records end as seen; `made` under the last one."""

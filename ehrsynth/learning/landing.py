@@ -51,7 +51,7 @@ class _Gaps:
     landing: Ints
     cell: npt.NDArray[np.int16]
     chance: npt.NDArray[np.floating[Any]]
-    people: tuple[Ints, Ints]
+    people: tuple[Ints, ...]
     visits: int
 
     def __len__(self) -> int:
@@ -115,8 +115,9 @@ def learn_landing(
                 if k == 0:
                     target[k] = expected * (seen[k] + _STRENGTH) / (expected + _STRENGTH)
                 else:
-                    error = np.log((seen[k] + 0.5) / (expected + 0.5))
-                    target[k] = expected * np.exp(beyond_chance(error, 1.0 / (people[k] + 0.5)))
+                    error: Doubles = np.log((seen[k] + 0.5) / (expected + 0.5))
+                    noise: Doubles = 1.0 / (people[k] + 0.5)
+                    target[k] = expected * np.exp(beyond_chance(error, noise))
             result[k] = np.clip(result[k] * (target[k] + 1e-6) / (expected + 1e-6), _LEAST, _MOST)
     by_days, by_age = (one.reshape(d, d) for one, d in zip(result, sizes, strict=True))
     return by_days / by_days.max(axis=1, keepdims=True), by_age / by_age.max(axis=1, keepdims=True)
@@ -127,7 +128,10 @@ def _chunk(chunk: StatePosterior, running: Doubles, days: Histogram, edges: tupl
     timelines = chunk.timelines
     known = np.flatnonzero(timelines.gap_days >= 0)
     gap = timelines.gap_days[known].astype(np.int64)
-    since = [timelines.elapsed_days[known].astype(np.int64), np.rint(timelines.age_years[known].astype(np.float64) * DAYS_PER_YEAR).astype(np.int64)]
+    since = [
+        timelines.elapsed_days[known].astype(np.int64),
+        np.rint(timelines.age_years[known].astype(np.float64) * DAYS_PER_YEAR).astype(np.int64),
+    ]
     weight = chunk.gamma[known] / np.maximum(chunk.gamma[known].sum(axis=1, keepdims=True), 1e-12)
     low, width = np.asarray(days.edges[:-1], dtype=np.int64), np.diff(days.edges)
     start, landing = (

@@ -21,6 +21,7 @@ from ehrsynth.learning.encounters import learn_trajectory
 from ehrsynth.learning.families import FarPosteriors, StatePosterior, code_lift, slot_sizes
 from ehrsynth.learning.margins import with_margins
 from ehrsynth.learning.measurements import learn_measurements
+from ehrsynth.learning.orders import learn_orders
 from ehrsynth.learning.person import learn_person
 from ehrsynth.learning.posterior import Posteriors
 from ehrsynth.learning.recurrence import learn_again
@@ -259,6 +260,7 @@ def describe(
         trajectory=trajectory,
         families=tuple(families),
         measurements=measurements,
+        orders=learn_orders(cohort, tuple(families), problem.bins.strata, settings.min_patients),
         disclosure=learn_disclosure(cohort, settings, notes),
     )
     tell(LearningProgress(stage="details", message="people who ever have each condition"))

@@ -1,28 +1,28 @@
-"""How many people ever have each code: what was learned is tried, and first onsets are moved to what was seen.
+"""What was learned is tried: people are drawn as whole records, counted, and the tables moved to what was seen.
 
 The tables are those of states that real histories predict. Generated histories are not as the real ones wherever the
 model is simpler than life, and the small differences of each visit add up over a record: of 14 visits to as many
-percent of a code's people. People are drawn, counted, and the odds of codes that they have not had are moved, for some
-rounds with ever smaller steps (Robbins and Monro 1951, "A stochastic approximation method").
+percent of a code's people. People are drawn, counted, and the tables moved, for some rounds with ever smaller steps
+(Robbins and Monro 1951, "A stochastic approximation method").
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
-from functools import partial
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from ehrsynth.encoding import Cohort, Timelines
+from ehrsynth.encoding import Cohort
 from ehrsynth.learning.age_margins import AgeMargins
 from ehrsynth.learning.count_margins import CountMargins
 from ehrsynth.learning.end_margins import EndMargins
 from ehrsynth.learning.follow_margins import FollowMargins
+from ehrsynth.learning.landing_margins import LandingMargins
+from ehrsynth.learning.onset_margins import OnsetMargins
 from ehrsynth.learning.pair_margins import PairMargins
-from ehrsynth.learning.steps import beyond_chance, longer
 from ehrsynth.model import CodeFamily, PatientModel
 from ehrsynth.randomness import BLOCK_SIZE
 
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = ["with_margins"]
 
+Ints = npt.NDArray[np.int64]
 Doubles = npt.NDArray[np.float64]
 
 _STEPS = (1.0, 1.0, 1.0, 0.7, 0.5, 0.35, 0.25)
@@ -40,13 +41,47 @@ _MOST_DRAWN = 160_000
 """Visits of each round."""
 _TIMES_DRAWN = 2
 """How many times the people of the source are drawn: where their codes have fixed places, which takes longest, once."""
-_SATURATION = 3.0
-"""What most people get anyway answers to its odds the less: nearly all who are prone to it have it in the end."""
-import os
-_LARGEST = float(os.environ.get('EVER', '5'))
-_LONGER, _MOST_GAIN, _LONGEST = 1.7, 6.0, 2.5
-"""Steps grow by so much while the error keeps its side, up to so many times their length."""
-_MOST = 1.0 - 1e-6
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Block:
+    """A block of people who were drawn.
+
+    Attributes
+    ----------
+    visits : VisitContext
+    present : mapping of table to Present
+    last : bool[v]
+    """
+
+    visits: VisitContext
+    present: Mapping[str, Present]
+    last: npt.NDArray[np.bool_]
+
+    @property
+    def number(self) -> Ints:
+        """Of each visit, from 1."""
+        return np.asarray(np.arange(len(self.visits)) - self.visits.offsets[self.visits.patient] + 1)
+
+    @property
+    def day(self) -> Ints:
+        """Of each visit, since the person's first."""
+        assert self.visits.day is not None
+        return self.visits.day
+
+    @property
+    def first_age(self) -> Ints:
+        """Days of life at the person's first visit, of each visit."""
+        assert self.visits.age_days is not None
+        return np.asarray(self.visits.age_days[self.visits.offsets[:-1]][self.visits.patient])
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Held:
+    """One margin: how it is counted in a block, and how what was `made` in all blocks moves the model."""
+
+    count: Callable[[_Block], Doubles]
+    move: Callable[[PatientModel, Doubles, float], PatientModel]
 
 
 def with_margins(model: PatientModel, cohort: Cohort, seed: int, min_patients: int = 5) -> PatientModel:
@@ -65,7 +100,7 @@ def with_margins(model: PatientModel, cohort: Cohort, seed: int, min_patients: i
     min_patients : int
         Pairs of codes of fewer people are not learned.
     """
-    from ehrsynth.generation.rows import followers
+    from ehrsynth.generation.outline import OutlineSampler
 
     family = model.families[0] if model.families else None
     if family is None or family.table != "condition" or cohort.n_patients < _FEWEST:
@@ -73,49 +108,26 @@ def with_margins(model: PatientModel, cohort: Cohort, seed: int, min_patients: i
     fixed = family.sizes is not None
     if not fixed and family.zero_truncated and family.tilt is None and not _others_do(model):
         return model
-    families = list(model.families)
-    ever = [cohort.total(partial(_ever, table=one.table, n_codes=len(one.codings))) for one in families]
-    ends = EndMargins(model.trajectory, cohort)
-    follow = FollowMargins(model.trajectory, cohort)
-    counted = [CountMargins(one, cohort) for one in families]
-    strata = model.trajectory.strata
-    if os.environ.get('ORDERS'):
-        from ehrsynth.learning.orders import learn_orders
-        model = replace(model, orders=learn_orders(cohort, model.families, strata, min_patients))
-        print('orders', None if model.orders is None else (len(model.orders.led), len(model.orders.reasons), len(model.orders.sets), len(model.orders.row_set)))
-    aged = [AgeMargins(one, strata, cohort, min_patients) if os.environ.get('AGES','1')=='1' and strata.n_ages > 1 and one.sizes is None and (one.tilt is None or os.environ.get('AGECOND','1')=='1') else None for one in families]
-    seen = [weight[:-1] / weight[-1] for weight in ever]
     people = min((1 if fixed else _TIMES_DRAWN) * cohort.n_patients, _MOST_DRAWN * cohort.n_patients // cohort.n_visits)
     n_blocks = -(-people // BLOCK_SIZE)
     drawn = n_blocks * BLOCK_SIZE
-    moved, before, gain = ([np.full(len(share), start) for share in seen] for start in (0.0, 0.0, 1.0))
-    # Observations that follow another of their panel are not drawn by themselves.
-    led = [np.concatenate([[], *followers(one, model.measurements).values()]).astype(np.int64) for one in families]
-    pairs = PairMargins(family, cohort, min_patients) if family.company is not None and len(family.company) else None
+    held = [
+        *_of_codes(model, cohort, drawn, min_patients),
+        *_of_pairs(family, cohort, drawn, min_patients),
+        *_of_visits(model, cohort, min_patients),
+    ]
+    families = model.families
     for round_, step in enumerate(_STEPS):
-        made, reached, by_age, paired, ended, followed = _drawn(model, seed, round_ * n_blocks, n_blocks, families, counted, aged, pairs, ends, follow)
-        for k, share in enumerate(seen):
-            error = np.log((share * drawn + 1.0) / (made[k] + 1.0))
-            noise = 1.0 / (share * cohort.n_patients + 1.0) + 1.0 / (made[k] + 1.0)
-            error = beyond_chance(error, noise)
-            error[led[k]] = 0.0
-            gain[k] = longer(gain[k], before[k], error, _LONGER, _MOST_GAIN)
-            before[k] = error
-            most = _LARGEST * (1.0 + share)
-            moved[k] = np.clip(
-                moved[k] + np.minimum(step * gain[k], _LONGEST) * (1.0 + _SATURATION * share) * error, -most, most
-            )
-        if fixed:
-            # Of codes that compete for so many places none is moved without the others.
-            moved[0] = np.zeros_like(moved[0])
-        tried = [
-            one_counted.moved(_moved(one, log_odds), found, step)
-            for one, log_odds, one_counted, found in zip(families, moved, counted, reached, strict=True)
-        ]
-        tried = [one if ages is None else ages.moved(one, found, step) for one, ages, found in zip(tried, aged, by_age, strict=True)]
-        if pairs is not None:
-            tried[0] = pairs.moved(tried[0], paired, drawn, step)
-        model = replace(model, families=tuple(tried), trajectory=follow.moved(ends.moved(ended, step), followed, step))
+        outline = OutlineSampler(model)
+        made = [np.zeros(0)] * len(held)
+        for block in range(round_ * n_blocks, (round_ + 1) * n_blocks):
+            one = _block(*outline.draw(seed, block, purpose="learning/margins/"))
+            counts = [margin.count(one) for margin in held]
+            made = [total + more if len(total) else more for total, more in zip(made, counts, strict=True)]
+        # Each margin knows how far it moved what was learned, and moves that.
+        model = replace(model, families=families)
+        for margin, total in zip(held, made, strict=True):
+            model = margin.move(model, total, step)
     return model
 
 
@@ -124,89 +136,110 @@ def _others_do(model: PatientModel) -> bool:
     return len(model.families) > 1 and all(family.zero_truncated for family in model.families)
 
 
-def _ever(timelines: Timelines, table: str, n_codes: int) -> Doubles:
-    """Return the weight of the people who ever have each code of a family, and last that of all people."""
-    codes = timelines.families[table]
-    owner = timelines.patient_of_visit[codes.visits].astype(np.int64)
-    person, code = np.divmod(np.unique(owner * n_codes + codes.codes), n_codes)
-    return np.append(np.bincount(code, timelines.weight[person], n_codes), timelines.weight.sum())
-
-
-def _drawn(
-    model: PatientModel,
-    seed: int,
-    first: int,
-    blocks: int,
-    families: list[CodeFamily],
-    counted: list[CountMargins],
-    aged: list[AgeMargins | None],
-    pairs: PairMargins | None,
-    ends: EndMargins,
-    follow,
-) -> tuple[list[Doubles], list[Doubles], list[Doubles], Doubles, Doubles, Doubles]:
-    """Return how many of the people of so many blocks have each code, how often, by family; each pair; and the ends."""
-    from ehrsynth.generation.outline import OutlineSampler
-
-    outline, total = OutlineSampler(model), list[Doubles]()
-    paired = None if pairs is None else pairs.tally()
-    for block in range(first, first + blocks):
-        visits, present = outline.draw(seed, block, purpose="learning/margins/")
-        made = _counts(visits, present, families, counted, aged, ends, follow)
-        total = [one + more for one, more in zip(total, made, strict=True)] if total else made
-        if paired is not None:
-            mine = present[families[0].table]
-            paired.add(mine.visit, mine.code, visits.offsets, visits.patient)
-    k = len(families)
-    of_pairs = np.zeros(0) if paired is None else paired.total()
-    return total[:k], total[k : 2 * k], total[2 * k : 3 * k], of_pairs, total[3 * k], total[3 * k + 1]
-
-
-def _counts(
-    visits: VisitContext,
-    present: Mapping[str, Present],
-    families: list[CodeFamily],
-    counted: list[CountMargins],
-    aged: list[AgeMargins | None],
-    ends: EndMargins,
-    follow,
-) -> list[Doubles]:
-    """Return the counts of one block in the order of those of `_drawn`, one array after the other."""
-    mine = [present[family.table] for family in families]
-    everybody = np.ones(len(visits.offsets) - 1)
-    had = [
-        np.bincount(one.code[~one.recurs], minlength=len(family.codings)).astype(np.float64)
-        for family, one in zip(families, mine, strict=True)
-    ]
-    often = [
-        margins.count(visits.patient[one.visit], one.code, everybody)
-        for margins, one in zip(counted, mine, strict=True)
-    ]
-    by_age = [
-        np.zeros(0) if ages is None else ages.count(visits.stratum[one.visit], one.code, np.ones(len(one)))
-        for ages, one in zip(aged, mine, strict=True)
-    ]
+def _block(visits: VisitContext, present: Mapping[str, Present]) -> _Block:
     last = np.zeros(len(visits), dtype=bool)
     last[visits.offsets[1:] - 1] = True
-    number = np.arange(len(visits)) - visits.offsets[visits.patient] + 1
-    assert visits.day is not None
-    return [*had, *often, *by_age, ends.count(number, visits.day, last, np.ones(len(visits))), follow.count(visits.age_days[visits.offsets[:-1]][visits.patient], visits.day, last, np.ones(len(visits)))]
+    return _Block(visits=visits, present=present, last=last)
 
 
-def _moved(family: CodeFamily, log_odds: Doubles) -> CodeFamily:
-    """Return the family with the odds of codes that nobody has had yet multiplied by exp(`log_odds`).
-
-    Those beside the code's parent stay: how often the two come together was learned as it is. But of satellites, which
-    hardly ever come otherwise, they are moved.
-    """
-    never = _multiplied(family.never, log_odds)
-    with_parent = np.where(np.asarray(family.parent) < 0, never, np.asarray(family.never_with_parent, dtype=np.float32))
-    own = family.satellites
-    with_parent[:, own] = _multiplied(with_parent[:, own], log_odds[own])
-    return replace(family, never=never, never_with_parent=with_parent)
+def _with_family(model: PatientModel, k: int, family: CodeFamily) -> PatientModel:
+    return replace(model, families=(*model.families[:k], family, *model.families[k + 1 :]))
 
 
-def _multiplied(table: npt.ArrayLike, log_odds: Doubles) -> npt.NDArray[np.float32]:
-    """Return probabilities float32[Q, C] whose odds are multiplied by exp(`log_odds`)."""
-    old = np.minimum(np.asarray(table, dtype=np.float64), _MOST)
-    odds = old / (1.0 - old) * np.exp(log_odds)
-    return np.asarray(odds / (1.0 + odds), dtype=np.float32)
+def _of_codes(model: PatientModel, cohort: Cohort, drawn: int, min_patients: int) -> list[_Held]:
+    """Return the margins of each family by itself: how many people have a code, how often, and at what ages."""
+    from ehrsynth.generation.rows import followers
+
+    held = []
+    start = 0
+    for k, family in enumerate(model.families):
+        # Observations that follow another of their panel are not drawn by themselves, and neither are ordered codes.
+        led = np.concatenate([[], *followers(family, model.measurements).values()]).astype(np.int64)
+        if model.orders is not None:
+            ordered = np.asarray(model.orders.led, dtype=np.int64) - start
+            led = np.union1d(led, ordered[(ordered >= 0) & (ordered < len(family.codings))])
+        start += len(family.codings)
+        # Of codes that compete for so many places none is moved without the others.
+        fixed = k == 0 and family.sizes is not None
+        if not fixed:
+            held.append(_onsets(k, family, OnsetMargins(family, cohort, drawn, led)))
+        held.append(_counted(k, family, CountMargins(family, cohort, led)))
+        if model.trajectory.strata.n_ages > 1 and family.sizes is None:
+            held.append(_aged(k, family, AgeMargins(family, model.trajectory.strata, cohort, min_patients, led)))
+    return held
+
+
+def _onsets(k: int, family: CodeFamily, margins: OnsetMargins) -> _Held:
+    def count(block: _Block) -> Doubles:
+        mine = block.present[family.table]
+        return margins.count(mine.code[~mine.recurs])
+
+    return _Held(
+        count=count, move=lambda model, made, step: _with_family(model, k, margins.moved(model.families[k], made, step))
+    )
+
+
+def _counted(k: int, family: CodeFamily, margins: CountMargins) -> _Held:
+    def count(block: _Block) -> Doubles:
+        mine = block.present[family.table]
+        return margins.count(block.visits.patient[mine.visit], mine.code, np.ones(len(block.visits.offsets) - 1))
+
+    return _Held(
+        count=count, move=lambda model, made, step: _with_family(model, k, margins.moved(model.families[k], made, step))
+    )
+
+
+def _aged(k: int, family: CodeFamily, margins: AgeMargins) -> _Held:
+    def count(block: _Block) -> Doubles:
+        mine = block.present[family.table]
+        return margins.count(block.visits.stratum[mine.visit], mine.code, np.ones(len(mine)))
+
+    return _Held(
+        count=count, move=lambda model, made, step: _with_family(model, k, margins.moved(model.families[k], made, step))
+    )
+
+
+def _of_pairs(family: CodeFamily, cohort: Cohort, drawn: int, min_patients: int) -> list[_Held]:
+    """Return the margin of pairs of conditions, where they keep company."""
+    if family.company is None or not len(family.company):
+        return []
+    margins = PairMargins(family, cohort, min_patients)
+    # Pairs are too many to be counted block by block.
+    tally = [margins.tally()]
+
+    def count(block: _Block) -> Doubles:
+        mine = block.present[family.table]
+        tally[0].add(mine.visit, mine.code, block.visits.offsets, block.visits.patient)
+        return np.zeros(0)
+
+    def move(model: PatientModel, made: Doubles, step: float) -> PatientModel:
+        found, tally[0] = tally[0].total(), margins.tally()
+        return _with_family(model, 0, margins.moved(model.families[0], found, drawn, step))
+
+    return [_Held(count=count, move=move)]
+
+
+def _of_visits(model: PatientModel, cohort: Cohort, min_patients: int) -> list[_Held]:
+    """Return the margins of when visits are and records end."""
+    ends = EndMargins(model.trajectory, cohort)
+    landings = LandingMargins(model.trajectory, cohort, min_patients)
+    follow = FollowMargins(model.trajectory, cohort)
+
+    def landed(block: _Block) -> Doubles:
+        goes_on = np.flatnonzero(~block.last)
+        return landings.count(block.day[goes_on], block.day[goes_on + 1], np.ones(len(goes_on)))
+
+    return [
+        _Held(
+            count=lambda block: ends.count(block.number, block.day, block.last, np.ones(len(block.last))),
+            move=lambda model, made, step: replace(model, trajectory=ends.moved(made, step)),
+        ),
+        _Held(
+            count=landed,
+            move=lambda model, made, step: replace(model, trajectory=landings.moved(model.trajectory, made, step)),
+        ),
+        _Held(
+            count=lambda block: follow.count(block.first_age, block.day, block.last, np.ones(len(block.last))),
+            move=lambda model, made, step: replace(model, trajectory=follow.moved(model.trajectory, made, step)),
+        ),
+    ]

@@ -17,10 +17,9 @@ __all__ = ["CodeCounts", "Strengths", "choose_strengths", "code_counts", "code_t
 
 Floats = npt.NDArray[np.floating[Any]]
 Doubles = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
 
 _END_STRENGTH = 20.0
-import os
-FINE = float(os.environ.get('FINE', '20'))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -190,29 +189,49 @@ def _initial_mean(statistics: TrajectoryStatistics, layout: RowLayout, strengths
     return _initial_prior(statistics.initial, layout.n_sexes, strengths.initial)
 
 
+def _transition_means(counts: Doubles, strengths: Strengths, groups: Ints | None) -> Doubles:
+    """Return what the transitions of each matrix are, or are drawn to: those of its group, drawn to those of all.
+
+    Parameters
+    ----------
+    counts : float64[D, G, K, K]
+    strengths : Strengths
+    groups : int64[D] or None
+        Of the matrices; None: there is one for all.
+
+    Returns
+    -------
+    float64[D, G, K, K]
+    """
+    pooled = counts.sum(axis=0)
+    k = pooled.shape[-1]
+    pooled = _toward(pooled, strengths.transition, np.full(pooled.shape, 1.0 / k))
+    if groups is None:
+        return pooled[None]
+    of_group = np.zeros((int(groups.max()) + 1, *pooled.shape))
+    np.add.at(of_group, groups, counts)
+    return _toward(of_group, strengths.transition_stratum, pooled[None])[groups]
+
+
 def maximise(
-    statistics: TrajectoryStatistics, layout: RowLayout, parent: npt.NDArray[np.int32], strengths: Strengths, groups=None
+    statistics: TrajectoryStatistics,
+    layout: RowLayout,
+    parent: npt.NDArray[np.int32],
+    strengths: Strengths,
+    groups: Ints | None = None,
 ) -> TrajectoryTables:
     """Return the tables that maximise the expected log-likelihood plus the log-prior of `strengths`.
 
     Prior means are the margins of the counts over the states, which (but for zero truncation) do not change from one
     iteration to the next; so each iteration ascends one and the same function. The exception are transitions by
-    stratum, which are shrunk toward their pooled estimate.
+    stratum, which are shrunk toward those of their group (`groups` int64[D]: sex and usual band of age), and these
+    toward all.
     """
     counts = code_counts(statistics.rows, statistics.visits, layout, parent, statistics.unseen, statistics.ratio)
     visit = _visit_counts(statistics, layout)
-    pooled = statistics.transition.sum(axis=0)
-    k = pooled.shape[-1]
-    pooled = _toward(pooled, strengths.transition, np.full(pooled.shape, 1.0 / k))
-    transition = pooled[None]
-    if len(statistics.transition) > 1:
-        if groups is None:
-            transition = _toward(statistics.transition, strengths.transition_stratum, pooled[None])
-        else:
-            of_group = np.zeros((int(groups.max()) + 1, *statistics.transition.shape[1:]))
-            np.add.at(of_group, groups, statistics.transition)
-            of_group = _toward(of_group, strengths.transition_stratum, pooled[None])
-            transition = _toward(statistics.transition, strengths.transition_band, of_group[groups])
+    transition = _transition_means(statistics.transition, strengths, groups)
+    if groups is not None:
+        transition = _toward(statistics.transition, strengths.transition_band, transition)
     return TrajectoryTables(
         initial=_toward(
             statistics.initial,
@@ -257,7 +276,11 @@ def log_prior(tables: TrajectoryTables, statistics: TrajectoryStatistics, layout
 
 
 def choose_strengths(
-    statistics: TrajectoryStatistics, layout: RowLayout, parent: npt.NDArray[np.int32], strengths: Strengths, groups=None
+    statistics: TrajectoryStatistics,
+    layout: RowLayout,
+    parent: npt.NDArray[np.int32],
+    strengths: Strengths,
+    groups: Ints | None = None,
 ) -> Strengths:
     """Return strengths under which the counts are likeliest (empirical Bayes), where there are enough to tell."""
     counts = code_counts(statistics.rows, statistics.visits, layout, parent, statistics.unseen, statistics.ratio)
@@ -275,11 +298,10 @@ def choose_strengths(
     found["initial"] = dirichlet_strength(statistics.initial, mean, strengths.initial)
     if groups is not None:
         k = statistics.transition.shape[-1]
-        of_group = np.zeros((int(groups.max()) + 1, *statistics.transition.shape[1:]))
-        np.add.at(of_group, groups, statistics.transition)
-        mean = _toward(of_group, strengths.transition_stratum, _toward(statistics.transition.sum(axis=0), strengths.transition, np.full((1, 1, k), 1.0 / k))[None])[groups]
-        found["transition_band"] = dirichlet_strength(statistics.transition.reshape(-1, k), mean.reshape(-1, k), strengths.transition_band)
-        print('band', found["transition_band"])
+        mean = _transition_means(statistics.transition, strengths, groups)
+        found["transition_band"] = dirichlet_strength(
+            statistics.transition.reshape(-1, k), mean.reshape(-1, k), strengths.transition_band
+        )
     return replace(
         strengths, **found, initial_mean=_initial_prior(statistics.initial, layout.n_sexes, found["initial"])
     )

@@ -263,15 +263,22 @@ def _components(
     drift = trust * drift
     scale = np.sqrt(np.outer(variance, variance))
     correlation = np.where(same_n > 0, total / scale, 0.0)
-    level = np.sqrt(np.maximum(np.diag(between), 1e-3 * variance))
+    # In the share that persons will have, whether their own values tell it or not: of what is measured once in a life
+    # no two values do, and yet it goes with what is measured on other days.
+    level = np.sqrt(np.maximum(share, 1e-3) * variance)
     person = np.where(cross_n > 0, between / np.outer(level, level), correlation)
     enough = support >= max(min_patients, 2)
-    weight = np.where(enough, support / (support + _PAIR_STRENGTH), 0.0)
-    of_person = nearest_correlation(np.clip(person, -0.99, 0.99) * weight)
+    known = support * np.where(cross_n > 0, np.outer(share, share), 1.0)
+    of_person = nearest_correlation(
+        np.clip(person, -0.99, 0.99) * np.where(enough, known / (known + _PAIR_STRENGTH), 0)
+    )
     # What persons do not explain of the correlation within a visit is the visit's.
     own = np.sqrt(np.outer(share, share)) * of_person
-    visit = (correlation * weight - own) / np.sqrt(np.outer(1 - share, 1 - share))
-    return share, drift, of_person, nearest_correlation(np.clip(np.where(same_n > 0, visit, 0.0), -0.99, 0.99))
+    visit = (correlation - own) / np.sqrt(np.outer(1 - share, 1 - share))
+    # Of what is hardly ever measured on one day the few days say little, and eigenvalues would spread it to others.
+    together = same_n * np.outer(1 - share, 1 - share)
+    weight = np.where(enough, together / (together + _PAIR_STRENGTH), 0.0)
+    return share, drift, of_person, nearest_correlation(np.clip(visit, -0.99, 0.99) * weight)
 
 
 def _lagged(rows: NumericRows, patients: Ints, value: Doubles) -> tuple[Doubles, Doubles]:

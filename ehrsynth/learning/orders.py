@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -55,10 +56,11 @@ class _Seen:
 
 
 def _added(
-    one: tuple[npt.NDArray[np.int32], Doubles | Ints], other: tuple[npt.NDArray[np.int32], Doubles | Ints]
+    one: tuple[npt.NDArray[np.int32], npt.NDArray[Any]], other: tuple[npt.NDArray[np.int32], npt.NDArray[Any]]
 ) -> tuple[npt.NDArray[np.int32], Doubles]:
     rows, inverse = np.unique(np.concatenate([one[0], other[0]]), axis=0, return_inverse=True)
-    return rows, np.bincount(inverse.reshape(-1), np.concatenate([one[1], other[1]]), len(rows))
+    total: Doubles = np.bincount(inverse.reshape(-1), np.concatenate([one[1], other[1]]), len(rows)).astype(np.float64)
+    return rows, total
 
 
 def learn_orders(
@@ -66,9 +68,9 @@ def learn_orders(
 ) -> OrderSets | None:
     """Return the sets that are ordered with conditions, None if there are no codes that come only so.
 
-    A code is of them if hardly any visit has it without a condition, and if most of its visits have one of the sets that
-    at least `min_patients` people had. The chance of a set given its reason is drawn from sex and band of age to the
-    reason's own.
+    A code is of them if hardly any visit has it without a condition, and if most of its visits have one of the sets
+    that at least `min_patients` people had. The chance of a set given its reason is drawn from sex and band of age to
+    the reason's own.
 
     Parameters
     ----------
@@ -130,7 +132,7 @@ def _seen(timelines: Timelines, n_conditions: int, led: Bools, strata: Strata, g
     weight = timelines.weight[owner[mine]]
     return _Seen(
         rows=rows,
-        visits=np.bincount(inverse.reshape(-1), weight, len(rows)),
+        visits=np.bincount(inverse.reshape(-1), weight, len(rows)).astype(np.float64),
         pairs=pairs,
         people=distinct_patients(pair, owner[mine], len(pairs)),
     )
@@ -151,13 +153,14 @@ def recurring(patient: Ints, visit: Ints, code: Ints, n_codes: int) -> Ints:
     order = np.lexsort((visit, patient * n_codes + code))
     pair = (patient * n_codes + code)[order]
     later = np.concatenate([[False], pair[1:] == pair[:-1]])[: len(pair)]
-    return visit[order][later]
+    return np.asarray(visit[order][later])
 
 
 def _by_code(rows: npt.NDArray[np.int32], visits: Doubles, n_codes: int) -> Doubles:
     ordered = rows[:, _MOST_REASONS : _MOST_REASONS + _MOST_ORDERS]
     there = ordered >= 0
-    return np.bincount(ordered[there], np.broadcast_to(visits[:, None], there.shape)[there], n_codes)
+    weight = np.broadcast_to(visits[:, None], there.shape)[there]
+    return np.bincount(ordered[there], weight, n_codes).astype(np.float64)
 
 
 def _among(seen: _Seen, kept: Bools) -> Bools:
@@ -209,5 +212,3 @@ def _learned(seen: _Seen, kept: Bools, led: Bools, groups: Ints) -> OrderSets | 
 def _trimmed(codes: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
     """Return the columns that have a code."""
     return codes[:, : max(int((codes >= 0).sum(axis=1).max()), 1)]
-
-

@@ -25,8 +25,7 @@ _BLOCK = 32_768
 _SHRINK = 3.0
 _ROUNDS = 3
 _LARGEST = 6.0
-import os
-_HARDLY = float(os.environ.get('HARDLY', '6.0'))
+_HARDLY = 6.0
 _MOST = 1.0 - 1e-6
 
 COUNTS = np.array([1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 24, 30, 36, 48, 60, 61, 80, 100])

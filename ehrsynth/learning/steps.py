@@ -23,19 +23,23 @@ def beyond_chance(error: Doubles, noise: Doubles) -> Doubles:
     return result
 
 
-def log_odds_error(seen: tuple[Doubles, Doubles], made: tuple[Doubles, Doubles]) -> Doubles:
+def log_odds_error(
+    seen: tuple[Doubles, Doubles], made: tuple[Doubles, Doubles], *, about: float | Doubles = 0.0
+) -> Doubles:
     """Return by how much the log odds of what was seen exceed those of what was made, beyond chance.
 
     Parameters
     ----------
     seen, made : (float64[...], float64[...])
         Trials, and how many of them came true.
+    about : float or float64[...]
+        The error that is expected: what differs from it by chance alone is drawn to it.
     """
     error, noise = np.zeros_like(seen[0]), np.zeros_like(seen[0])
     for sign, (trials, hits) in ((1.0, seen), (-1.0, made)):
         error += sign * np.log((hits + 0.5) / (trials - hits + 0.5))
         noise += 1.0 / (hits + 0.5) + 1.0 / (trials - hits + 0.5)
-    return beyond_chance(error, noise)
+    return about + beyond_chance(error - about, noise)
 
 
 def longer(gain: Doubles, before: Doubles, error: Doubles, by: float, most: float) -> Doubles:

@@ -42,7 +42,10 @@ class Problem:
     parent : int32[C]
         Within-visit forest of the codes.
     transition_stratum : int64[R]
+        The matrix of each stratum, of the visit that a transition leads to.
     n_classes, n_states : int
+    matrix_groups : int64[D], optional
+        Sex and usual band of age of each matrix, which it is drawn to; None: there is one matrix.
     """
 
     bins: Bins

@@ -42,6 +42,7 @@ __all__ = [
 Float = npt.NDArray[np.floating[Any]]
 Int = npt.NDArray[np.integer[Any]]
 
+_DAYS_PER_YEAR = 365.25
 EVERY_TABLE = "*"
 """`CodeFamily.parent_table` of families whose parents are numbered through the codes of all families."""
 
@@ -74,9 +75,9 @@ class Strata:
         return len(self.sexes) * self.n_ages
 
     @property
-    def first_days(self) -> Int:
+    def first_days(self) -> npt.NDArray[np.int64]:
         """The first day of life of each band of age, int64[A]; of the first, 0."""
-        later = np.ceil(np.asarray(self.age_edges[1:-1]) * 365.25)
+        later = np.ceil(np.asarray(self.age_edges[1:-1], dtype=np.float64) * _DAYS_PER_YEAR)
         return np.concatenate([[0], later]).astype(np.int64)
 
     def index(self, sex: Int, age_years: Float) -> Int:
@@ -99,7 +100,9 @@ class Trajectory:
     transition : float [D, G, K, K]
         P(next state | state), per class; rows sum to 1.
     transition_stratum : int [R]
-        Which of the D matrices a stratum (sex, age at the visit that is left) uses.
+        Which of the D matrices a stratum (sex, age at the visit that `transition_at` says) uses.
+    transition_at : str
+        ``next``: the visit that a transition leads to; ``left``: the one that it leaves (packages up to format 2).
     end_hazard : float [V, Q]
         P(the record ends after this visit | state, band of the visit's number and of the days since the first).
     visit_edges : int [N]
@@ -122,6 +125,13 @@ class Trajectory:
     landing : float [D, D]
         What multiplies the chance of a gap, by the bands (`elapsed_edges`) it leads from and to: follow-up is as long
         for those with long gaps. The greatest of a row is 1. One cell: nothing.
+    age_landing : float [A, A]
+        The same by the bands of age of the strata: some visits are due at an age.
+    start_edges : int [S]
+        First day of life of each band of ages at the first visit.
+    end_lift : float [S, D]
+        What multiplies the odds of `end_hazard`, by that band and the band of days since the first visit. One cell:
+        nothing.
     encounter_classes : tuple of str
         v3-ActCode codes, E of them. Stays of the classes IMP, ACUTE and NONAC of one person do not overlap: a stay is
         drawn among those that end before the next such start.
@@ -180,6 +190,7 @@ class Trajectory:
     age_landing: Float = field(default_factory=lambda: np.ones((1, 1)))
     start_edges: Int = field(default_factory=lambda: np.zeros(1, dtype=np.int64))
     end_lift: Float = field(default_factory=lambda: np.ones((1, 1)))
+    transition_at: str = "left"
 
     def end_band(self, number: Int | int, elapsed_days: Int) -> Int:
         """Return the row of `end_hazard` of visits by number (from 1) and days since the first visit."""
@@ -374,6 +385,7 @@ class PatientModel:
         ``condition`` first; at most one per table.
     measurements : Measurements or None
     orders : OrderSets or None
+        Of codes that come only with conditions; these then come by no other table.
     disclosure : Disclosure
     """
 

@@ -50,3 +50,16 @@ def test_a_band_of_too_few_ends_gets_more_and_the_others_do_not() -> None:
     late = np.arange(len(old)) >= first_of_forty
     assert (new[late] > old[late] * 1.1)[open_[late]].all()
     assert open_[late].any()
+
+
+def test_what_all_bands_are_off_by_is_no_chance() -> None:
+    trajectory, timelines = _learned()
+    ends = EndMargins(trajectory, timelines)
+    made = _seen(ends, timelines)
+    same = np.asarray(ends.moved(made, 1.0).end_hazard)
+    # Of each band a fifth of the visits too many: of few ends each of it would be chance.
+    moved = np.asarray(EndMargins(trajectory, timelines).moved(made * [[1.2], [1.0]], 1.0).end_hazard)
+    open_ = (same > 1e-12) & (same < 1.0 - 1e-5)
+    assert open_.any()
+    odds = moved[open_] / (1.0 - moved[open_]) * (1.0 - same[open_]) / same[open_]
+    assert (odds > 1.15).all()
