@@ -136,7 +136,8 @@ class EncounterSampler:
         u = rng.random((3, n))
         elapsed = visits.day[visits.offsets[1:] - 1]
         band = np.searchsorted(self._elapsed_edges, elapsed, side="right") - 1
-        tail = self._tail.draw(band, u[0], u[1])
+        # Nobody is followed to an age that nobody reaches.
+        tail = np.minimum(self._tail.draw(band, u[0], u[1]), np.maximum(_OLDEST_DAYS - people_age_days - final_day, 0))
         length = np.where(dies, np.maximum(final_day + tail, death // DAY), final_day + tail)
         # Whole days are added: the record ends up to `spread_days` before the reference date.
         day0 = self._reference_day - (u[2] * (self._calendar.spread_days + 1)).astype(np.int64) - length

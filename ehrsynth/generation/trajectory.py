@@ -166,7 +166,7 @@ class TrajectorySampler:
         """Return the chance that each record ends with the visit, by the age at the first and the days since too."""
         hazard = self._hazard[band, state]
         if self._end_lift.size == 1:
-            return hazard
+            return np.asarray(hazard, dtype=np.float64)
         elapsed = np.searchsorted(self._edges, age - first_age, side="right") - 1
         lift = self._end_lift[np.searchsorted(self._start_edges, first_age, side="right") - 1, elapsed]
         raised = hazard * lift

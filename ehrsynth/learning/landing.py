@@ -102,23 +102,24 @@ def learn_landing(
     )
     chance = np.concatenate([part.chance for part in parts])
     pairs = [start[k][:, None] * sizes[k] + cells[k] for k in range(2)]
-    people = [sum((part.people[k] for part in parts[1:]), parts[0].people[k]) for k in range(2)]
+    people = [sum((part.people[k] for part in parts[1:]), parts[0].people[k]).astype(np.float64) for k in range(2)]
     seen = [np.bincount(start[k] * d + landing[k], minlength=d * d).astype(np.float64) for k, d in enumerate(sizes)]
-    result, target = [np.ones(d * d) for d in sizes], [np.zeros(0), np.zeros(0)]
+    result: list[Doubles] = [np.ones(d * d) for d in sizes]
+    target: list[Doubles] = [np.zeros(0), np.zeros(0)]
     for _ in range(_ROUNDS):
         for k, d in enumerate(sizes):
             moved = chance * result[0][pairs[0]] * result[1][pairs[1]]
             moved /= np.maximum(moved.sum(axis=1, keepdims=True), 1e-12)
-            expected = np.bincount(pairs[k].reshape(-1), moved.reshape(-1), d * d)
+            expected = np.bincount(pairs[k].reshape(-1), moved.reshape(-1), d * d).astype(np.float64)
             if not len(target[k]):
                 seen[k] = np.where(people[k] < min_patients, np.minimum(expected, min_patients / 2), seen[k])
                 if k == 0:
                     target[k] = expected * (seen[k] + _STRENGTH) / (expected + _STRENGTH)
                 else:
-                    error: Doubles = np.log((seen[k] + 0.5) / (expected + 0.5))
-                    noise: Doubles = 1.0 / (people[k] + 0.5)
+                    # Few people are no evidence for a birthday.
+                    error, noise = np.log((seen[k] + 0.5) / (expected + 0.5)), 1.0 / (people[k] + 0.5)
                     target[k] = expected * np.exp(beyond_chance(error, noise))
-            result[k] = np.clip(result[k] * (target[k] + 1e-6) / (expected + 1e-6), _LEAST, _MOST)
+            result[k] = np.clip(result[k] * ((target[k] + 1e-6) / (expected + 1e-6)), _LEAST, _MOST)
     by_days, by_age = (one.reshape(d, d) for one, d in zip(result, sizes, strict=True))
     return by_days / by_days.max(axis=1, keepdims=True), by_age / by_age.max(axis=1, keepdims=True)
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ehrsynth.errors import ModelError
+from ehrsynth.model.orders import OrderSets
 from ehrsynth.model.patient_model import EVERY_TABLE, CodeFamily, Measurements, PatientModel, Trajectory
 
 __all__ = ["check_shapes"]
@@ -54,6 +55,9 @@ def check_shapes(model: PatientModel) -> None:
             _check([(f"{family.table}.attributes.weight", family.attributes.weight, (len(family.attributes.rows),))])
             if offsets[0] != 0 or offsets[-1] != len(family.attributes.rows) or (np.diff(offsets) < 0).any():
                 raise ModelError(f"The offsets of the attributes of {family.table} do not part its rows.")
+    if model.orders is not None:
+        n_codes = sum(len(family.codings) for family in model.families)
+        _check(_orders(model.orders, n_codes, n_conditions, len(model.trajectory.strata)))
     observed = model.family("observation")
     if model.measurements is not None:
         if observed is None:
@@ -136,6 +140,23 @@ def _family(f: CodeFamily, r: int, q: int) -> Iterator[Expected]:
     yield f"{f.table}.duration", f.duration, ((1, c), f.duration_days.n_coarse if ends else 0)
 
 
+def _orders(o: OrderSets, c: int, n_conditions: int, r: int) -> Iterator[Expected]:
+    rows, reasons = len(np.asarray(o.row_set)), np.asarray(o.reasons)
+    offsets = np.asarray(o.offsets)
+    yield "orders.offsets", offsets, (len(reasons) + 1,)
+    yield "orders.reasons", reasons, (len(reasons), reasons.shape[-1])
+    yield "orders.sets", o.sets, (len(np.asarray(o.sets)), np.shape(o.sets)[-1])
+    yield "orders.group", o.group, (r,)
+    yield "orders.weight", o.weight, (rows, 2 * (int(np.max(o.group)) + 1))
+    _points("orders.led", o.led, n_conditions, c)
+    _points("orders.reasons", reasons, -1, n_conditions)
+    _points("orders.sets", o.sets, -1, c)
+    _points("orders.row_set", o.row_set, 0, len(np.asarray(o.sets)))
+    _points("orders.group", o.group, 0, r)
+    if offsets[0] != 0 or offsets[-1] != rows or (np.diff(offsets) < 1).any():
+        raise ModelError("The offsets of the order sets do not part their rows.")
+
+
 def _measurements(m: Measurements, r: int, q: int) -> Iterator[Expected]:
     n = len(m.margins)
     for name in ("unit", "panel", "code", "person_share", "value_known"):
@@ -161,6 +182,7 @@ _PROBABILITIES = (
     "death_given_end",
     "stay_known",
     "landing",
+    "age_landing",
     "never",
     "never_with_parent",
     "previous",

@@ -39,7 +39,9 @@ def jumping(models: ModuleType) -> Trajectory:
     )
 
 
-def test_every_course_of_a_record_comes_as_often_as_the_model_says(jumping: Trajectory, score: Score) -> None:
+@pytest.mark.parametrize("at", ["left", "next"])
+def test_every_course_of_a_record_comes_as_often_as_the_model_says(jumping: Trajectory, score: Score, at: str) -> None:
+    jumping = replace(jumping, transition_at=at)
     visits = TrajectorySampler(jumping).draw(people(N), stream(21, "courses"))
     offset, k = 3, 3
     probability: dict[tuple[int, ...], float] = {}
@@ -49,15 +51,15 @@ def test_every_course_of_a_record_comes_as_often_as_the_model_says(jumping: Traj
         probability[(q1,)] = p1 * h1
         for b1 in range(2):
             for q2 in range(k):
-                # Ten years old at the first visit: the stratum of the visit that is left.
-                step = (1 - h1) * jumping.gap[offset + q1, b1] * jumping.transition[1, 1, q1, q2]
+                # Ten years old at the first visit, twenty after a jump: another stratum, another matrix.
+                matrix = 0 if b1 and at == "next" else 1
+                step = (1 - h1) * jumping.gap[offset + q1, b1] * jumping.transition[matrix, 1, q1, q2]
                 p2 = p1 * step
                 h2 = jumping.end_hazard[0, offset + q2]
                 probability[(q1, b1, q2)] = p2 * h2
                 for b2 in range(2):
                     for q3 in range(k):
-                        # After one jump the person is 20: another stratum, another matrix.
-                        matrix = 0 if b1 else 1
+                        matrix = 0 if b1 or (b2 and at == "next") else 1
                         step = (1 - h2) * jumping.gap[offset + q2, b2] * jumping.transition[matrix, 1, q2, q3]
                         probability[(q1, b1, q2, b2, q3)] = p2 * step
     # Strata: girls 3 (0-18), 4 (18-50); the matrix of 4 is the 0th, of 3 the 1st.
@@ -80,6 +82,52 @@ def test_every_course_of_a_record_comes_as_often_as_the_model_says(jumping: Traj
             observed[number[tuple(row)]] += times
     assert observed.sum() == N
     assert score(observed, np.array(list(probability.values()))) < 3.5
+
+
+def test_next_visits_fall_by_age_where_the_weights_say(jumping: Trajectory) -> None:
+    # From childhood hardly a visit leads beyond the eighteenth birthday; from there on all do.
+    landing = np.array([[1.0, 0.1, 0.1], [0.0, 1.0, 1.0], [0.0, 0.0, 1.0]])
+    found = []
+    for one in (jumping, replace(jumping, age_landing=landing)):
+        visits = TrajectorySampler(one).draw(people(N), stream(24, "landing"))
+        second = visits.offsets[:-1][np.diff(visits.offsets) > 1] + 1
+        for q in range(3, 6):
+            after = second[visits.state[second - 1] == q]
+            found.append(float((visits.day[after] == JUMP).mean()))
+    jump = jumping.gap[3:, 1]
+    np.testing.assert_allclose(found[:3], jump, atol=0.015)
+    np.testing.assert_allclose(found[3:], 0.1 * jump / (0.1 * jump + 1.0 - jump), atol=0.015)
+
+
+def test_ends_depend_on_the_age_at_the_first_visit_and_the_days_since(jumping: Trajectory) -> None:
+    trajectory = replace(
+        jumping,
+        end_hazard=np.repeat(jumping.end_hazard, 2, axis=0),
+        elapsed_edges=np.array([0, JUMP]),
+        start_edges=np.array([0, 3650]),
+        end_lift=np.array([[1.0, 1.0], [3.0, 0.5]]),
+    )
+    for age, (first_lift, later_lift) in ((3649, (1.0, 1.0)), (3650, (3.0, 0.5))):
+        visits = TrajectorySampler(trajectory).draw(people(N, age_days=age), stream(25, "ends"))
+        ended = np.zeros(len(visits), dtype=bool)
+        ended[visits.offsets[1:] - 1] = True
+        for later, lift in ((False, first_lift), (True, later_lift)):
+            for q in range(3, 6):
+                at = (visits.number < 3) & ((visits.day >= JUMP) == later) & (visits.state == q)
+                odds = jumping.end_hazard[0, q] / (1 - jumping.end_hazard[0, q]) * lift
+                expected = odds / (1 + odds)
+                assert abs(ended[at].mean() - expected) < 4.5 * np.sqrt(expected * (1 - expected) / at.sum())
+
+
+def test_nobody_is_followed_to_an_age_that_nobody_reaches(models: ModuleType) -> None:
+    model = models.tiny_model()
+    calendar = replace(
+        model.calendar, tail=np.ones((1, 1)), tail_days=models.histogram((50_000, 50_001, 0, 1.0)), spread_days=0
+    )
+    model = replace(model, calendar=calendar)
+    sampler = EncounterSampler(model, date(2020, 1, 1))
+    drawn = sampler.draw(one_visit_each(500, 0), np.full(500, 90 * 365), stream(26, "tail"))
+    assert ((drawn.record_end_day - drawn.birth_day) < 119 * 366).all()
 
 
 def test_the_hazard_follows_the_number_of_the_visit(jumping: Trajectory) -> None:
