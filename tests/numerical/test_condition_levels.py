@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from types import ModuleType
 
 import numpy as np
@@ -15,6 +16,7 @@ from ehrsynth.generation import Generator
 from ehrsynth.learning.condition_levels import Burden
 from ehrsynth.learning.number_margins import CENTERS, with_number_margins
 from ehrsynth.model import PatientModel
+from ehrsynth.model.package import load, save
 
 
 def _burden(people: int, rng: np.random.Generator) -> Burden:
@@ -100,6 +102,17 @@ def test_people_with_a_condition_have_its_level_and_others_the_same_numbers(mode
     assert 30 < has.sum() < len(has) - 30
     np.testing.assert_array_equal(new[~has], old[~has])
     assert np.nanmedian(new[has]) > np.nanmedian(old[has]) + 20
+
+
+def test_what_conditions_add_is_in_the_package(models: ModuleType, tmp_path: Path) -> None:
+    model = models.tiny_model()
+    effect = np.arange(10, dtype=np.float32).reshape(2, 5)
+    condition = np.array([0, 1], dtype=np.int32)
+    numbers = replace(model.measurements, condition=condition, of_condition=effect)
+    save(replace(model, measurements=numbers), tmp_path / "with.ehrsynth")
+    found = load(tmp_path / "with.ehrsynth").measurements
+    np.testing.assert_array_equal(found.condition, condition)
+    np.testing.assert_array_equal(found.of_condition, effect)
 
 
 def test_conditions_that_do_not_exist_are_refused(models: ModuleType) -> None:
