@@ -151,7 +151,7 @@ class Generator(BlockMaker):
             present, rows = sampler.draw(visits, context.encounters, rng, conditions, drawn.get(name))
             measured = None
             if name == "observation" and self._measurements is not None:
-                measured = self._measured(self._measurements, people, visits, rows, index)
+                measured = self._measured(self._measurements, people, visits, rows, conditions, index)
             table, ids = detail_table(sampler, rows, context, self._schema[name], found, measured)
             tables[name] = (table, rows.visit)
             if name == "condition":
@@ -162,7 +162,13 @@ class Generator(BlockMaker):
         return leading, tables
 
     def _measured(
-        self, sampler: MeasurementSampler, people: People, visits: VisitContext, rows: Rows, index: int
+        self,
+        sampler: MeasurementSampler,
+        people: People,
+        visits: VisitContext,
+        rows: Rows,
+        conditions: Present | None,
+        index: int,
     ) -> Columns:
         """Return numbers and panels of the rows of the observation table."""
         model = sampler.model
@@ -180,8 +186,11 @@ class Generator(BlockMaker):
         persons = sampler.persons(len(people), stream(self.seed, "measurement/person", index))
         rng = stream(self.seed, "measurement/visit", index)
         visit = rows.visit[at]
+        added = None
+        if conditions is not None and len(model.condition):
+            added = sampler.of_conditions(len(people), visits.patient[conditions.visit], conditions.code)
         found, recorded = sampler.values(
-            persons, patient, occasion, visits.state[visit], m[at], rng, visits.stratum[visit]
+            persons, patient, occasion, visits.state[visit], m[at], rng, visits.stratum[visit], added
         )
         value, known = np.zeros(len(rows)), np.zeros(len(rows), dtype=bool)
         value[at], known[at] = found, recorded

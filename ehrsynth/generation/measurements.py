@@ -66,6 +66,25 @@ class MeasurementSampler:
         """Return u of `count` people, float64[M, count]: their own levels, drawn once."""
         return _correlated(self._person, rng.standard_normal((len(self._person), count)))
 
+    def center(self, state: Int, measurement: Int | int, stratum: Int | None) -> Float:
+        """Return the mean scores of measurements in visits, but for what conditions add."""
+        center = self._shift[state, measurement]
+        if stratum is not None and len(self._level):
+            center = center + self._level[stratum, measurement]
+        return np.asarray(center)
+
+    def of_conditions(self, count: int, patient: Int, code: Int) -> Float:
+        """Return what their conditions add to the scores of `count` people, float64[M, count].
+
+        `patient` and `code` int64[m] are the conditions of all visits.
+        """
+        total = np.zeros((len(self._scores), count))
+        for number, effect in zip(self.model.condition.tolist(), np.asarray(self.model.of_condition), strict=True):
+            has = np.zeros(count, dtype=bool)
+            has[patient[code == number]] = True
+            total[:, has] += effect.astype(np.float64)[:, None]
+        return total
+
     def values(
         self,
         persons: Float,
@@ -75,6 +94,7 @@ class MeasurementSampler:
         measurement: Int,
         rng: np.random.Generator,
         stratum: Int | None = None,
+        added: Float | None = None,
     ) -> tuple[Float, npt.NDArray[np.bool_]]:
         """Return the value of each row, and whether one is recorded.
 
@@ -90,15 +110,17 @@ class MeasurementSampler:
             Flat state of the visit, and m.
         stratum : int64[rows]
             Of the visit; needed where sex and age matter.
+        added : float64[M, n]
+            From `of_conditions`; needed where conditions matter.
         """
         known = rng.random(len(patient)) < self._value_known[measurement]
         noise = self._noise(occasion, measurement, rng)
         if self._drift.any():
             noise = self._drifting(noise, patient, measurement)
         own = self._of_visit[measurement] * noise
-        center = self._shift[state, measurement]
-        if stratum is not None and len(self._level):
-            center = center + self._level[stratum, measurement]
+        center = self.center(state, measurement, stratum)
+        if added is not None:
+            center = center + added[measurement, patient]
         score = center + self._of_person[measurement] * persons[measurement, patient] + own
         value = np.empty(len(score))
         order = np.argsort(measurement, kind="stable")

@@ -19,7 +19,7 @@ Ints = npt.NDArray[np.int64]
 Doubles = npt.NDArray[np.float64]
 
 _LARGEST = 4.0
-_MOST_BANDS = 12
+_MOST_BANDS, _MOST_ELAPSED = 8, 8
 _PEOPLE_A_BAND = 60
 
 
@@ -37,7 +37,10 @@ class FollowMargins:
     """
 
     def __init__(self, trajectory: Trajectory, cohort: Cohort) -> None:
-        self._elapsed = np.asarray(trajectory.elapsed_edges, dtype=np.int64)
+        edges = np.asarray(trajectory.elapsed_edges, dtype=np.int64)
+        # Of many bands each would be off by chance alone.
+        self._of_edge = np.arange(len(edges)) * min(_MOST_ELAPSED, len(edges)) // len(edges)
+        self._elapsed = edges[np.flatnonzero(np.diff(self._of_edge, prepend=-1))]
         self._first = start_bands(cohort.total(partial(_starts, edges=trajectory.strata.first_days)), trajectory)
         self._shape = len(self._first), len(self._elapsed)
         self._seen = cohort.total(partial(_seen, margins=self))
@@ -64,9 +67,12 @@ class FollowMargins:
         """Return the trajectory under which as many records end as seen; `made` under the last one."""
         if self._shape[0] == 1 or self._shape[1] == 1:
             return trajectory
-        error = log_odds_error((self._seen[0], self._seen[1]), (made[0], made[1]))
+        # What all of a band of days are off by is no matter of age.
+        by_days = [tuple(one.sum(axis=0) for one in counts) for counts in (self._seen, made)]
+        about = log_odds_error((by_days[0][0], by_days[0][1]), (by_days[1][0], by_days[1][1]))
+        error = log_odds_error((self._seen[0], self._seen[1]), (made[0], made[1]), about=about) - about
         self._moved = np.clip(self._moved + step * error, -_LARGEST, _LARGEST)
-        return replace(trajectory, start_edges=self._first, end_lift=np.exp(self._moved))
+        return replace(trajectory, start_edges=self._first, end_lift=np.exp(self._moved)[:, self._of_edge])
 
 
 def start_bands(people: Ints, trajectory: Trajectory) -> Ints:

@@ -21,6 +21,7 @@ from ehrsynth.learning.encounters import learn_trajectory
 from ehrsynth.learning.families import FarPosteriors, StatePosterior, code_lift, slot_sizes
 from ehrsynth.learning.margins import with_margins
 from ehrsynth.learning.measurements import learn_measurements
+from ehrsynth.learning.number_margins import with_number_margins
 from ehrsynth.learning.orders import learn_orders
 from ehrsynth.learning.person import learn_person
 from ehrsynth.learning.posterior import Posteriors
@@ -265,6 +266,7 @@ def describe(
     )
     tell(LearningProgress(stage="details", message="people who ever have each condition"))
     model = with_margins(model, cohort, seed, settings.min_patients)
+    model = with_number_margins(model, cohort, seed)
     tell(LearningProgress(stage="done", log_likelihood=fitted.log_likelihood[-1]))
     return model
 

@@ -12,7 +12,9 @@ import pyarrow as pa
 from ehrsynth.encoding import Timelines
 from ehrsynth.encoding.discretise import distinct_patients
 from ehrsynth.learning.binned import strata_of
+from ehrsynth.learning.condition_levels import Burden
 from ehrsynth.learning.families import StatePosterior
+from ehrsynth.learning.number_margins import CENTERS, equal_parts
 from ehrsynth.learning.values import NumericRows, find_derived, find_panels, numeric_rows
 from ehrsynth.model import Measurements, Strata
 from ehrsynth.probability import normal
@@ -26,7 +28,6 @@ Ints = npt.NDArray[np.int64]
 _ROUNDS = 6
 _LAGS = (1, 2, 4, 8)
 _DRIFT_COST = 0.1
-_CENTERS = 64
 _SHIFT_STRENGTH = 10.0
 _PAIR_STRENGTH = 10.0
 _LEAST_EIGENVALUE = 0.003
@@ -79,7 +80,8 @@ def learn_measurements(
         margins.append(margin)
         score[at] = margin.transform(rows.value[at], place[at])
     stratum = strata_of(timelines, strata)[rows.visit]
-    levels = _levels(rows, score, posteriors, stratum, patients, strata, min_patients)
+    burden = Burden.of(timelines, patients, min_patients)
+    levels = _levels(rows, score, posteriors, stratum, patients, strata, burden, min_patients)
     person_share, drift, person, visit = _components(rows, levels, patients, min_patients)
     return Measurements(
         code=rows.code.astype(np.int32),
@@ -90,6 +92,8 @@ def learn_measurements(
         state_share=levels.state_share.astype(np.float32),
         level=levels.level.astype(np.float32),
         center=levels.center.astype(np.float32),
+        condition=burden.condition.astype(np.int32),
+        of_condition=levels.of_condition.astype(np.float32),
         person_share=person_share.astype(np.float32),
         person=person,
         visit=visit,
@@ -101,11 +105,12 @@ def learn_measurements(
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Levels:
-    """Levels of states float64[Q, M] and strata float64[R, M], shares of the states float64[Q, M], centers float64[N,
-    M], and the residual float64[n] of each row."""
+    """Levels of states float64[Q, M], strata float64[R, M] and conditions float64[K, M], shares of the states
+    float64[Q, M], centers float64[N, M], and the residual float64[n] of each row."""
 
     shift: Doubles
     level: Doubles
+    of_condition: Doubles
     state_share: Doubles
     center: Doubles
     residual: Doubles
@@ -118,44 +123,75 @@ def _levels(
     stratum: Ints,
     patients: Ints,
     strata: Strata,
+    burden: Burden,
     min_patients: int,
 ) -> _Levels:
-    """Find levels that the scores have in states and strata once they are read through the mixture that they make.
+    """Find levels of states, strata and conditions of scores that are read through the mixture that these make.
 
     By a few rounds of substitution: scores through the mixture, means of the states without the strata's, means of the
-    strata without the states' (backfitting), in units of the spread that is left.
+    strata without the states', what conditions add without both (backfitting), in units of the spread that is left.
     """
     n_measurements, n_strata = len(rows.code), len(strata)
-    ones = np.ones(len(score))
     cell = stratum * n_measurements + rows.measurement
-    joint = _sums(rows, ones, posteriors, cell, n_strata * n_measurements).reshape(-1, n_strata, n_measurements)
-    counts = joint.sum(axis=1)
-    total = np.maximum(counts.sum(axis=0), 1e-12)
-    state_share = counts / total
     people = distinct_patients(cell, patients, n_strata * n_measurements).reshape(n_strata, n_measurements)
-    shift, level = np.zeros_like(counts), np.zeros((n_strata, n_measurements))
-    center = np.zeros((_CENTERS, n_measurements))
-    latent = score.copy()
-    of_state = np.zeros(len(score))
+    part, of_part = np.zeros(len(score), dtype=np.int64), np.zeros((1, n_measurements))
+    level, of_condition = np.zeros((n_strata, n_measurements)), np.zeros((len(burden), n_measurements))
+    center = np.zeros((CENTERS, n_measurements))
+    latent, added = score.copy(), np.zeros(len(score))
+    joint = _shares(rows, posteriors, stratum, part, n_strata, len(of_part))
+    counts = joint.sum(axis=(1, 2))
+    total = np.maximum(counts.sum(axis=0), 1e-12)
+    state_share, shift = counts / total, np.zeros_like(counts)
     for _ in range(_ROUNDS):
-        mean = _sums(rows, latent - level[stratum, rows.measurement], posteriors, rows.measurement, n_measurements)
+        rest = latent - level[stratum, rows.measurement] - added
+        mean = _sums(rows, rest, posteriors, rows.measurement, n_measurements)
         mean /= np.maximum(counts, 1e-12)
         mean *= counts / (counts + _SHIFT_STRENGTH)
         mean -= (state_share * mean).sum(axis=0)
         of_state = _expected(rows, mean, posteriors)
-        level = _stratum_levels(latent - of_state, cell, people, strata, min_patients)
+        level = _stratum_levels(latent - of_state - added, cell, people, strata, min_patients)
+        if len(burden):
+            rest = latent - of_state - level[stratum, rows.measurement]
+            of_condition = burden.levels(rest, rows.measurement, patients, n_measurements, min_patients)
+            added = burden.added(of_condition, rows.measurement, patients)
+            part, of_part = burden.parts(added, rows.measurement, n_measurements)
+            joint = _shares(rows, posteriors, stratum, part, n_strata, len(of_part))
         # Levels are in units of the spread within states and strata: the latent score has that and 1.
         second = np.bincount(rows.measurement, weights=latent**2, minlength=n_measurements) / total
-        at = mean[:, None] + level[None]
-        explained = (joint * at**2).sum(axis=(0, 1)) / total
+        at = mean[:, None, None] + level[None, :, None] + of_part
+        explained = (joint * at**2).sum(axis=(0, 1, 2)) / total
         unit = np.sqrt(np.maximum(second - explained, 0.05))
-        shift, level = mean / unit, level / unit
+        shift, level, of_condition, added, of_part = (
+            mean / unit,
+            level / unit,
+            of_condition / unit,
+            added / unit[rows.measurement],
+            of_part / unit,
+        )
         for m in range(n_measurements):
-            center[:, m] = _equal_parts((shift[:, m, None] + level[:, m]).reshape(-1), joint[:, :, m].reshape(-1))
+            where = shift[:, m, None, None] + level[:, m, None] + of_part[:, m]
+            center[:, m] = equal_parts(where.reshape(-1), joint[..., m].reshape(-1))
             mine = rows.measurement == m
             latent[mine] = _through_mixture(score[mine], center[:, m])
-    residual = latent - _expected(rows, shift, posteriors) - level[stratum, rows.measurement]
-    return _Levels(shift=shift, level=level, state_share=state_share, center=center, residual=residual)
+    residual = latent - _expected(rows, shift, posteriors) - level[stratum, rows.measurement] - added
+    return _Levels(
+        shift=shift,
+        level=level,
+        of_condition=of_condition,
+        state_share=state_share,
+        center=center,
+        residual=residual,
+    )
+
+
+def _shares(
+    rows: NumericRows, posteriors: Iterable[StatePosterior], stratum: Ints, part: Ints, n_strata: int, n_parts: int
+) -> Doubles:
+    """Return the weight of the numbers by state, stratum and part, float64[Q, R, B, M]."""
+    m = len(rows.code)
+    group = (stratum * n_parts + part) * m + rows.measurement
+    sums = _sums(rows, np.ones(len(rows.value)), posteriors, group, n_strata * n_parts * m)
+    return sums.reshape(-1, n_strata, n_parts, m)
 
 
 def _stratum_levels(value: Doubles, cell: Ints, people: Ints, strata: Strata, min_patients: int) -> Doubles:
@@ -173,19 +209,6 @@ def _stratum_levels(value: Doubles, cell: Ints, people: Ints, strata: Strata, mi
     own = np.where(people.reshape(n.shape) >= min_patients, n, 0.0)
     mean = (own * (sums / np.maximum(n, 1e-12)) + _SHIFT_STRENGTH * prior) / (own + _SHIFT_STRENGTH)
     result: Doubles = mean.reshape(n_strata, m)
-    return result
-
-
-def _equal_parts(values: Doubles, weights: Doubles) -> Doubles:
-    """Return the means float64[N] of N equal parts of a weighted distribution of values, ascending."""
-    order = np.argsort(values, kind="stable")
-    cumulative = np.concatenate(([0.0], np.cumsum(weights[order])))
-    if cumulative[-1] <= 0:
-        return np.zeros(_CENTERS)
-    # The running integral of the quantile function, read at the borders of the parts.
-    integral = np.concatenate(([0.0], np.cumsum(weights[order] * values[order])))
-    borders = np.linspace(0.0, cumulative[-1], _CENTERS + 1)
-    result: Doubles = np.diff(np.interp(borders, cumulative, integral)) / np.diff(borders)
     return result
 
 

@@ -21,8 +21,9 @@ class Measurements:
     """Numbers of the observations: quantile-preserving margins over a Gaussian copula of person, visit and state.
 
     The score of measurement m for person p at a visit in state q is ``s = shift[q, m] + level[r, m] +
-    sqrt(person_share[m]) * u[p, m] + sqrt(1 - person_share[m]) * e[m]``, with u ~ N(0, person) drawn once per person
-    and e ~ N(0, visit) per visit (the k-th rows of what a visit measures repeatedly share their e). Over the cohort s
+    sum_k of_condition[k, m] + sqrt(person_share[m]) * u[p, m] + sqrt(1 - person_share[m]) * e[m]``, the sum over the
+    person's conditions, with u ~ N(0, person) drawn once per person and e ~ N(0, visit) per visit (the k-th rows of
+    what a visit measures repeatedly share their e). Over the cohort s
     is a mixture of unit normals, F(s) = sum_q state_share[q, m] * Phi(s - shift[q, m]), and the value is
     ``margins[m].inverse(Phi^-1(F(s)))``: the margin is met exactly however far apart the states lie, and a value is
     always within the margin's range.
@@ -42,8 +43,13 @@ class Measurements:
     level : float32 [R, M]
         What sex and age at the visit add to it: men are taller. No rows: nothing.
     center : float32 [N, M]
-        Mean scores (of state, sex and age) that divide the measurement's values into N equal parts: F of the text is
-        then the mixture of unit normals at these. No rows: sex and age do not matter, and F is that of the states.
+        Mean scores (of state, sex and age, conditions) that divide the measurement's values (those of generated
+        people) into N equal parts: F of the text is then the mixture of unit normals at these. No rows: sex and age do
+        not matter, and F is that of the states.
+    condition : int32 [K]
+        Conditions (of the family of conditions) that go with other numbers, whenever in the record a person has them.
+    of_condition : float32 [K, M]
+        What each adds to the mean score. No entries: nothing.
     state_share : float32 [Q, M]
         P(state | measured): the share of the measurement's values that each state has; columns sum to 1.
     person_share : float32 [M]
@@ -74,3 +80,5 @@ class Measurements:
     center: Float = field(default_factory=lambda: np.zeros((0, 0)))
     derived: Int = field(default_factory=lambda: np.zeros((0, 3), dtype=np.int32))
     drift: Float = field(default_factory=lambda: np.zeros(0))
+    condition: Int = field(default_factory=lambda: np.zeros(0, dtype=np.int32))
+    of_condition: Float = field(default_factory=lambda: np.zeros((0, 0)))

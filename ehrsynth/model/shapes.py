@@ -63,6 +63,7 @@ def check_shapes(model: PatientModel) -> None:
         if observed is None:
             raise ModelError("The model has measurements and no family of observations.")
         _check(_measurements(model.measurements, len(model.trajectory.strata), n_states))
+        _points("measurements.condition", model.measurements.condition, 0, n_conditions)
         _points("measurements.code", model.measurements.code, 0, len(observed.codings))
 
 
@@ -169,6 +170,8 @@ def _measurements(m: Measurements, r: int, q: int) -> Iterator[Expected]:
     if np.size(m.derived):
         yield "measurements.derived", m.derived, (len(np.asarray(m.derived)), 3)
         _points("measurements.derived", m.derived, 0, n)
+    if np.size(m.of_condition) or np.size(m.condition):
+        yield "measurements.of_condition", m.of_condition, (len(np.asarray(m.condition)), n)
     if np.size(m.drift):
         yield "measurements.drift", m.drift, (n,)
     for name in ("person", "visit"):
