@@ -20,6 +20,7 @@ from ehrsynth.encoding import Cohort, Timelines
 from ehrsynth.learning.count_margins import CountMargins
 from ehrsynth.learning.end_margins import EndMargins
 from ehrsynth.learning.pair_margins import PairMargins
+from ehrsynth.learning.place_margins import PlaceMargins
 from ehrsynth.learning.steps import beyond_chance, longer
 from ehrsynth.model import CodeFamily, PatientModel
 from ehrsynth.randomness import BLOCK_SIZE
@@ -81,7 +82,9 @@ def with_margins(model: PatientModel, cohort: Cohort, seed: int, min_patients: i
     moved, before, gain = ([np.full(len(share), start) for share in seen] for start in (0.0, 0.0, 1.0))
     # Observations that follow another of their panel are not drawn by themselves.
     led = [np.concatenate([[], *followers(one, model.measurements).values()]).astype(np.int64) for one in families]
-    pairs = PairMargins(family, cohort, min_patients) if family.company is not None and len(family.company) else None
+    pairs = None
+    if family.company is not None and len(family.company):
+        pairs = (PlaceMargins if fixed else PairMargins)(family, cohort, min_patients)
     for round_, step in enumerate(_STEPS):
         made, reached, paired, ended = _drawn(model, seed, round_ * n_blocks, n_blocks, families, counted, pairs, ends)
         for k, share in enumerate(seen):
@@ -128,7 +131,7 @@ def _drawn(
     blocks: int,
     families: list[CodeFamily],
     counted: list[CountMargins],
-    pairs: PairMargins | None,
+    pairs: PairMargins | PlaceMargins | None,
     ends: EndMargins,
 ) -> tuple[list[Doubles], list[Doubles], Doubles, Doubles]:
     """Return how many of the people of so many blocks have each code, how often, by family; each pair; and the ends."""
