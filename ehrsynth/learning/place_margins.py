@@ -52,7 +52,6 @@ class PlaceMargins:
         self._seen, people = cohort.total(partial(seen_pairs, table=family.table, pairs=self._pairs, records=True))
         self._known = people >= min_patients
         self._few = min_patients / 2
-        self._satellites = family.satellites
         self._people = cohort.n_patients
         self._round = 0
 
@@ -91,8 +90,7 @@ class PlaceMargins:
         pair = np.column_stack([kind, cell // n, cell % n])
         pair = np.concatenate([pair, pair[kind == SAME][:, [0, 2, 1]]])
         key, old = (one @ [n**2, n, 1] for one in (pair, self._company))
-        # Satellites keep no company.
-        pair = pair[~np.isin(key, old) & ~np.isin(pair[:, 1:], self._satellites).any(axis=1)]
+        pair = pair[~np.isin(key, old)]
         self._company = np.concatenate([self._company, pair])
         self._first, self._moved = (np.concatenate([one, np.zeros(len(pair))]) for one in (self._first, self._moved))
 

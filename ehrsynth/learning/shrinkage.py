@@ -69,7 +69,6 @@ def ratio_prior(seen: Doubles, expected: Doubles, known: Bools, few: int) -> Rat
         At least 1.
     """
     ratio = np.exp(np.linspace(_LOWEST, _HIGHEST, _POINTS))
-    seen = np.where(known, seen, 0.0)
     many = np.rint(np.log(np.maximum(seen, 1.0)) * _BY_COUNT)
     count = np.where(known, 1 + np.where(seen < _EXACT, np.rint(seen), _EXACT + many), 0.0).astype(np.int64)
     level = np.rint(np.log(expected) * _BY_EXPECTED).astype(np.int64)
