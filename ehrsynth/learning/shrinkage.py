@@ -24,6 +24,8 @@ _BY_COUNT, _BY_EXPECTED = 20.0, 4.0
 _AT_ONCE = 50_000
 _LEAST = 0.1
 """How often a thing is expected that never came by itself."""
+_TOLD = 0.5
+"""Of what comes less often by itself, and was seen by few, nothing is learned."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -106,8 +108,10 @@ def likely_counts(seen: npt.NDArray[np.floating[Any]], made: Any, known: Bools, 
     result = np.array(made, dtype=np.float64)
     some = known | (result > 0)
     if some.any():
-        cells = seen[some].astype(np.float64), np.maximum(result[some], _LEAST), known[some]
-        result[some] = cells[1] * ratio_prior(*cells, few).mean(*cells)
+        prior = ratio_prior(seen[some].astype(np.float64), np.maximum(result[some], _LEAST), known[some], few)
+        some = known | (result >= _TOLD)
+        expected = np.maximum(result[some], _LEAST)
+        result[some] = expected * prior.mean(seen[some].astype(np.float64), expected, known[some])
     return result
 
 
