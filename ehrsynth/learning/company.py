@@ -18,6 +18,7 @@ from ehrsynth.learning.company_counts import COUNT_BANDS, SIZES_BEFORE, Counts, 
 from ehrsynth.learning.evidence import sum_by
 from ehrsynth.learning.families import StatePosterior
 from ehrsynth.learning.parameters import CodeTables
+from ehrsynth.learning.shrinkage import likely_counts
 from ehrsynth.probability.sets import BEFORE, SAME, Company, Given, SetLaw, polynomials
 
 __all__ = ["LearnedCompany", "learn_company"]
@@ -27,9 +28,14 @@ Doubles = npt.NDArray[np.float64]
 
 _STEPS = (1.0, 1.0, 1.0, 1.0, 0.7, 0.5, 0.4, 0.3, 0.25, 0.2)
 _WITHOUT_COMPANY = 2
+_WARMER = 2
+"""More rounds without company where visits have places: from these it is told how often pairs come by themselves."""
 _SHRINK = 3.0
 _MOST_PAIRS = 10_000
 _LEAST_Z2 = 2.5
+_LEAST_SHRUNK_Z2 = 0.5
+"""As `_LEAST_Z2`, of pairs that were seen so often that chance has no part in it."""
+_LEAST_EXPECTED = 0.5
 _MOST_VISITS = 150_000
 """Visits that are drawn for in each round: more do not tell more of the pairs that are common enough to count."""
 _SIZE_STRENGTH = 20.0
@@ -145,7 +151,9 @@ def learn_company(
     generator : numpy Generator
     """
     of, pairs = _Tables(tables, lift), Pairs(tables.never.shape[1])
-    parts = _parts(posteriors, n_visits, n_slots, of, generator)
+    warmer = _WARMER if sizes is not None else 0
+    steps = (1.0,) * warmer + _STEPS
+    parts = _parts(posteriors, n_visits, n_slots, of, len(steps), generator)
     c = of.n_codes
     observed = total([pairs.of(part, part.row, part.code, c) for part in parts])
     state = _State(
@@ -156,13 +164,21 @@ def learn_company(
     )
     few = _few(parts, c, min_patients)
     warm: list[Counts] = []
-    for round_, step in enumerate(_STEPS):
+    for round_, step in enumerate(steps):
         made = total([pairs.of(part, *_drawn(part, part.states[round_], of, state, generator), c) for part in parts])
         state = _moved(state, observed, made, step, few, pairs.n)
-        if round_ < _WITHOUT_COMPANY:
+        if round_ < _WITHOUT_COMPANY + warmer:
             warm.append(made)
-        if round_ == _WITHOUT_COMPANY - 1:
-            state = _with_pairs(state, observed, warm, pairs, pairs.people(parts), min_patients)
+        if round_ == _WITHOUT_COMPANY + warmer - 1:
+            state = _with_pairs(
+                state,
+                observed,
+                np.mean([one.pairs for one in warm[-1 - warmer :]], axis=0),
+                pairs,
+                pairs.people(parts),
+                min_patients,
+                places=sizes is not None,
+            )
     tilt, after = _sizes(parts, of, state, n_slots, sizes)
     whole = state.of_company(c)
     kind, given = np.divmod(whole.keys // c, c)
@@ -198,7 +214,12 @@ def _drawn(
 
 
 def _parts(
-    posteriors: Iterable[StatePosterior], n_visits: int, n_slots: int, of: _Tables, generator: np.random.Generator
+    posteriors: Iterable[StatePosterior],
+    n_visits: int,
+    n_slots: int,
+    of: _Tables,
+    n_rounds: int,
+    generator: np.random.Generator,
 ) -> list[Part]:
     sizes = np.zeros((n_slots + 1, of.n_states))
     for chunk in posteriors:
@@ -210,7 +231,7 @@ def _parts(
     share /= share.sum(axis=1, keepdims=True)
     every = max(1, -(-n_visits // _MOST_VISITS))
     return [
-        prepare(chunk, n_slots, share, of.own, len(_STEPS), generator)
+        prepare(chunk, n_slots, share, of.own, n_rounds, generator)
         for number, chunk in enumerate(posteriors)
         if number % every == 0
     ]
@@ -252,17 +273,28 @@ def _moved(state: _State, observed: Counts, made: Counts, step: float, few: npt.
 def _with_pairs(
     state: _State,
     observed: Counts,
-    warm: list[Counts],
+    made: Doubles,
     pairs: Pairs,
     people: npt.NDArray[np.int64],
     min_patients: int,
+    *,
+    places: bool,
 ) -> _State:
-    """Take in the pairs that come more or less often than without company."""
-    made = np.mean([one.pairs for one in warm[-1:]], axis=0)
+    """Take in the pairs that come more or less often than without company, float[3, T * T] `made`.
+
+    Where visits have `places` what one pair has is taken from others, and what is chance in it with it: then pairs are
+    to come as often as is likely given all pairs, not as often as they were seen.
+    """
     seen = np.where(people >= min_patients, observed.pairs, np.minimum(made, min_patients / 2))
     z2 = (seen - made) ** 2 / (made + 1.0)
+    least = _LEAST_Z2
+    if places:
+        known = people >= min_patients
+        seen = np.stack([likely_counts(*one, min_patients) for one in zip(observed.pairs, made, known, strict=True)])
+        z2 = (seen - made) ** 2 / np.maximum(made, _LEAST_EXPECTED)
+        least = _LEAST_SHRUNK_Z2
     flat = z2.reshape(-1)
-    chosen = np.flatnonzero(flat >= _LEAST_Z2)
+    chosen = np.flatnonzero(flat >= least)
     chosen = np.sort(chosen[np.argsort(-flat[chosen], kind="stable")[:_MOST_PAIRS]])
     kind, cell = np.divmod(chosen, pairs.n**2)
     # Of pairs of too few people it is known only that they are few.

@@ -23,6 +23,7 @@ from ehrsynth.learning.follow_margins import FollowMargins
 from ehrsynth.learning.landing_margins import LandingMargins
 from ehrsynth.learning.onset_margins import OnsetMargins
 from ehrsynth.learning.pair_margins import PairMargins
+from ehrsynth.learning.place_margins import PlaceMargins
 from ehrsynth.model import CodeFamily, PatientModel
 from ehrsynth.randomness import BLOCK_SIZE
 
@@ -203,7 +204,8 @@ def _of_pairs(family: CodeFamily, cohort: Cohort, drawn: int, min_patients: int)
     """Return the margin of pairs of conditions, where they keep company."""
     if family.company is None or not len(family.company):
         return []
-    margins = PairMargins(family, cohort, min_patients)
+    kind = PairMargins if family.sizes is None else PlaceMargins
+    margins = kind(family, cohort, min_patients)
     # Pairs are too many to be counted block by block.
     tally = [margins.tally()]
 

@@ -26,6 +26,8 @@ Bool = npt.NDArray[np.bool_]
 _TRIES = 60
 """Draws in proportion to an envelope until one is accepted; then from the exact weights of all things."""
 _LEAST_MOVED = 0.02
+_FEW_PLACES = 400_000
+"""Rows times things of which it is written down where the odds of each are."""
 _FEW_CELLS = 24_000
 """So few weights are sooner computed than drawn by trial."""
 
@@ -107,6 +109,11 @@ class _Draw:
         if allowed is not None:
             self.limited[allowed.things] = True
         self.given_key = given.row * law.n_things + given.thing
+        # Where there are few rows and things a table of places is sooner made than keys are searched.
+        self.place = None
+        if 0 < n * law.n_things <= _FEW_PLACES:
+            self.place = np.full(n * law.n_things, -1, dtype=np.int32)
+            self.place[self.given_key] = np.arange(len(self.given_key))
         self.raised, self.lowered = np.ones(len(given.row)), np.ones(len(given.row))
         self._weigh(given.context_row, given.context)
 
@@ -119,8 +126,12 @@ class _Draw:
         count, start = company.count[source[there]], company.start[source[there]]
         at = ranges(start, count)
         wanted = np.repeat(row[there], count) * self.law.n_things + company.thing[at]
-        found = np.minimum(self.given_key.searchsorted(wanted), len(self.given_key) - 1)
-        mine = self.given_key[found] == wanted
+        if self.place is not None:
+            found = self.place[wanted]
+            mine = (found >= 0).nonzero()[0]
+        else:
+            found = np.minimum(self.given_key.searchsorted(wanted), len(self.given_key) - 1)
+            mine = (self.given_key[found] == wanted).nonzero()[0]
         found, boost = found[mine], company.boost[at[mine]]
         np.add.at(self.raised, found, np.maximum(boost, 0.0))
         np.multiply.at(self.lowered, found, 1.0 + np.minimum(boost, 0.0))
