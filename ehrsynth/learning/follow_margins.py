@@ -71,6 +71,9 @@ class FollowMargins:
         by_days = [tuple(one.sum(axis=0) for one in counts) for counts in (self._seen, made)]
         about = log_odds_error((by_days[0][0], by_days[0][1]), (by_days[1][0], by_days[1][1]))
         error = log_odds_error((self._seen[0], self._seen[1]), (made[0], made[1]), about=about) - about
+        # As many as before end in each band of days, at other ages.
+        ends = np.maximum(made[1], 1e-9)
+        error -= np.log((ends * np.exp(error)).sum(axis=0) / ends.sum(axis=0))
         self._moved = np.clip(self._moved + step * error, -_LARGEST, _LARGEST)
         return replace(trajectory, start_edges=self._first, end_lift=np.exp(self._moved)[:, self._of_edge])
 

@@ -16,7 +16,6 @@ import numpy as np
 import numpy.typing as npt
 
 from ehrsynth.encoding import Cohort
-from ehrsynth.learning.age_margins import AgeMargins
 from ehrsynth.learning.count_margins import CountMargins
 from ehrsynth.learning.end_margins import EndMargins
 from ehrsynth.learning.follow_margins import FollowMargins
@@ -113,7 +112,7 @@ def with_margins(model: PatientModel, cohort: Cohort, seed: int, min_patients: i
     n_blocks = -(-people // BLOCK_SIZE)
     drawn = n_blocks * BLOCK_SIZE
     held = [
-        *_of_codes(model, cohort, drawn, min_patients),
+        *_of_codes(model, cohort, drawn),
         *_of_pairs(family, cohort, drawn, min_patients),
         *_of_visits(model, cohort, min_patients),
     ]
@@ -147,8 +146,8 @@ def _with_family(model: PatientModel, k: int, family: CodeFamily) -> PatientMode
     return replace(model, families=(*model.families[:k], family, *model.families[k + 1 :]))
 
 
-def _of_codes(model: PatientModel, cohort: Cohort, drawn: int, min_patients: int) -> list[_Held]:
-    """Return the margins of each family by itself: how many people have a code, how often, and at what ages."""
+def _of_codes(model: PatientModel, cohort: Cohort, drawn: int) -> list[_Held]:
+    """Return the margins of each family by itself: how many people have a code, and how often."""
     from ehrsynth.generation.rows import followers
 
     held = []
@@ -165,8 +164,6 @@ def _of_codes(model: PatientModel, cohort: Cohort, drawn: int, min_patients: int
         if not fixed:
             held.append(_onsets(k, family, OnsetMargins(family, cohort, drawn, led)))
         held.append(_counted(k, family, CountMargins(family, cohort, led)))
-        if model.trajectory.strata.n_ages > 1 and family.sizes is None:
-            held.append(_aged(k, family, AgeMargins(family, model.trajectory.strata, cohort, min_patients, led)))
     return held
 
 
@@ -184,16 +181,6 @@ def _counted(k: int, family: CodeFamily, margins: CountMargins) -> _Held:
     def count(block: _Block) -> Doubles:
         mine = block.present[family.table]
         return margins.count(block.visits.patient[mine.visit], mine.code, np.ones(len(block.visits.offsets) - 1))
-
-    return _Held(
-        count=count, move=lambda model, made, step: _with_family(model, k, margins.moved(model.families[k], made, step))
-    )
-
-
-def _aged(k: int, family: CodeFamily, margins: AgeMargins) -> _Held:
-    def count(block: _Block) -> Doubles:
-        mine = block.present[family.table]
-        return margins.count(block.visits.stratum[mine.visit], mine.code, np.ones(len(mine)))
 
     return _Held(
         count=count, move=lambda model, made, step: _with_family(model, k, margins.moved(model.families[k], made, step))
