@@ -27,6 +27,8 @@ Doubles = npt.NDArray[np.float64]
 _MOST_ROWS = 100_000
 _ROUNDS = 8
 _STRENGTH = 5.0
+_CAUTION = 4.0
+"""Times the variance by chance that a pair of bands of age must be off by."""
 _LEAST, _MOST = 1e-3, 20.0
 
 
@@ -116,8 +118,8 @@ def learn_landing(
                 if k == 0:
                     target[k] = expected * (seen[k] + _STRENGTH) / (expected + _STRENGTH)
                 else:
-                    # Few people are no evidence for a birthday.
-                    error, noise = np.log((seen[k] + 0.5) / (expected + 0.5)), 1.0 / (people[k] + 0.5)
+                    # Few people are no evidence for a birthday, and of many pairs of bands some are off by chance.
+                    error, noise = np.log((seen[k] + 0.5) / (expected + 0.5)), _CAUTION / (people[k] + 0.5)
                     target[k] = expected * np.exp(beyond_chance(error, noise))
             result[k] = np.clip(result[k] * ((target[k] + 1e-6) / (expected + 1e-6)), _LEAST, _MOST)
     by_days, by_age = (one.reshape(d, d) for one, d in zip(result, sizes, strict=True))

@@ -197,7 +197,7 @@ def _transition_means(counts: Doubles, strengths: Strengths, groups: Ints | None
     counts : float64[D, G, K, K]
     strengths : Strengths
     groups : int64[D] or None
-        Of the matrices; None: there is one for all.
+        Of the matrices; None: each is one of its own.
 
     Returns
     -------
@@ -206,8 +206,9 @@ def _transition_means(counts: Doubles, strengths: Strengths, groups: Ints | None
     pooled = counts.sum(axis=0)
     k = pooled.shape[-1]
     pooled = _toward(pooled, strengths.transition, np.full(pooled.shape, 1.0 / k))
-    if groups is None:
+    if len(counts) == 1:
         return pooled[None]
+    groups = np.arange(len(counts)) if groups is None else groups
     of_group = np.zeros((int(groups.max()) + 1, *pooled.shape))
     np.add.at(of_group, groups, counts)
     return _toward(of_group, strengths.transition_stratum, pooled[None])[groups]

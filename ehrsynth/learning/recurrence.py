@@ -25,7 +25,8 @@ _BLOCK = 32_768
 _SHRINK = 3.0
 _ROUNDS = 3
 _LARGEST = 6.0
-_HARDLY = 6.0
+_HARDLY, _MANY = 6.0, 20
+"""Log odds of what hardly anybody reaches, of codes that so many times the least people have."""
 _MOST = 1.0 - 1e-6
 
 COUNTS = np.array([1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 24, 30, 36, 48, 60, 61, 80, 100])
@@ -120,7 +121,8 @@ def learn_again(
     dated : bool
         Whether days between visits are known.
     min_patients : int
-        A number of earlier visits that fewer people reach is treated as the one below it, days after which fewer people
+        A number of earlier visits that fewer people reach is treated as the one below it (of codes that very many
+        people have, as one after which hardly anybody has it again), days after which fewer people
         are seen as if they said nothing.
     """
     c = tables.never.shape[1]
@@ -134,10 +136,13 @@ def learn_again(
     if not parts:
         return Again(count_lift=np.ones((c, 1)), since_edges=_SINCE, since_lift=None)
     seen = [sum((part.seen[k] for part in parts[1:]), parts[0].seen[k]) for k in range(2)]
-    few = [
-        sum((part.people[k] for part in parts[1:]), parts[0].people[k]).reshape(c, width) < min_patients
+    people = [
+        sum((part.people[k] for part in parts[1:]), parts[0].people[k]).reshape(c, width)
         for k, width in enumerate(widths)
     ]
+    few = [one < min_patients for one in people]
+    # That hardly any of very many people have a code once more says something; that none of twenty do says nothing.
+    hardly = np.where(people[0][:, 0] >= _MANY * min_patients, _HARDLY, 0.0)
     by_count, by_since, chance = (
         np.concatenate([getattr(part, name) for part in parts]) for name in ("count_cell", "since_cell", "chance")
     )
@@ -146,7 +151,7 @@ def learn_again(
         moved = _lifted(chance, log_since.reshape(-1)[by_since])
         log_count = _solved(by_count, moved, seen[0]).reshape(c, -1)
         for band in range(widths[0]):
-            before = log_count[:, band - 1] - _HARDLY if band else 0.0
+            before = log_count[:, band - 1] - hardly if band else 0.0
             log_count[:, band] = np.where(few[0][:, band], np.maximum(before, -_LARGEST - _HARDLY), log_count[:, band])
         if dated:
             moved = _lifted(chance, log_count.reshape(-1)[by_count])

@@ -31,7 +31,7 @@ def _rows(visits: list[tuple[int, ...]]) -> tuple[NumericRows, np.ndarray]:
 
 def _found(rows: NumericRows, patients: np.ndarray, residual: np.ndarray) -> tuple[np.ndarray, ...]:
     none = np.zeros((1, 1))
-    levels = _Levels(shift=none, level=none, state_share=none, center=none, residual=residual)
+    levels = _Levels(shift=none, level=none, of_condition=none, state_share=none, center=none, residual=residual)
     return _components(rows, levels, patients, 5)
 
 
