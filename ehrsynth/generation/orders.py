@@ -8,6 +8,7 @@ import numpy.typing as npt
 from ehrsynth.generation.codes import Present, VisitContext
 from ehrsynth.generation.segments import first_of_each
 from ehrsynth.model import OrderSets
+from ehrsynth.probability.ragged import padded, ranges, starts
 
 __all__ = ["OrderSampler"]
 
@@ -32,12 +33,10 @@ class OrderSampler:
         self._group = np.asarray(orders.group, dtype=np.int64)
         self._n_groups = int(self._group.max()) + 1
         reasons = np.asarray(orders.reasons, dtype=np.int64)
-        self._width = reasons.shape[1]
         self._reasons = {tuple(row[row >= 0].tolist()): k for k, row in enumerate(reasons)}
-        # The largest first, and of these the commonest: what a visit's conditions are made of.
-        size = (reasons >= 0).sum(axis=1)
-        self._parts = [frozenset(row[row >= 0].tolist()) for row in reasons]
-        self._by_size = np.argsort(-size, kind="stable").tolist()
+        # The largest first: what a visit's conditions are made of.
+        self._parts = [frozenset(reason) for reason in self._reasons]
+        self._by_size = sorted(range(len(self._parts)), key=lambda k: -len(self._parts[k]))
         # One ascending array of running sums of all cells and reasons, so that one search answers all draws.
         weight = np.asarray(orders.weight, dtype=np.float64).T
         reason = np.repeat(np.arange(len(reasons)), np.diff(self._offsets))
@@ -58,22 +57,19 @@ class OrderSampler:
         start = np.flatnonzero(first_of_each(conditions.visit))
         count = np.diff(np.append(start, len(conditions)))
         visit = conditions.visit[start]
-        again = np.bincount(np.repeat(np.arange(len(start)), count), conditions.recurs, len(start)) > 0
-        most = int(count.max(initial=1))
-        codes = np.full((len(start), most), -1, dtype=np.int64)
-        codes[np.repeat(np.arange(len(start)), count), np.arange(len(conditions)) - np.repeat(start, count)] = (
-            conditions.code
-        )
+        owner = np.repeat(np.arange(len(start)), count)
+        again = np.bincount(owner, conditions.recurs, len(start)) > 0
+        codes = padded(owner, conditions.code, len(start), int(count.max(initial=1)))
         codes.sort(axis=1)
         distinct, which = np.unique(codes, axis=0, return_inverse=True)
         covers = [self._covered(tuple(row[row >= 0].tolist())) for row in distinct]
         which = which.reshape(-1)
         length = np.array([len(cover) for cover in covers], dtype=np.int64)
-        first = np.cumsum(length) - length
+        first = starts(length)
         flat = np.array([k for cover in covers for k in cover], dtype=np.int64)
         times = length[which]
         row = np.repeat(np.arange(len(start)), times)
-        reason = flat[first[which][row] + np.arange(len(row)) - np.repeat(np.cumsum(times) - times, times)]
+        reason = flat[ranges(first[which], times)]
         cell = self._group[visits.stratum[visit]] + np.where(again, self._n_groups, 0)
         u = rng.random(len(row))
         at = np.searchsorted(self._running, u + reason + cell[row] * len(self._parts), side="right")
@@ -90,13 +86,13 @@ class OrderSampler:
 
     def _covered(self, conditions: tuple[int, ...]) -> tuple[int, ...]:
         """Return the reasons that some conditions are: one, or the largest ones that they are made of."""
+        if conditions in self._reasons:
+            return (self._reasons[conditions],)
         if conditions not in self._cover:
-            known = self._reasons.get(conditions)
             found, rest = [], set(conditions)
-            if known is None:
-                for k in self._by_size:
-                    if self._parts[k] <= rest:
-                        found.append(k)
-                        rest -= self._parts[k]
-            self._cover[conditions] = tuple(found) if known is None else (known,)
+            for k in self._by_size:
+                if self._parts[k] <= rest:
+                    found.append(k)
+                    rest -= self._parts[k]
+            self._cover[conditions] = tuple(found)
         return self._cover[conditions]

@@ -148,11 +148,11 @@ class TrajectorySampler:
             state = group * k + local
             rounds.append((who, state, age, stratum))
             u = rng.random((4, len(who)))
-            band = self._model.end_band(number, age - people.age_days[who])
-            next_age = age + self._gaps(state, age - people.age_days[who], age, u[1], u[2], rng)
-            stays = (u[0] >= self._ends(band, state, people.age_days[who], age)) & (
-                next_age < MAX_AGE_YEARS * DAYS_PER_YEAR
-            )
+            first_age = people.age_days[who]
+            elapsed = age - first_age
+            band = self._model.end_band(number, elapsed)
+            next_age = age + self._gaps(state, elapsed, age, u[1], u[2], rng)
+            stays = (u[0] >= self._ends(band, state, first_age, elapsed)) & (next_age < MAX_AGE_YEARS * DAYS_PER_YEAR)
             who, sex, group, local = who[stays], sex[stays], group[stays], local[stays]
             age = next_age[stays]
             if not len(who):
@@ -162,13 +162,13 @@ class TrajectorySampler:
             local = sample_rows(self._transition, (matrix * g + group) * k + local, u[3][stays])
         return self._gather(people, rounds, rng)
 
-    def _ends(self, band: npt.NDArray[np.integer[Any]], state: Int, first_age: Int, age: Int) -> Float:
+    def _ends(self, band: npt.NDArray[np.integer[Any]], state: Int, first_age: Int, elapsed: Int) -> Float:
         """Return the chance that each record ends with the visit, by the age at the first and the days since too."""
         hazard = self._hazard[band, state]
         if self._end_lift.size == 1:
             return np.asarray(hazard, dtype=np.float64)
-        elapsed = np.searchsorted(self._edges, age - first_age, side="right") - 1
-        lift = self._end_lift[np.searchsorted(self._start_edges, first_age, side="right") - 1, elapsed]
+        since = np.searchsorted(self._edges, elapsed, side="right") - 1
+        lift = self._end_lift[np.searchsorted(self._start_edges, first_age, side="right") - 1, since]
         raised = hazard * lift
         return np.asarray(raised / np.maximum(1.0 - hazard + raised, 1e-300))
 

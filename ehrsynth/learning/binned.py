@@ -10,13 +10,14 @@ import numpy as np
 import numpy.typing as npt
 
 from ehrsynth.encoding import Timelines
+from ehrsynth.encoding.encoder import DAYS_PER_YEAR
 from ehrsynth.encoding.union import UNION
 from ehrsynth.learning.evidence import CodeEvidence, SparseRows, code_evidence
 from ehrsynth.learning.layout import RowLayout
 from ehrsynth.model import Strata
 from ehrsynth.probability.histogram import Histogram
 
-__all__ = ["BinnedVisits", "Bins", "bin_visits"]
+__all__ = ["BinnedVisits", "Bins", "age_days", "bin_visits"]
 
 Ints = npt.NDArray[np.integer[Any]]
 
@@ -170,6 +171,12 @@ def empty_evidence() -> CodeEvidence:
     """Return the evidence of no codes."""
     nothing = np.zeros(0, dtype=np.int64)
     return CodeEvidence(history_visits=nothing, history_rows=nothing, visits=nothing, rows=nothing)
+
+
+def age_days(timelines: Timelines) -> npt.NDArray[np.int64]:
+    """Return the days of life at each visit, int64[V]."""
+    days = np.rint(timelines.age_years.astype(np.float64) * DAYS_PER_YEAR)
+    return np.maximum(days, 0).astype(np.int64)
 
 
 def strata_of(timelines: Timelines, strata: Strata) -> npt.NDArray[np.int64]:

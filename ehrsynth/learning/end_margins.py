@@ -12,7 +12,7 @@ from ehrsynth.encoding import Cohort, Timelines
 from ehrsynth.learning.steps import log_odds_error
 from ehrsynth.model import Trajectory
 
-__all__ = ["EndMargins"]
+__all__ = ["EndMargins", "ends_known"]
 
 Ints = npt.NDArray[np.int64]
 Doubles = npt.NDArray[np.float64]
@@ -82,6 +82,11 @@ class EndMargins:
         return visits, ends
 
 
+def ends_known(timelines: Timelines) -> npt.NDArray[np.bool_]:
+    """Return of which visits it is known whether the record ends; not of the last kept one of who has more, bool[V]."""
+    return np.asarray(~(timelines.is_last & timelines.cut[timelines.patient_of_visit]))
+
+
 def _reached(timelines: Timelines) -> npt.NDArray[np.int64]:
     """Return how many people have a visit of each number of `_EDGES`."""
     visits = np.sort(np.diff(timelines.offsets))
@@ -98,12 +103,11 @@ def _with_bands(trajectory: Trajectory, edges: npt.NDArray[np.int64]) -> Traject
 
 
 def _seen(timelines: Timelines, margins: EndMargins) -> Doubles:
-    """Return the counts of the source; the last kept visit of a patient who has more is none."""
-    last, owner = timelines.is_last, timelines.patient_of_visit
-    known = ~(last & timelines.cut[owner])
+    """Return the counts of the source."""
+    known, owner = ends_known(timelines), timelines.patient_of_visit
     return margins.count(
         timelines.number[known].astype(np.int64),
         timelines.elapsed_days[known],
-        last[known],
+        timelines.is_last[known],
         timelines.weight[owner[known]],
     )

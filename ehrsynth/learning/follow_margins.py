@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ehrsynth.encoding import Cohort, Timelines
-from ehrsynth.encoding.encoder import DAYS_PER_YEAR
+from ehrsynth.learning.binned import age_days
+from ehrsynth.learning.end_margins import ends_known
 from ehrsynth.learning.steps import log_odds_error
 from ehrsynth.model import Trajectory
 
@@ -96,22 +97,17 @@ def start_bands(people: Ints, trajectory: Trajectory) -> Ints:
 
 def _starts(timelines: Timelines, edges: Ints) -> Ints:
     """Return how many people are first seen in each band of age, int64[A]."""
-    return np.bincount(np.searchsorted(edges, _age(timelines), side="right") - 1, minlength=len(edges))
-
-
-def _age(timelines: Timelines) -> Ints:
-    """Return the days of life of each person at the first visit."""
-    years = timelines.age_years[timelines.offsets[:-1]].astype(np.float64)
-    return np.maximum(np.rint(years * DAYS_PER_YEAR), 0).astype(np.int64)
+    return np.bincount(
+        np.searchsorted(edges, age_days(timelines)[timelines.offsets[:-1]], side="right") - 1, minlength=len(edges)
+    )
 
 
 def _seen(timelines: Timelines, margins: FollowMargins) -> Doubles:
-    """Return the counts of the source; the last kept visit of a patient who has more is none."""
-    last, owner = timelines.is_last, timelines.patient_of_visit
-    known = ~(last & timelines.cut[owner])
+    """Return the counts of the source."""
+    known, owner = ends_known(timelines), timelines.patient_of_visit
     return margins.count(
-        _age(timelines)[owner[known]],
+        age_days(timelines)[timelines.offsets[:-1]][owner[known]],
         timelines.elapsed_days[known].astype(np.int64),
-        last[known],
+        timelines.is_last[known],
         timelines.weight[owner[known]],
     )

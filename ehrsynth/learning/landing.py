@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ehrsynth.encoding.discretise import distinct_patients
-from ehrsynth.encoding.encoder import DAYS_PER_YEAR
+from ehrsynth.learning.binned import age_days
 from ehrsynth.learning.families import FarPosteriors, StatePosterior, each, thinned
 from ehrsynth.learning.steps import beyond_chance
 from ehrsynth.probability.histogram import Histogram
@@ -131,10 +131,7 @@ def _chunk(chunk: StatePosterior, running: Doubles, days: Histogram, edges: tupl
     timelines = chunk.timelines
     known = np.flatnonzero(timelines.gap_days >= 0)
     gap = timelines.gap_days[known].astype(np.int64)
-    since = [
-        timelines.elapsed_days[known].astype(np.int64),
-        np.rint(timelines.age_years[known].astype(np.float64) * DAYS_PER_YEAR).astype(np.int64),
-    ]
+    since = [timelines.elapsed_days[known].astype(np.int64), age_days(timelines)[known]]
     weight = chunk.gamma[known] / np.maximum(chunk.gamma[known].sum(axis=1, keepdims=True), 1e-12)
     low, width = np.asarray(days.edges[:-1], dtype=np.int64), np.diff(days.edges)
     start, landing = (

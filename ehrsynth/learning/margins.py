@@ -23,6 +23,7 @@ from ehrsynth.learning.landing_margins import LandingMargins
 from ehrsynth.learning.onset_margins import OnsetMargins
 from ehrsynth.learning.pair_margins import PairMargins
 from ehrsynth.learning.place_margins import PlaceMargins
+from ehrsynth.learning.steps import FEWEST_PEOPLE, blocks_to_draw
 from ehrsynth.model import CodeFamily, PatientModel
 from ehrsynth.randomness import BLOCK_SIZE
 
@@ -35,10 +36,6 @@ Ints = npt.NDArray[np.int64]
 Doubles = npt.NDArray[np.float64]
 
 _STEPS = (1.0, 1.0, 1.0, 0.7, 0.5, 0.35, 0.25)
-_FEWEST = 200
-"""Of fewer people nearly all that is off is chance."""
-_MOST_DRAWN = 160_000
-"""Visits of each round."""
 _TIMES_DRAWN = 2
 """How many times the people of the source are drawn: where their codes have fixed places, which takes longest, once."""
 
@@ -103,13 +100,12 @@ def with_margins(model: PatientModel, cohort: Cohort, seed: int, min_patients: i
     from ehrsynth.generation.outline import OutlineSampler
 
     family = model.families[0] if model.families else None
-    if family is None or family.table != "condition" or cohort.n_patients < _FEWEST:
+    if family is None or family.table != "condition" or cohort.n_patients < FEWEST_PEOPLE:
         return model
     fixed = family.sizes is not None
     if not fixed and family.zero_truncated and family.tilt is None and not _others_do(model):
         return model
-    people = min((1 if fixed else _TIMES_DRAWN) * cohort.n_patients, _MOST_DRAWN * cohort.n_patients // cohort.n_visits)
-    n_blocks = -(-people // BLOCK_SIZE)
+    n_blocks = blocks_to_draw(cohort, 1 if fixed else _TIMES_DRAWN)
     drawn = n_blocks * BLOCK_SIZE
     held = [
         *_of_codes(model, cohort, drawn),
@@ -162,29 +158,30 @@ def _of_codes(model: PatientModel, cohort: Cohort, drawn: int) -> list[_Held]:
         # Of codes that compete for so many places none is moved without the others.
         fixed = k == 0 and family.sizes is not None
         if not fixed:
-            held.append(_onsets(k, family, OnsetMargins(family, cohort, drawn, led)))
-        held.append(_counted(k, family, CountMargins(family, cohort, led)))
+            held.append(_onsets(k, family.table, OnsetMargins(family, cohort, drawn, led)))
+        held.append(_counted(k, family.table, CountMargins(family, cohort, led)))
     return held
 
 
-def _onsets(k: int, family: CodeFamily, margins: OnsetMargins) -> _Held:
+def _onsets(k: int, table: str, margins: OnsetMargins) -> _Held:
     def count(block: _Block) -> Doubles:
-        mine = block.present[family.table]
+        mine = block.present[table]
         return margins.count(mine.code[~mine.recurs])
 
-    return _Held(
-        count=count, move=lambda model, made, step: _with_family(model, k, margins.moved(model.families[k], made, step))
-    )
+    return _Held(count=count, move=_of_family(k, margins))
 
 
-def _counted(k: int, family: CodeFamily, margins: CountMargins) -> _Held:
+def _counted(k: int, table: str, margins: CountMargins) -> _Held:
     def count(block: _Block) -> Doubles:
-        mine = block.present[family.table]
+        mine = block.present[table]
         return margins.count(block.visits.patient[mine.visit], mine.code, np.ones(len(block.visits.offsets) - 1))
 
-    return _Held(
-        count=count, move=lambda model, made, step: _with_family(model, k, margins.moved(model.families[k], made, step))
-    )
+    return _Held(count=count, move=_of_family(k, margins))
+
+
+def _of_family(k: int, margins: OnsetMargins | CountMargins) -> Callable[[PatientModel, Doubles, float], PatientModel]:
+    """Return what moves the k-th family of a model."""
+    return lambda model, made, step: _with_family(model, k, margins.moved(model.families[k], made, step))
 
 
 def _of_pairs(family: CodeFamily, cohort: Cohort, drawn: int, min_patients: int) -> list[_Held]:

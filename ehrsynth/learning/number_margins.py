@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ehrsynth.encoding import Cohort
+from ehrsynth.learning.steps import FEWEST_PEOPLE, blocks_to_draw
 from ehrsynth.model import PatientModel
-from ehrsynth.randomness import BLOCK_SIZE
 
 __all__ = ["CENTERS", "equal_parts", "with_number_margins"]
 
@@ -21,8 +21,6 @@ Doubles = npt.NDArray[np.float64]
 
 CENTERS = 64
 """Equal parts of the levels that a measurement's values have."""
-_FEWEST_PEOPLE = 200
-_MOST_VISITS = 160_000
 _FEWEST_VALUES = 1000
 """Of fewer values in generated records the parts of those of the source are no worse."""
 
@@ -57,16 +55,15 @@ def with_number_margins(model: PatientModel, cohort: Cohort, seed: int) -> Patie
     from ehrsynth.generation.rows import followers
 
     observed, numbers = model.family("observation"), model.measurements
-    if observed is None or numbers is None or not np.size(numbers.center) or cohort.n_patients < _FEWEST_PEOPLE:
+    if observed is None or numbers is None or not np.size(numbers.center) or cohort.n_patients < FEWEST_PEOPLE:
         return model
-    people = min(2 * cohort.n_patients, _MOST_VISITS * cohort.n_patients // cohort.n_visits)
     m = len(numbers.code)
     sampler, outline = MeasurementSampler(numbers), OutlineSampler(model)
     led = followers(observed, numbers)
     number = np.full(len(observed.codings), -1, dtype=np.int64)
     number[numbers.code] = np.arange(m)
     found: list[list[Doubles]] = [[] for _ in range(m)]
-    for block in range(-(-people // BLOCK_SIZE)):
+    for block in range(blocks_to_draw(cohort, 2)):
         visits, present = outline.draw(seed, block, purpose="learning/numbers/")
         conditions, mine = present.get("condition"), present["observation"]
         added = np.zeros((m, len(visits.offsets) - 1))

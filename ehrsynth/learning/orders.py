@@ -14,6 +14,7 @@ from ehrsynth.encoding.discretise import age_groups, distinct_patients, stratum_
 from ehrsynth.encoding.union import UNION
 from ehrsynth.learning.binned import strata_of
 from ehrsynth.model import CodeFamily, OrderSets, Strata
+from ehrsynth.probability.ragged import padded
 
 __all__ = ["learn_orders"]
 
@@ -95,7 +96,8 @@ def learn_orders(
     while led.any():
         seen = cohort.total(partial(_seen, n_conditions=n_conditions, led=led, strata=strata, groups=groups))
         kept = seen.people >= min_patients
-        covered = _by_code(seen.rows[_among(seen, kept)], seen.visits[_among(seen, kept)], len(led))
+        common = kept[_pair_of(seen)]
+        covered = _by_code(seen.rows[common], seen.visits[common], len(led))
         poor = led & (covered < _LEAST_COVERED * _by_code(seen.rows, seen.visits, len(led)))
         if not poor.any():
             return _learned(seen, kept, led, groups)
@@ -118,10 +120,10 @@ def _seen(timelines: Timelines, n_conditions: int, led: Bools, strata: Strata, g
     order = np.lexsort((code, visit))
     visit, code = visit[order], code[order]
     condition = code < n_conditions
-    reasons, whole = padded(visit[condition], code[condition], timelines.n_visits, _MOST_REASONS)
-    orders, few = padded(visit[led[code]], code[led[code]], timelines.n_visits, _MOST_ORDERS)
+    reasons, whole = _by_visit(visit[condition], code[condition], timelines.n_visits, _MOST_REASONS)
+    orders, few = _by_visit(visit[led[code]], code[led[code]], timelines.n_visits, _MOST_ORDERS)
     again = np.zeros(timelines.n_visits, dtype=bool)
-    again[recurring(owner[visit[condition]], visit[condition], code[condition], n_conditions)] = True
+    again[_recurring(owner[visit[condition]], visit[condition], code[condition], n_conditions)] = True
     mine = np.flatnonzero((reasons[:, 0] >= 0) & whole & few)
     cell = 2 * groups[strata_of(timelines, strata)[mine]] + again[mine]
     pairs, pair = np.unique(np.hstack([reasons[mine], orders[mine]]), axis=0, return_inverse=True)
@@ -138,17 +140,13 @@ def _seen(timelines: Timelines, n_conditions: int, led: Bools, strata: Strata, g
     )
 
 
-def padded(visit: Ints, code: Ints, n_visits: int, most: int) -> tuple[npt.NDArray[np.int32], Bools]:
+def _by_visit(visit: Ints, code: Ints, n_visits: int, most: int) -> tuple[npt.NDArray[np.int32], Bools]:
     """Return the codes of each visit int32[V, most], -1 at the end, and whether they are all; sorted by both."""
-    count = np.bincount(visit, minlength=n_visits)
-    place = np.arange(len(visit)) - (np.cumsum(count) - count)[visit]
-    result = np.full((n_visits, most), -1, dtype=np.int32)
-    inside = place < most
-    result[visit[inside], place[inside]] = code[inside]
-    return result, count <= most
+    codes = padded(visit, code, n_visits, most).astype(np.int32)
+    return codes, np.bincount(visit, minlength=n_visits) <= most
 
 
-def recurring(patient: Ints, visit: Ints, code: Ints, n_codes: int) -> Ints:
+def _recurring(patient: Ints, visit: Ints, code: Ints, n_codes: int) -> Ints:
     """Return the visits with a code that the person has had before."""
     order = np.lexsort((visit, patient * n_codes + code))
     pair = (patient * n_codes + code)[order]
@@ -161,11 +159,6 @@ def _by_code(rows: npt.NDArray[np.int32], visits: Doubles, n_codes: int) -> Doub
     there = ordered >= 0
     weight = np.broadcast_to(visits[:, None], there.shape)[there]
     return np.bincount(ordered[there], weight, n_codes).astype(np.float64)
-
-
-def _among(seen: _Seen, kept: Bools) -> Bools:
-    """Return whether each row is of a pair that is kept."""
-    return kept[_pair_of(seen)]
 
 
 def _pair_of(seen: _Seen) -> Ints:

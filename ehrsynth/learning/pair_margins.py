@@ -16,12 +16,22 @@ from ehrsynth.learning.steps import beyond_chance, longer
 from ehrsynth.model import CodeFamily
 from ehrsynth.probability.sets import BEFORE, EARLIER, KINDS, SAME
 
-__all__ = ["HIGHEST", "LARGEST", "LOWEST", "RECORD", "PairMargins", "PairTally", "seen_pairs"]
+__all__ = [
+    "LARGEST",
+    "RECORD",
+    "PairMargins",
+    "PairTally",
+    "cells_of",
+    "joining",
+    "log_boost",
+    "seen_pairs",
+    "with_company",
+]
 
 Ints = npt.NDArray[np.int64]
 Doubles = npt.NDArray[np.float64]
 
-LOWEST, HIGHEST = -5.0, 12.0
+_LOWEST, _HIGHEST = -5.0, 12.0
 """Of log(1 + boost)."""
 LARGEST = 6.0
 """How far it moves."""
@@ -54,7 +64,7 @@ class PairMargins:
     def __init__(self, family: CodeFamily, cohort: Cohort, min_patients: int) -> None:
         self._pairs = Pairs(len(family.codings))
         self._company = np.asarray(family.company, dtype=np.int64)
-        self._first = np.log1p(np.maximum(np.asarray(family.boost, dtype=np.float64), np.expm1(LOWEST)))
+        self._first = log_boost(family)
         self._moved, self._gain, self._before = (np.full(len(self._first), start) for start in (0.0, 1.0, 0.0))
         self._seen, people = cohort.total(partial(seen_pairs, table=family.table, pairs=self._pairs))
         self._known = people >= min_patients
@@ -74,11 +84,7 @@ class PairMargins:
         if self._round < _ROUNDS_WIDER:
             self._widen(seen, made, scale)
         self._round += 1
-        kind, given, code = self._company.T
-        low, high = np.minimum(given, code), np.maximum(given, code)
-        # Company in a visit is mutual: both directions have one count.
-        same = kind == SAME
-        cell = kind, np.where(same, low, given) * self._pairs.n + np.where(same, high, code)
+        cell = cells_of(self._company, self._pairs.n)
         error = np.log((seen[cell] * scale + 1.0) / (made[cell] + 1.0))
         noise = scale / (seen[cell] * scale + 1.0) + 1.0 / (made[cell] + 1.0)
         error = beyond_chance(error, noise)
@@ -86,8 +92,7 @@ class PairMargins:
         self._gain = longer(self._gain, self._before, error, _LONGER, _MOST_GAIN)
         self._before = error
         self._moved = np.clip(self._moved + np.minimum(step * self._gain, _LONGEST) * error, -LARGEST, LARGEST)
-        boost = np.expm1(np.clip(self._first + self._moved, LOWEST, HIGHEST))
-        return replace(family, company=self._company.astype(np.int32), boost=boost.astype(np.float32))
+        return with_company(family, self._company, self._first + self._moved)
 
     def _widen(self, seen: Doubles, made: Doubles, scale: float) -> None:
         """Take in the pairs that come more or less often than chance lets them, and are no company yet."""
@@ -96,10 +101,8 @@ class PairMargins:
         # Codes of long ago add up over a record; they make a code likelier at all, and visits would have more.
         z2[EARLIER] = 0.0
         kind, cell = np.nonzero(z2 >= _LEAST_Z2)
-        pair = np.column_stack([kind, cell // n, cell % n])
-        pair = np.concatenate([pair, pair[kind == SAME][:, [0, 2, 1]]])
-        key, old = (one @ [n**2, n, 1] for one in (pair, self._company))
-        pair = pair[~np.isin(key, old) & (pair[:, 1] != pair[:, 2])]
+        pair = joining(kind, cell, self._company, n)
+        pair = pair[pair[:, 1] != pair[:, 2]]
         # Satellites keep no company.
         pair = pair[~np.isin(pair[:, 1:], self._satellites).any(axis=1)]
         self._company = np.concatenate([self._company, pair])
@@ -107,6 +110,34 @@ class PairMargins:
             np.concatenate([one, np.full(len(pair), start)])
             for one, start in ((self._first, 0.0), (self._moved, 0.0), (self._gain, 1.0), (self._before, 0.0))
         )
+
+
+def log_boost(family: CodeFamily) -> Doubles:
+    """Return log(1 + boost) of the company of a family, float64[m]."""
+    return np.log1p(np.maximum(np.asarray(family.boost, dtype=np.float64), np.expm1(_LOWEST)))
+
+
+def with_company(family: CodeFamily, company: Ints, log_boost: Doubles) -> CodeFamily:
+    """Return the family with other company; `log_boost` is kept within bounds."""
+    boost = np.expm1(np.clip(log_boost, _LOWEST, _HIGHEST))
+    return replace(family, company=company.astype(np.int32), boost=boost.astype(np.float32))
+
+
+def cells_of(company: Ints, n: int) -> tuple[Ints, Ints]:
+    """Return (kind, pair) of each row of `company` in counts of pairs of `n` codes."""
+    kind, given, code = company.T
+    # Company in a visit is mutual: both directions have one count.
+    same = kind == SAME
+    low, high = np.where(same, np.minimum(given, code), given), np.where(same, np.maximum(given, code), code)
+    return kind, low * n + high
+
+
+def joining(kind: Ints, cell: Ints, company: Ints, n: int) -> Ints:
+    """Return the rows int64[m, 3] of counted pairs that are no `company` yet, of a visit in both directions."""
+    pair = np.column_stack([kind, cell // n, cell % n])
+    pair = np.concatenate([pair, pair[kind == SAME][:, [0, 2, 1]]])
+    key, old = (one @ [n**2, n, 1] for one in (pair, company))
+    return np.asarray(pair[~np.isin(key, old)])
 
 
 class PairTally:

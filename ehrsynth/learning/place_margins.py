@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -10,7 +9,16 @@ import numpy.typing as npt
 
 from ehrsynth.encoding import Cohort
 from ehrsynth.learning.company_counts import Pairs
-from ehrsynth.learning.pair_margins import HIGHEST, LARGEST, LOWEST, RECORD, PairTally, seen_pairs
+from ehrsynth.learning.pair_margins import (
+    LARGEST,
+    RECORD,
+    PairTally,
+    cells_of,
+    joining,
+    log_boost,
+    seen_pairs,
+    with_company,
+)
 from ehrsynth.model import CodeFamily
 from ehrsynth.probability.sets import BEFORE, EARLIER, KINDS, SAME
 
@@ -47,7 +55,7 @@ class PlaceMargins:
     def __init__(self, family: CodeFamily, cohort: Cohort, min_patients: int) -> None:
         self._pairs = Pairs(len(family.codings))
         self._company = np.asarray(family.company, dtype=np.int64)
-        self._first = np.log1p(np.maximum(np.asarray(family.boost, dtype=np.float64), np.expm1(LOWEST)))
+        self._first = log_boost(family)
         self._moved = np.zeros(len(self._first))
         self._seen, people = cohort.total(partial(seen_pairs, table=family.table, pairs=self._pairs, records=True))
         self._known = people >= min_patients
@@ -67,30 +75,23 @@ class PlaceMargins:
         if self._round < _ROUNDS_WIDER:
             self._widen(seen, made, prior)
         self._round += 1
-        kind, given, code = self._company.T
-        n, low, high = self._pairs.n, np.minimum(given, code), np.maximum(given, code)
-        # Company in a visit is mutual: both directions have one count.
-        same = kind == SAME
-        cell = kind, np.where(same, low, given) * n + np.where(same, high, code)
-        both = RECORD, low * n + high
+        n = self._pairs.n
+        cell = cells_of(self._company, n)
+        both = RECORD, self._company[:, 1:].min(axis=1) * n + self._company[:, 1:].max(axis=1)
         # Of the people with both codes, those who have them in this way.
         share = np.minimum(made[cell] / np.maximum(_in_any_way(made, n)[both[1]], 1.0), 1.0)
         slope = seen[cell] - made[cell] + share * (seen[both] - made[both]) - prior * self._moved
         bend = (made[cell] + np.maximum(made[cell], seen[cell])) / 2 + prior + 1.0
         bend += share**2 * np.maximum(made[both], seen[both])
         self._moved = np.clip(self._moved + step * slope / bend, -LARGEST, LARGEST)
-        boost = np.expm1(np.clip(self._first + self._moved, LOWEST, HIGHEST))
-        return replace(family, company=self._company.astype(np.int32), boost=boost.astype(np.float32))
+        return with_company(family, self._company, self._first + self._moved)
 
     def _widen(self, seen: Doubles, made: Doubles, prior: float) -> None:
         """Take in the pairs that are off and no company yet."""
         n = self._pairs.n
         most = np.maximum(seen, made)[:KINDS]
         kind, cell = np.nonzero(np.abs(seen - made)[:KINDS] * most >= _LEAST_PAIRS * (most + prior))
-        pair = np.column_stack([kind, cell // n, cell % n])
-        pair = np.concatenate([pair, pair[kind == SAME][:, [0, 2, 1]]])
-        key, old = (one @ [n**2, n, 1] for one in (pair, self._company))
-        pair = pair[~np.isin(key, old)]
+        pair = joining(kind, cell, self._company, n)
         self._company = np.concatenate([self._company, pair])
         self._first, self._moved = (np.concatenate([one, np.zeros(len(pair))]) for one in (self._first, self._moved))
 

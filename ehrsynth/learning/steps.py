@@ -5,9 +5,23 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["beyond_chance", "log_odds_error", "longer"]
+from ehrsynth.encoding import Cohort
+from ehrsynth.randomness import BLOCK_SIZE
+
+__all__ = ["FEWEST_PEOPLE", "beyond_chance", "blocks_to_draw", "log_odds_error", "longer"]
 
 Doubles = npt.NDArray[np.float64]
+
+FEWEST_PEOPLE = 200
+"""Of fewer people in the source nearly all that is off is chance."""
+_MOST_VISITS = 160_000
+"""That are drawn at a time."""
+
+
+def blocks_to_draw(cohort: Cohort, times: int) -> int:
+    """Return the blocks of people to draw so many `times` those of the source; fewer if they have very many visits."""
+    people = min(times * cohort.n_patients, _MOST_VISITS * cohort.n_patients // cohort.n_visits)
+    return -(-people // BLOCK_SIZE)
 
 
 def beyond_chance(error: Doubles, noise: Doubles) -> Doubles:

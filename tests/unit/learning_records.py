@@ -6,15 +6,28 @@ import dataclasses
 from collections.abc import Callable
 from datetime import date, datetime, timedelta
 from functools import reduce
+from operator import add
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
+from ehrsynth.encoding import Timelines
 from ehrsynth.provenance import Provenance
 from ehrsynth.records import Records
 
-__all__ = ["cohort", "differences"]
+__all__ = ["Halves", "cohort", "differences"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Halves:
+    """A cohort of which only sums over two parts can be had."""
+
+    vocabulary: Timelines
+
+    def total(self, function: Any) -> Any:
+        cut, n = self.vocabulary.n_patients // 3, self.vocabulary.n_patients
+        return reduce(add, [function(self.vocabulary.slice_patients(*part)) for part in ((0, cut), (cut, n))])
 
 
 def cohort(

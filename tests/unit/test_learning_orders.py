@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import date, datetime, timedelta
-from functools import reduce
-from operator import add
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +24,8 @@ from ehrsynth.model.shapes import check_shapes
 from ehrsynth.provenance import Provenance
 from ehrsynth.records import Records
 
+from .learning_records import Halves
+
 ICD, RX, CPT = (
     "http://hl7.org/fhir/sid/icd-10-cm",
     "http://www.nlm.nih.gov/research/umls/rxnorm",
@@ -36,17 +36,6 @@ ONE, OTHER, SUTURE, CHRONIC = "1", "2", "suture", "3"
 """Of pain one drug or the other, never both; a wound is sutured; the chronic drug comes without any reason."""
 PEOPLE, VISITS = 600, 6
 SETTINGS = LearningSettings(estimator="numpy", iterations=6, classes=1, states=2)
-
-
-@dataclass(frozen=True)
-class _Parts:
-    """A cohort of which only sums over two parts can be had."""
-
-    vocabulary: Timelines
-
-    def total(self, function: Any) -> Any:
-        cut, n = self.vocabulary.n_patients // 3, self.vocabulary.n_patients
-        return reduce(add, [function(self.vocabulary.slice_patients(*part)) for part in ((0, cut), (cut, n))])
 
 
 def _visit(rng: np.random.Generator, old: bool) -> tuple[list[str], list[str], list[str]]:
@@ -190,7 +179,7 @@ def test_rare_sets_and_codes_of_one_sex_are_not_led(source: tuple[Records, Timel
 
 
 def test_learning_in_parts_gives_the_same_sets(source: tuple[Records, Timelines], model: PatientModel) -> None:
-    apart = learn_orders(_Parts(source[1]), model.families, model.trajectory.strata, 5)  # type: ignore[arg-type]
+    apart = learn_orders(Halves(source[1]), model.families, model.trajectory.strata, 5)  # type: ignore[arg-type]
     one, other = model.orders, apart
     assert isinstance(one, OrderSets)
     assert isinstance(other, OrderSets)

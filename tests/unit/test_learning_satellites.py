@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import date, datetime, timedelta
-from functools import reduce
-from operator import add
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from ehrsynth.encoding import Timelines, encode
+from ehrsynth.encoding import encode
 from ehrsynth.encoding.union import unite
 from ehrsynth.errors import ModelError
 from ehrsynth.generation import Generator
@@ -28,7 +26,7 @@ from ehrsynth.model.shapes import check_shapes
 from ehrsynth.provenance import Provenance
 from ehrsynth.records import Records
 
-from .learning_records import differences
+from .learning_records import Halves, differences
 
 ICD = "http://hl7.org/fhir/sid/icd-10-cm"
 DIABETES, RETINOPATHY, BLINDNESS, CYST = "E11.9", "H36.0", "H54.0", "N83.2"
@@ -113,17 +111,6 @@ def parents(family: Any, parent: np.ndarray) -> dict[str, str]:
     return {
         family.codings[code].code: family.codings[parent[code]].code for code in np.flatnonzero(parent >= 0).tolist()
     }
-
-
-@dataclass(frozen=True)
-class Halves:
-    """A cohort of which only sums over two parts can be had."""
-
-    vocabulary: Timelines
-
-    def total(self, function: Any) -> Any:
-        cut, n = self.vocabulary.n_patients // 3, self.vocabulary.n_patients
-        return reduce(add, [function(self.vocabulary.slice_patients(*part)) for part in ((0, cut), (cut, n))])
 
 
 def found(visits: list[list[list[str]]], min_patients: int = 5, **options: Any) -> dict[str, str]:
