@@ -103,6 +103,18 @@ class CellTable:
         return np.where(total > 0, self.low[cell] + (u_place * width).astype(np.int64), most)
 
 
+def _gaps_by_age(trajectory: Trajectory) -> Float:
+    """Return P(bin of days to the next visit | band of age, state), float64[A' * Q, B]."""
+    gap = np.asarray(trajectory.gap, dtype=np.float64)
+    by_age = np.asarray(trajectory.age_gap, dtype=np.float64)
+    if by_age.size == 1:
+        return np.tile(gap, (len(trajectory.age_edges), 1))
+    table = gap * by_age[:, None, :]
+    total = table.sum(axis=-1, keepdims=True)
+    result: Float = np.where(total > 0, table / np.where(total > 0, total, 1.0), gap).reshape(-1, gap.shape[-1])
+    return result
+
+
 class TrajectorySampler:
     """The dynamics of a model made ready for drawing many blocks."""
 
@@ -114,7 +126,8 @@ class TrajectorySampler:
         self._transition = cumulative(trajectory.transition)
         self._transition_stratum = np.asarray(trajectory.transition_stratum, dtype=np.int64)
         self._hazard = np.asarray(trajectory.end_hazard, dtype=np.float64)
-        self._gap = CellTable(trajectory.gap, trajectory.gap_days)
+        self._gap = CellTable(_gaps_by_age(trajectory), trajectory.gap_days)
+        self._age_end = np.asarray(trajectory.age_end, dtype=np.float64)
         self._landing = np.asarray(trajectory.landing, dtype=np.float64)
         self._age_landing = np.asarray(trajectory.age_landing, dtype=np.float64)
         self._edges = np.asarray(trajectory.elapsed_edges, dtype=np.int64)
@@ -151,8 +164,9 @@ class TrajectorySampler:
             first_age = people.age_days[who]
             elapsed = age - first_age
             band = self._model.end_band(number, elapsed)
-            next_age = age + self._gaps(state, elapsed, age, u[1], u[2], rng)
-            stays = (u[0] >= self._ends(band, state, first_age, elapsed)) & (next_age < MAX_AGE_YEARS * DAYS_PER_YEAR)
+            of_age = self._model.age_band(age)
+            next_age = age + self._gaps(of_age * (g * k) + state, elapsed, age, u[1], u[2], rng)
+            stays = (u[0] >= self._ends(band, state, of_age, first_age, elapsed)) & (next_age < MAX_AGE_YEARS * DAYS_PER_YEAR)
             who, sex, group, local = who[stays], sex[stays], group[stays], local[stays]
             age = next_age[stays]
             if not len(who):
@@ -162,19 +176,21 @@ class TrajectorySampler:
             local = sample_rows(self._transition, (matrix * g + group) * k + local, u[3][stays])
         return self._gather(people, rounds, rng)
 
-    def _ends(self, band: npt.NDArray[np.integer[Any]], state: Int, first_age: Int, elapsed: Int) -> Float:
-        """Return the chance that each record ends with the visit, by the age at the first and the days since too."""
+    def _ends(self, band: npt.NDArray[np.integer[Any]], state: Int, of_age: Int, first_age: Int, elapsed: Int) -> Float:
+        """Return the chance that each record ends with the visit, by the ages then and at the first, and days since."""
         hazard = self._hazard[band, state]
-        if self._end_lift.size == 1:
+        if self._end_lift.size == 1 and self._age_end.size == 1:
             return np.asarray(hazard, dtype=np.float64)
-        since = np.searchsorted(self._edges, elapsed, side="right") - 1
-        lift = self._end_lift[np.searchsorted(self._start_edges, first_age, side="right") - 1, since]
+        lift = self._age_end[of_age]
+        if self._end_lift.size > 1:
+            since = np.searchsorted(self._edges, elapsed, side="right") - 1
+            lift = lift * self._end_lift[np.searchsorted(self._start_edges, first_age, side="right") - 1, since]
         raised = hazard * lift
         return np.asarray(raised / np.maximum(1.0 - hazard + raised, 1e-300))
 
-    def _gaps(self, state: Int, elapsed: Int, age: Int, u_cell: Float, u_place: Float, rng: np.random.Generator) -> Int:
+    def _gaps(self, row: Int, elapsed: Int, age: Int, u_cell: Float, u_place: Float, rng: np.random.Generator) -> Int:
         """Return the days to the next visit, drawn again until where they lead to is accepted."""
-        gap = self._gap.draw(state, u_cell, u_place)
+        gap = self._gap.draw(row, u_cell, u_place)
         if self._landing.size == 1 and self._age_landing.size == 1:
             return gap
         edges = self._edges if self._landing.size > 1 else np.zeros(1, dtype=np.int64)
@@ -189,7 +205,7 @@ class TrajectorySampler:
             todo = todo[rng.random(len(todo)) >= accepted]
             if not len(todo):
                 break
-            gap[todo] = self._gap.draw(state[todo], *rng.random((2, len(todo))))
+            gap[todo] = self._gap.draw(row[todo], *rng.random((2, len(todo))))
         return gap
 
     def _gather(self, people: People, rounds: list[tuple[Int, Int, Int, Int]], rng: np.random.Generator) -> Visits:

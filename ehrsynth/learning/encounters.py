@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ehrsynth.encoding import Cohort, Timelines
+from ehrsynth.encoding.discretise import age_groups, stratum_groups
 from ehrsynth.learning.evidence import SparseRows, sum_by
 from ehrsynth.learning.families import FarPosteriors, StatePosterior, summed
 from ehrsynth.learning.landing import learn_landing
@@ -30,6 +31,9 @@ DIED = "exp"
 
 _STRENGTH = 8.0
 _DEATH_STRENGTH = 20.0
+_DEATHS = 2.0
+"""As strongly, in deaths, are strata drawn to their group and groups to their states."""
+_LARGEST, _HALVINGS = 12.0, 40
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -91,22 +95,36 @@ def _by_class(table: Doubles, n_classes: int) -> Doubles:
     return result
 
 
-def _death(ends: Doubles, deaths: Doubles) -> Doubles:
+def _death(ends: Doubles, deaths: Doubles, groups: npt.NDArray[np.int64]) -> Doubles:
     """Return P(death | end, stratum, state) float64[R, Q]: the state's probability, its odds moved by the stratum's.
 
-    Both are shrunk toward the overall probability; cells of their own would be too few to count.
+    In each stratum as many die as observed, drawn to the ratio in its sex and usual band of age (`groups` int64[R]),
+    and that to what the states say. Cells of their own would be too few to count.
     """
     total, died = float(ends.sum()), float(deaths.sum())
     if died <= 0:
         return np.zeros_like(ends)
     overall = died / total
     of_state = (deaths.sum(axis=0) + _DEATH_STRENGTH * overall) / (ends.sum(axis=0) + _DEATH_STRENGTH)
-    of_state = np.clip(of_state, 1e-9, 1 - 1e-9)
-    expected = (ends * of_state).sum(axis=1)
-    ratio = (deaths.sum(axis=1) + _DEATH_STRENGTH * overall) / (expected + _DEATH_STRENGTH * overall)
-    odds = of_state / (1 - of_state) * ratio[:, None]
-    result: Doubles = odds / (1 + odds)
+    odds = np.clip(of_state, 1e-9, 1 - 1e-9) / (1 - np.clip(of_state, 1e-9, 1 - 1e-9))
+    hoped, seen = (ends * of_state).sum(axis=1), deaths.sum(axis=1)
+    of_group = (_sums(seen, groups) + _DEATHS) / (_sums(hoped, groups) + _DEATHS)
+    hoped = hoped * of_group[groups]
+    target = hoped * (seen + _DEATHS) / (hoped + _DEATHS)
+    low, high = np.full(len(ends), -_LARGEST), np.full(len(ends), _LARGEST)
+    for _ in range(_HALVINGS):
+        lift = (low + high) / 2
+        moved = odds * np.exp(lift)[:, None]
+        above = (ends * moved / (1 + moved)).sum(axis=1) > target
+        low, high = np.where(above, low, lift), np.where(above, lift, high)
+    # Where nobody's record ends any number is right: that of the states.
+    moved = odds * np.exp(np.where(ends.sum(axis=1) > 0, (low + high) / 2, 0.0))[:, None]
+    result: Doubles = moved / (1 + moved)
     return result
+
+
+def _sums(values: Doubles, groups: npt.NDArray[np.int64]) -> Doubles:
+    return np.bincount(groups, weights=values).astype(np.float64)
 
 
 def learn_trajectory(
@@ -139,7 +157,8 @@ def learn_trajectory(
     shares = {name: _by_class(table, n_classes) for name, table in counts.columns.items()}
     known = counts.columns["stay_known"].sum(axis=1).reshape(n_classes, 2)
     stay_known = known[:, 1] / np.maximum(known.sum(axis=1), 1e-12)
-    death_given_end, death_days = _death_tables(cohort, counts, min_patients, notes)
+    groups = stratum_groups(n_strata, age_groups(bins.strata.age_edges))
+    death_given_end, death_days = _death_tables(cohort, counts, groups, min_patients, notes)
     block = tables.initial.reshape(n_strata, problem.n_classes, problem.n_states)
     initial = block / block.sum(axis=-1, keepdims=True)
     start_minute = shares.get("start_minute", np.zeros((n_classes, 1, 0)))
@@ -193,7 +212,7 @@ def _death_days(timelines: Timelines) -> KnownValues:
 
 
 def _death_tables(
-    cohort: Cohort, counts: _EncounterCounts, min_patients: int, notes: list[str]
+    cohort: Cohort, counts: _EncounterCounts, groups: npt.NDArray[np.int64], min_patients: int, notes: list[str]
 ) -> tuple[Doubles, Histogram]:
     same_day = Histogram(edges=np.array([0, 1]), coarse=np.array([0]), weight=np.array([1.0]))
     died = cohort.total(_died)
@@ -202,4 +221,4 @@ def _death_tables(
             notes.append("Too few patients died to learn from: nobody dies in generated records.")
         return np.zeros_like(counts.deaths), same_day
     days = histogram_of(cohort.total(_death_days), min_patients=min_patients, n_coarse=1)
-    return _death(counts.ends, counts.deaths), days if days is not None else same_day
+    return _death(counts.ends, counts.deaths, groups), days if days is not None else same_day

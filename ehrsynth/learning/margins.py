@@ -16,7 +16,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ehrsynth.encoding import Cohort
+from ehrsynth.learning.age_margins import AgeMargins
 from ehrsynth.learning.count_margins import CountMargins
+from ehrsynth.learning.death_margins import DeathMargins
 from ehrsynth.learning.end_margins import EndMargins
 from ehrsynth.learning.follow_margins import FollowMargins
 from ehrsynth.learning.landing_margins import LandingMargins
@@ -67,10 +69,15 @@ class _Block:
         return self.visits.day
 
     @property
+    def age(self) -> Ints:
+        """Days of life, of each visit."""
+        assert self.visits.age_days is not None
+        return self.visits.age_days
+
+    @property
     def first_age(self) -> Ints:
         """Days of life at the person's first visit, of each visit."""
-        assert self.visits.age_days is not None
-        return np.asarray(self.visits.age_days[self.visits.offsets[:-1]][self.visits.patient])
+        return np.asarray(self.age[self.visits.offsets[:-1]][self.visits.patient])
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -210,6 +217,7 @@ def _of_visits(model: PatientModel, cohort: Cohort, min_patients: int) -> list[_
     ends = EndMargins(model.trajectory, cohort)
     landings = LandingMargins(model.trajectory, cohort, min_patients)
     follow = FollowMargins(model.trajectory, cohort)
+    ages, deaths = AgeMargins(model.trajectory, cohort), DeathMargins(model.trajectory, cohort)
 
     def landed(block: _Block) -> Doubles:
         goes_on = np.flatnonzero(~block.last)
@@ -227,5 +235,13 @@ def _of_visits(model: PatientModel, cohort: Cohort, min_patients: int) -> list[_
         _Held(
             count=lambda block: follow.count(block.first_age, block.day, block.last, np.ones(len(block.last))),
             move=lambda model, made, step: replace(model, trajectory=follow.moved(model.trajectory, made, step)),
+        ),
+        _Held(
+            count=lambda block: ages.count(block.age, np.diff(block.day, append=0), block.last, np.ones(len(block.last))),
+            move=lambda model, made, step: replace(model, trajectory=ages.moved(model.trajectory, made, step)),
+        ),
+        _Held(
+            count=lambda block: deaths.count(block.visits.stratum[block.last], block.visits.state[block.last]),
+            move=lambda model, made, step: replace(model, trajectory=deaths.moved(model.trajectory, made, step)),
         ),
     ]

@@ -103,6 +103,12 @@ class Trajectory:
     end_lift : float [S, D]
         What multiplies the odds of `end_hazard`, by that band and the band of days since the first visit. One cell:
         nothing.
+    age_edges : int [A']
+        First day of life of each band of ages at a visit, of the two that follow.
+    age_gap : float [A', B]
+        What multiplies the chance of a bin of `gap` at a visit at that age. One cell: nothing.
+    age_end : float [A']
+        What multiplies the odds of `end_hazard` at a visit at that age.
     encounter_classes : tuple of str
         v3-ActCode codes, E of them. Stays of the classes IMP, ACUTE and NONAC of one person do not overlap: a stay is
         drawn among those that end before the next such start.
@@ -161,7 +167,16 @@ class Trajectory:
     age_landing: Float = field(default_factory=lambda: np.ones((1, 1)))
     start_edges: Int = field(default_factory=lambda: np.zeros(1, dtype=np.int64))
     end_lift: Float = field(default_factory=lambda: np.ones((1, 1)))
+    age_edges: Int = field(default_factory=lambda: np.zeros(1, dtype=np.int64))
+    age_gap: Float = field(default_factory=lambda: np.ones((1, 1)))
+    age_end: Float = field(default_factory=lambda: np.ones(1))
     transition_at: str = "left"
+
+    def age_band(self, age_days: Int) -> Int:
+        """Return the band of `age_edges` of each age in days; of a single one without looking."""
+        if len(self.age_edges) == 1:
+            return np.zeros(len(age_days), dtype=np.int64)
+        return np.asarray(np.maximum(np.searchsorted(self.age_edges, age_days, side="right") - 1, 0), dtype=np.int64)
 
     def end_band(self, number: Int | int, elapsed_days: Int) -> Int:
         """Return the row of `end_hazard` of visits by number (from 1) and days since the first visit."""
