@@ -78,7 +78,7 @@ class Generator(BlockMaker):
         self.model = model
         self._dated = model.calendar.basis != "order"
         self._population = Population(model, evidence_of_trajectory(model, evidence))
-        self._trajectory = TrajectorySampler(model.trajectory)
+        self._trajectory = TrajectorySampler(model.trajectory, model.families)
         self._encounters = EncounterSampler(model, self.reference_date)
         strata = model.trajectory.strata
         strange = [family.table for family in model.families if family.table not in self._schema]
@@ -87,7 +87,7 @@ class Generator(BlockMaker):
         self._families = [FamilySampler(family, strata, model.measurements) for family in model.families]
         self._joint = None
         if any(family.parent_table == EVERY_TABLE for family in model.families):
-            self._joint = JointSampler(model.families, strata, model.measurements, model.orders)
+            self._joint = JointSampler.of(model)
         # Whatever a detail depends on is drawn before it.
         self._families.sort(key=lambda sampler: sampler.family.table != "condition")
         self._measurements = None if model.measurements is None else MeasurementSampler(model.measurements)
@@ -226,4 +226,5 @@ def _visit_context(people: People, encounters: Encounters) -> VisitContext:
         years_at_start=completed_years(birth, encounters.start // DAY),
         years_at_end=completed_years(birth, encounters.end // DAY),
         day=visits.day,
+        leads=visits.leads,
     )

@@ -12,8 +12,9 @@ from ehrsynth.errors import ModelError
 from ehrsynth.generation.codes import CodeSampler, Present, VisitContext
 from ehrsynth.generation.orders import OrderSampler
 from ehrsynth.generation.rows import followers, without_followers
+from ehrsynth.generation.segments import first_of_each
 from ehrsynth.generation.slots import SlotSampler
-from ehrsynth.model import EVERY_TABLE, CodeFamily, Measurements, OrderSets, Strata
+from ehrsynth.model import EVERY_TABLE, CodeFamily, Measurements, OrderSets, PatientModel, Strata
 
 __all__ = ["JointSampler"]
 
@@ -33,6 +34,8 @@ class JointSampler:
         Codes that follow another of their panel are not drawn by themselves.
     orders : OrderSets, optional
         Codes of these come with the conditions, and not otherwise.
+    lead : int
+        Code, numbered through all families, that the visits tell of already; -1: none.
 
     Raises
     ------
@@ -46,6 +49,7 @@ class JointSampler:
         strata: Strata,
         measurements: Measurements | None = None,
         orders: OrderSets | None = None,
+        lead: int = -1,
     ) -> None:
         if any(family.parent_table != EVERY_TABLE for family in families):
             raise ModelError(f"Of the families, either all or none have the parent table {EVERY_TABLE!r}.")
@@ -62,6 +66,9 @@ class JointSampler:
             self._slots = SlotSampler(families[0], strata)
             # What is given to the forest is not drawn again.
             union = _never(union, np.arange(self._start[1]))
+        self._lead = lead
+        if lead >= 0:
+            union = _never(union, np.array([lead]))
         self._orders = None
         if orders is not None:
             self._orders = OrderSampler(orders, len(union.codings))
@@ -70,11 +77,27 @@ class JointSampler:
             marked = [np.zeros(len(union.codings), dtype=bool)]
         self._codes = CodeSampler(without_followers(union, led), strata, np.concatenate(marked))
 
+    def _leading(self, visits: VisitContext) -> Present:
+        """Return the code that the visits tell of."""
+        assert visits.leads is not None
+        visit = np.flatnonzero(visits.leads)
+        again = ~first_of_each(visits.patient[visit])
+        return Present(visit=visit, code=np.full(len(visit), self._lead), recurs=again)
+
+    @classmethod
+    def of(cls, model: PatientModel) -> JointSampler:
+        """Return the sampler of a model whose families are drawn together."""
+        lead = model.trajectory.lead
+        return cls(model.families, model.trajectory.strata, model.measurements, model.orders, lead)
+
     def draw(self, visits: VisitContext, rng: np.random.Generator) -> dict[str, Present]:
         """Return the codes of `visits` by table; of each table as `CodeSampler.draw`."""
         given = None if self._slots is None else self._slots.draw(visits, rng)
         if self._orders is not None and given is not None:
             given = _merged(given, self._orders.draw(visits, given, rng))
+        if self._lead >= 0:
+            leading = self._leading(visits)
+            given = leading if given is None else _merged(given, leading)
         every = self._codes.draw(visits, rng, given=given)
         found = {}
         for name, low, high in zip(self._names, self._start[:-1], self._start[1:], strict=True):

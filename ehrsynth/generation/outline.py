@@ -20,8 +20,8 @@ class OutlineSampler:
 
     def __init__(self, model: PatientModel) -> None:
         strata = model.trajectory.strata
-        self._population, self._trajectory = Population(model), TrajectorySampler(model.trajectory)
-        self._codes = JointSampler(model.families, strata, model.measurements, model.orders) if model.families else None
+        self._population, self._trajectory = Population(model), TrajectorySampler(model.trajectory, model.families)
+        self._codes = JointSampler.of(model) if model.families else None
         self._sexes = sex_numbers(strata.sexes)
 
     def draw(self, seed: int, block: int, *, purpose: str = "") -> tuple[VisitContext, dict[str, Present]]:
@@ -41,6 +41,7 @@ class OutlineSampler:
             years_at_start=years,
             years_at_end=years,
             day=visits.day,
+            leads=visits.leads,
             age_days=visits.age_days,
         )
         if self._codes is None:

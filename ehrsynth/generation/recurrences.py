@@ -33,6 +33,8 @@ class VisitContext:
         Completed years on the first and on the last day of the encounter: a code has to be possible on both.
     day : int64[v], optional
         Days since the person's first visit; None: not known, and nothing depends on them.
+    leads : bool[v], optional
+        Whether the visit has the code that transitions remember (`ehrsynth.model.Trajectory.lead`).
     age_days : int64[v], optional
         Age on the day of the visit's start, where somebody asks for it.
     """
@@ -45,6 +47,7 @@ class VisitContext:
     years_at_start: Int
     years_at_end: Int
     day: Int | None = None
+    leads: Bool | None = None
     age_days: Int | None = None
 
     def __len__(self) -> int:

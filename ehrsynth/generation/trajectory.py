@@ -9,8 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ehrsynth.errors import ModelError
+from ehrsynth.generation.lead import LeadLaw
 from ehrsynth.generation.population import DAYS_PER_YEAR, People
-from ehrsynth.model import Trajectory
+from ehrsynth.model import CodeFamily, Trajectory
 from ehrsynth.probability.categorical import cumulative, sample_rows
 from ehrsynth.probability.histogram import Histogram
 
@@ -46,6 +47,8 @@ class Visits:
     stratum : int64[v]
     death_days : int64[n]
         Days from the end of the last encounter to death; -1 for those who do not die.
+    leads : bool[v], optional
+        Whether the visit has the code that transitions remember, where they do.
     """
 
     patient: Int
@@ -55,6 +58,7 @@ class Visits:
     day: Int
     stratum: Int
     death_days: Int
+    leads: npt.NDArray[np.bool_] | None = None
 
     def __len__(self) -> int:
         return len(self.patient)
@@ -103,6 +107,17 @@ class CellTable:
         return np.where(total > 0, self.low[cell] + (u_place * width).astype(np.int64), most)
 
 
+def _tilted(trajectory: Trajectory, law: LeadLaw) -> Float:
+    """Return the matrices of who has not had the lead, for each band of days, and those of who has."""
+    matrices = np.asarray(trajectory.transition, dtype=np.float64)
+    without, after = np.split(matrices, 2)
+    tilt = np.asarray(trajectory.lead_tilt, dtype=np.float64)
+    factor = np.exp(tilt[:, None] * law.of_state).reshape(len(tilt), 1, trajectory.n_classes, 1, trajectory.n_states)
+    moved = without * factor
+    moved /= np.maximum(moved.sum(axis=-1, keepdims=True), 1e-300)
+    return np.concatenate([moved.reshape(-1, *matrices.shape[1:]), after])
+
+
 def _gaps_by_age(trajectory: Trajectory) -> Float:
     """Return P(bin of days to the next visit | band of age, state), float64[A' * Q, B]."""
     gap = np.asarray(trajectory.gap, dtype=np.float64)
@@ -116,15 +131,27 @@ def _gaps_by_age(trajectory: Trajectory) -> Float:
 
 
 class TrajectorySampler:
-    """The dynamics of a model made ready for drawing many blocks."""
+    """The dynamics of a model made ready for drawing many blocks.
 
-    def __init__(self, trajectory: Trajectory) -> None:
+    Parameters
+    ----------
+    trajectory : Trajectory
+    families : tuple of CodeFamily
+        Of the model: among them is the code that transitions remember, if they remember one.
+    """
+
+    def __init__(self, trajectory: Trajectory, families: tuple[CodeFamily, ...] = ()) -> None:
         self._model = trajectory
         g, k = trajectory.n_classes, trajectory.n_states
         strata = trajectory.strata
         self._initial = cumulative(np.asarray(trajectory.initial).reshape(len(strata), g, k))
-        self._transition = cumulative(trajectory.transition)
         self._transition_stratum = np.asarray(trajectory.transition_stratum, dtype=np.int64)
+        self._lead = LeadLaw(families, strata, trajectory.lead) if trajectory.lead >= 0 else None
+        self._lead_end = np.asarray(trajectory.lead_end, dtype=np.float64)
+        self._lead_edges = np.asarray(trajectory.lead_edges, dtype=np.int64)
+        self._n_matrices = len(np.asarray(trajectory.transition)) // (2 if self._lead else 1)
+        tilted = trajectory.transition if self._lead is None else _tilted(trajectory, self._lead)
+        self._transition = cumulative(tilted)
         self._hazard = np.asarray(trajectory.end_hazard, dtype=np.float64)
         self._gap = CellTable(_gaps_by_age(trajectory), trajectory.gap_days)
         self._age_end = np.asarray(trajectory.age_end, dtype=np.float64)
@@ -133,6 +160,7 @@ class TrajectorySampler:
         self._edges = np.asarray(trajectory.elapsed_edges, dtype=np.int64)
         self._end_lift = np.asarray(trajectory.end_lift, dtype=np.float64)
         self._start_edges = np.asarray(trajectory.start_edges, dtype=np.int64)
+        self._ends_lifted = self._end_lift.size > 1 or self._age_end.size > 1 or self._lead is not None
         self._death = np.asarray(trajectory.death_given_end, dtype=np.float64)
         self._death_days = CellTable(np.ones((1, 1)), trajectory.death_days)
         # The first day of each later age band: strata of ages in whole days, without a division in the loop.
@@ -156,35 +184,57 @@ class TrajectorySampler:
         sex, group, age = people.sex, people.group, people.age_days
         stratum = self.stratum(sex, age)
         local = sample_rows(self._initial, stratum * g + group, rng.random(n))
-        rounds: list[tuple[Int, Int, Int, Int]] = []
+        had = np.zeros(n, dtype=bool)
+        rounds: list[tuple[npt.NDArray[Any], ...]] = []
         for number in range(1, MAX_VISITS + 1):
             state = group * k + local
-            rounds.append((who, state, age, stratum))
+            leads = np.zeros(len(who), dtype=bool)
+            if self._lead is not None:
+                leads = rng.random(len(who)) < self._lead.probability(had, stratum, state)
+                had = had | leads
+            rounds.append((who, state, age, stratum, leads))
             u = rng.random((4, len(who)))
             first_age = people.age_days[who]
             elapsed = age - first_age
             band = self._model.end_band(number, elapsed)
             of_age = self._model.age_band(age)
             next_age = age + self._gaps(of_age * (g * k) + state, elapsed, age, u[1], u[2], rng)
-            stays = (u[0] >= self._ends(band, state, of_age, first_age, elapsed)) & (next_age < MAX_AGE_YEARS * DAYS_PER_YEAR)
-            who, sex, group, local = who[stays], sex[stays], group[stays], local[stays]
+            stays = u[0] >= self._ends(band, state, of_age, first_age, elapsed, had)
+            stays &= next_age < MAX_AGE_YEARS * DAYS_PER_YEAR
+            who, sex, group, local, had = who[stays], sex[stays], group[stays], local[stays], had[stays]
             age = next_age[stays]
             if not len(who):
                 break
             left, stratum = stratum[stays], self.stratum(sex, age)
             matrix = self._transition_stratum[stratum if self._at_next else left]
+            if self._lead is not None:
+                since = np.searchsorted(self._lead_edges, age - people.age_days[who], side="right") - 1
+                matrix = matrix + self._n_matrices * np.where(had, len(self._lead_edges), since)
             local = sample_rows(self._transition, (matrix * g + group) * k + local, u[3][stays])
         return self._gather(people, rounds, rng)
 
-    def _ends(self, band: npt.NDArray[np.integer[Any]], state: Int, of_age: Int, first_age: Int, elapsed: Int) -> Float:
-        """Return the chance that each record ends with the visit, by the ages then and at the first, and days since."""
+    def _ends(
+        self,
+        band: npt.NDArray[np.integer[Any]],
+        state: Int,
+        of_age: Int,
+        first_age: Int,
+        elapsed: npt.NDArray[np.integer[Any]],
+        had: npt.NDArray[np.bool_],
+    ) -> Float:
+        """Return the chance that each record ends with the visit.
+
+        By state, number and days since the first visit (`band`), ages at the visit and at the first, and the lead.
+        """
         hazard = self._hazard[band, state]
-        if self._end_lift.size == 1 and self._age_end.size == 1:
+        if not self._ends_lifted:
             return np.asarray(hazard, dtype=np.float64)
         lift = self._age_end[of_age]
         if self._end_lift.size > 1:
             since = np.searchsorted(self._edges, elapsed, side="right") - 1
             lift = lift * self._end_lift[np.searchsorted(self._start_edges, first_age, side="right") - 1, since]
+        if self._lead is not None:
+            lift = lift * self._lead_end[had.astype(np.int64)]
         raised = hazard * lift
         return np.asarray(raised / np.maximum(1.0 - hazard + raised, 1e-300))
 
@@ -208,15 +258,15 @@ class TrajectorySampler:
             gap[todo] = self._gap.draw(row[todo], *rng.random((2, len(todo))))
         return gap
 
-    def _gather(self, people: People, rounds: list[tuple[Int, Int, Int, Int]], rng: np.random.Generator) -> Visits:
+    def _gather(self, people: People, rounds: list[tuple[npt.NDArray[Any], ...]], rng: np.random.Generator) -> Visits:
         n = len(people)
-        who, state, age, stratum = (np.concatenate(parts) for parts in zip(*rounds, strict=True))
+        who, state, age, stratum, leads = (np.concatenate(parts) for parts in zip(*rounds, strict=True))
         offsets = np.zeros(n + 1, dtype=np.int64)
         np.cumsum(np.bincount(who, minlength=n), out=offsets[1:])
         number = np.repeat(np.arange(len(rounds)), [len(part[0]) for part in rounds])
         place = np.empty(len(who), dtype=np.int64)
         place[offsets[who] + number] = np.arange(len(who))
-        patient, state, age, stratum = who[place], state[place], age[place], stratum[place]
+        patient, state, age, stratum, leads = (one[place] for one in (who, state, age, stratum, leads))
         last = offsets[1:] - 1
         u = rng.random((3, n))
         dies = u[0] < self._death[stratum[last], state[last]]
@@ -228,5 +278,6 @@ class TrajectorySampler:
             age_days=age,
             day=age - people.age_days[patient],
             stratum=stratum,
+            leads=None if self._lead is None else leads,
             death_days=np.where(dies, days, -1),
         )

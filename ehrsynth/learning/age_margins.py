@@ -99,7 +99,7 @@ def _bands(visits: Ints, people: Ints, edges: Ints) -> Ints:
     least = -(-int(visits.sum()) // _MOST_BANDS)
     first, waiting, met = [0], 0, 0
     for band, (count, who) in enumerate(zip(visits.tolist(), people.tolist(), strict=True)):
-        if band and met >= _PEOPLE_A_BAND and (waiting >= least or who >= _PEOPLE_A_BAND and count >= least):
+        if band and met >= _PEOPLE_A_BAND and (waiting >= least or (who >= _PEOPLE_A_BAND and count >= least)):
             first.append(int(edges[band]))
             waiting = met = 0
         waiting, met = waiting + count, max(met, who)

@@ -93,6 +93,8 @@ class BinnedVisits:
         That of the visit's patient.
     stratum : int64[V]
         At the visit.
+    had_lead : bool[V]
+        Whether the patient had the code that transitions remember in an earlier visit.
     history, present : SparseRows
         History rows, and all other rows, see `RowLayout`.
     truncated_history : SparseRows
@@ -104,6 +106,7 @@ class BinnedVisits:
     offsets: npt.NDArray[np.int64]
     weight: npt.NDArray[np.float64]
     stratum: npt.NDArray[np.int64]
+    had_lead: npt.NDArray[np.bool_]
     history: SparseRows
     present: SparseRows
     truncated_history: SparseRows
@@ -114,8 +117,19 @@ class BinnedVisits:
         """The weight of each visit's patient."""
         return np.repeat(self.weight, np.diff(self.offsets)).astype(np.float32)
 
+    def matrix(self, transition_stratum: Ints) -> npt.NDArray[np.int64]:
+        """Return the matrix of the transition that leads to each visit, int64[V]; to a first one, any."""
+        n = int(transition_stratum.max()) + 1
+        return np.asarray(transition_stratum[self.stratum] + n * self.had_lead, dtype=np.int64)
 
-def bin_visits(timelines: Timelines, bins: Bins, layout: RowLayout, parent: npt.NDArray[np.int32]) -> BinnedVisits:
+
+def bin_visits(
+    timelines: Timelines,
+    bins: Bins,
+    layout: RowLayout,
+    parent: npt.NDArray[np.int32],
+    had_lead: npt.NDArray[np.bool_] | None = None,
+) -> BinnedVisits:
     """Return `timelines` (a chunk) in `bins`; `parent` int32[C] is the within-visit forest of the codes."""
     n = timelines.n_visits
     everything = np.arange(n, dtype=np.int64)
@@ -160,6 +174,7 @@ def bin_visits(timelines: Timelines, bins: Bins, layout: RowLayout, parent: npt.
         offsets=timelines.offsets,
         weight=timelines.weight,
         stratum=strata_of(timelines, bins.strata),
+        had_lead=np.zeros(n, dtype=bool) if had_lead is None else had_lead,
         history=history,
         truncated_history=truncated,
         size=size,

@@ -51,8 +51,10 @@ class DeathMargins:
         if not self._death.any():
             return trajectory
         deaths = (made * self._now).sum(axis=1)
-        by_group = [np.bincount(self._group, weights=one) for one in (*self._seen, made.sum(axis=1), deaths)]
-        error = log_odds_error((by_group[0], by_group[1]), (by_group[2], by_group[3]))
+        ended, died, made_ends, made_deaths = (
+            np.bincount(self._group, weights=one).astype(np.float64) for one in (*self._seen, made.sum(axis=1), deaths)
+        )
+        error = log_odds_error((ended, died), (made_ends, made_deaths))
         self._moved = np.clip(self._moved + step * error, -_LARGEST, _LARGEST)
         odds = self._death / np.maximum(1.0 - self._death, 1e-9) * np.exp(self._moved)[self._group][:, None]
         self._now = odds / (1.0 + odds)

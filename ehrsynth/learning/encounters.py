@@ -179,6 +179,7 @@ def learn_trajectory(
         landing=landing,
         age_landing=age_landing,
         transition_at="next",
+        lead=problem.lead,
         gap=tables.gap if bins.n_gaps else np.ones((n_states, 1)),
         gap_days=gap_days_or_assumed(bins),
         encounter_classes=bins.encounter_classes,

@@ -110,14 +110,14 @@ def infer(binned: BinnedVisits, weights: Weights, emission: npt.NDArray[np.float
         binned.offsets,
         weights.tables.initial[first],
         weights.tables.transition,
-        stratum=weights.transition_stratum[arrival(binned.stratum)],
+        stratum=arrival(binned.matrix(weights.transition_stratum)),
         weights=binned.weight,
     )
 
 
-def arrival(stratum: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Return the stratum of the visit that follows each, int64[V]: where its transition leads; after a last one any."""
-    return np.append(stratum[1:], stratum[-1:])
+def arrival(matrix: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Return the matrix of the transition to the visit that follows each, int64[V]; after a last one any."""
+    return np.append(matrix[1:], matrix[-1:])
 
 
 def predict(binned: BinnedVisits, weights: Weights, emission: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
@@ -127,9 +127,8 @@ def predict(binned: BinnedVisits, weights: Weights, emission: npt.NDArray[np.flo
     P(code | earlier visits) is what the model expects of patients with these histories.
     """
     layout = Layout.of(binned.offsets)
-    chain = Chain(
-        weights.tables.transition, weights.transition_stratum[arrival(binned.stratum)], binned.offsets, layout
-    )
+    matrix = arrival(binned.matrix(weights.transition_stratum))
+    chain = Chain(weights.tables.transition, matrix, binned.offsets, layout)
     first = binned.stratum[binned.offsets[:-1]]
     state = weights.tables.initial[first][layout.sequences]
     state = np.ascontiguousarray(state.reshape(len(state), chain.groups, chain.width).transpose(1, 0, 2))

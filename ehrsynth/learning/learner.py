@@ -19,6 +19,7 @@ from ehrsynth.learning.details import learn_family
 from ehrsynth.learning.disclosure import learn_disclosure
 from ehrsynth.learning.encounters import learn_trajectory
 from ehrsynth.learning.families import FarPosteriors, StatePosterior, code_lift, slot_sizes
+from ehrsynth.learning.lead import find_lead, with_lead
 from ehrsynth.learning.margins import with_margins
 from ehrsynth.learning.measurements import learn_measurements
 from ehrsynth.learning.number_margins import with_number_margins
@@ -222,6 +223,7 @@ def describe(
         if told.families
         else None
     )
+    codes = with_lead(posteriors, fitted.tables.codes, problem.lead)
     families = []
     start = 0
     tables = {name: family for name, family in told.families.items() if name != UNION}
@@ -232,7 +234,7 @@ def describe(
             learn_family(
                 rows,
                 name,
-                tables=fitted.tables.codes.of(start, stop),
+                tables=codes.of(start, stop),
                 lift=lift[:, start:stop],
                 zero_truncated=problem.bins.n_truncated >= stop,
                 sizes=slots if name == "condition" else None,
@@ -310,7 +312,7 @@ def choose_problem(
     union, conditions = told.families.get(UNION), told.families.get("condition")
     n_codes = 0 if union is None else union.n_codes
     n_conditions = 0 if conditions is None else conditions.n_codes
-    parent = np.zeros(0, dtype=np.int32)
+    parent, lead = np.zeros(0, dtype=np.int32), -1
     if union is not None:
         first = None
         if bins.n_slots:
@@ -323,12 +325,16 @@ def choose_problem(
                 without_exception=bins.n_truncated == n_conditions,
             )
         parent = within_visit_forest(cohort, union, n_conditions, first=first)
+        lead = find_lead(cohort, parent) if bins.n_open else -1
+        if lead >= 0:
+            parent = within_visit_forest(cohort, union, n_conditions, first=first, lead=lead)
     n_strata = len(bins.strata)
     by_stratum = cohort.n_patients >= _STRATUM_PATIENTS or cohort.n_visits >= _STRATUM_VISITS
     problem = Problem(
         bins=bins,
         layout=bins.layout(n_codes, n_led=n_conditions if bins.n_open else 0),
         parent=parent,
+        lead=lead,
         # One matrix for each sex and usual band of age.
         transition_stratum=np.arange(n_strata) if by_stratum else np.zeros(n_strata, dtype=np.int64),
         matrix_groups=stratum_groups(n_strata, age_groups(bins.strata.age_edges)) if by_stratum else None,

@@ -22,11 +22,12 @@ from ehrsynth.learning.death_margins import DeathMargins
 from ehrsynth.learning.end_margins import EndMargins
 from ehrsynth.learning.follow_margins import FollowMargins
 from ehrsynth.learning.landing_margins import LandingMargins
+from ehrsynth.learning.lead_margins import LeadMargins
 from ehrsynth.learning.onset_margins import OnsetMargins
 from ehrsynth.learning.pair_margins import PairMargins
 from ehrsynth.learning.place_margins import PlaceMargins
 from ehrsynth.learning.steps import FEWEST_PEOPLE, blocks_to_draw
-from ehrsynth.model import CodeFamily, PatientModel
+from ehrsynth.model import CodeFamily, PatientModel, Trajectory
 from ehrsynth.randomness import BLOCK_SIZE
 
 if TYPE_CHECKING:
@@ -159,8 +160,9 @@ def _of_codes(model: PatientModel, cohort: Cohort, drawn: int) -> list[_Held]:
         # Observations that follow another of their panel are not drawn by themselves, and neither are ordered codes.
         led = np.concatenate([[], *followers(family, model.measurements).values()]).astype(np.int64)
         if model.orders is not None:
-            ordered = np.asarray(model.orders.led, dtype=np.int64) - start
-            led = np.union1d(led, ordered[(ordered >= 0) & (ordered < len(family.codings))])
+            led = np.union1d(led, _among(model.orders.led, start, family))
+        # When people have the code that transitions remember, these say.
+        led = np.union1d(led, _among([model.trajectory.lead], start, family))
         start += len(family.codings)
         # Of codes that compete for so many places none is moved without the others.
         fixed = k == 0 and family.sizes is not None
@@ -168,6 +170,12 @@ def _of_codes(model: PatientModel, cohort: Cohort, drawn: int) -> list[_Held]:
             held.append(_onsets(k, family.table, OnsetMargins(family, cohort, drawn, led)))
         held.append(_counted(k, family.table, CountMargins(family, cohort, led)))
     return held
+
+
+def _among(codes: npt.ArrayLike, start: int, family: CodeFamily) -> Ints:
+    """Return those of the codes, numbered through all families, that a family has, by its own numbers."""
+    own = np.asarray(codes, dtype=np.int64) - start
+    return own[(own >= 0) & (own < len(family.codings))]
 
 
 def _onsets(k: int, table: str, margins: OnsetMargins) -> _Held:
@@ -237,11 +245,35 @@ def _of_visits(model: PatientModel, cohort: Cohort, min_patients: int) -> list[_
             move=lambda model, made, step: replace(model, trajectory=follow.moved(model.trajectory, made, step)),
         ),
         _Held(
-            count=lambda block: ages.count(block.age, np.diff(block.day, append=0), block.last, np.ones(len(block.last))),
+            count=lambda block: ages.count(
+                block.age, np.diff(block.day, append=0), block.last, np.ones(len(block.last))
+            ),
             move=lambda model, made, step: replace(model, trajectory=ages.moved(model.trajectory, made, step)),
         ),
+        *_of_lead(model.trajectory, cohort),
         _Held(
             count=lambda block: deaths.count(block.visits.stratum[block.last], block.visits.state[block.last]),
             move=lambda model, made, step: replace(model, trajectory=deaths.moved(model.trajectory, made, step)),
         ),
+    ]
+
+
+def _of_lead(trajectory: Trajectory, cohort: Cohort) -> list[_Held]:
+    """Return the margin of when people have the code that transitions remember, if they do."""
+    if trajectory.lead < 0:
+        return []
+    margins = LeadMargins(trajectory, cohort)
+
+    def count(block: _Block) -> Doubles:
+        assert block.visits.leads is not None
+        leads = block.visits.leads.astype(np.int64)
+        earlier = np.cumsum(leads) - leads
+        before = earlier > earlier[block.visits.offsets[:-1]][block.visits.patient]
+        return margins.count(block.number, block.day, before, leads > 0, block.last, np.ones(len(leads)))
+
+    return [
+        _Held(
+            count=count,
+            move=lambda model, made, step: replace(model, trajectory=margins.moved(model.trajectory, made, step)),
+        )
     ]

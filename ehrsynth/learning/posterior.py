@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ehrsynth.encoding import Timelines
-from ehrsynth.learning.binned import BinnedVisits, bin_visits
+from ehrsynth.learning.binned import BinnedVisits
 from ehrsynth.learning.expectation import emit, infer, predict
 from ehrsynth.learning.families import StatePosterior
 from ehrsynth.learning.parameters import TrajectoryTables
@@ -55,7 +55,7 @@ class Posteriors:
         made: list[StatePosterior] = []
         patient = 0
         for part in self._timelines.chunks(self._chunk_visits):
-            binned = bin_visits(part, self._problem.bins, self._problem.layout, self._problem.parent)
+            binned = self._problem.binned(part)
             chunk, classes = self._infer(part, binned)
             self.classes[patient : patient + part.n_patients] = classes
             patient += part.n_patients

@@ -16,6 +16,7 @@ from ehrsynth.learning.binned import BinnedVisits, Bins, bin_visits
 from ehrsynth.learning.evidence import sum_by
 from ehrsynth.learning.expectation import Weights, emit, expectation, infer
 from ehrsynth.learning.layout import RowLayout
+from ehrsynth.learning.lead import had_before
 from ehrsynth.learning.maximisation import Strengths, choose_strengths, log_prior, maximise
 from ehrsynth.learning.parameters import TrajectoryTables
 from ehrsynth.learning.start import start_states
@@ -44,6 +45,9 @@ class Problem:
     transition_stratum : int64[R]
         The matrix of each stratum, of the visit that a transition leads to.
     n_classes, n_states : int
+    lead : int
+        Code, numbered through all families, that transitions remember: matrices of who has had it follow those of who
+        has not. -1: none.
     matrix_groups : int64[D], optional
         Sex and usual band of age of each matrix, which it is drawn to; None: there is one matrix.
     """
@@ -54,6 +58,7 @@ class Problem:
     transition_stratum: npt.NDArray[np.int64]
     n_classes: int
     n_states: int
+    lead: int = -1
     matrix_groups: npt.NDArray[np.int64] | None = None
 
     def weights(self, tables: TrajectoryTables) -> Weights:
@@ -62,7 +67,24 @@ class Problem:
 
     def chunks(self, timelines: Timelines, chunk_visits: int) -> list[BinnedVisits]:
         """Return the timelines in bins, chunk by chunk."""
-        return [bin_visits(part, self.bins, self.layout, self.parent) for part in timelines.chunks(chunk_visits)]
+        return [self.binned(part) for part in timelines.chunks(chunk_visits)]
+
+    def binned(self, part: Timelines) -> BinnedVisits:
+        """Return a chunk of the timelines in bins."""
+        return bin_visits(part, self.bins, self.layout, self.parent, had_before(part, self.lead))
+
+    @property
+    def n_matrices(self) -> int:
+        """D, of who has had the lead and of who has not."""
+        return (int(self.transition_stratum.max()) + 1) * (1 + (self.lead >= 0))
+
+    @property
+    def groups(self) -> npt.NDArray[np.int64] | None:
+        """The groups of all matrices, see `matrix_groups`."""
+        if self.lead < 0:
+            return self.matrix_groups
+        once = np.arange(self.n_matrices // 2) if self.matrix_groups is None else self.matrix_groups
+        return np.concatenate([once, once + int(once.max()) + 1])
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -105,14 +127,14 @@ def _hard_counts(problem: Problem, chunk: BinnedVisits, flat: npt.NDArray[np.int
     g, k = problem.n_classes, problem.n_states
     gamma = np.zeros((len(flat), g * k), dtype=np.float32)
     gamma[np.arange(len(flat)), flat] = chunk.visit_weight
-    n_strata, n_matrices = len(problem.bins.strata), int(problem.transition_stratum.max()) + 1
+    n_strata = len(problem.bins.strata)
     first = chunk.offsets[:-1]
     initial = sum_by(chunk.stratum[first], gamma[first], n_strata)
     going = np.ones(len(flat), dtype=bool)
     going[chunk.offsets[1:] - 1] = False
     left = np.flatnonzero(going)
-    transition = np.zeros((n_matrices, g, k, k))
-    where = (problem.transition_stratum[chunk.stratum[left + 1]], flat[left] // k, flat[left] % k, flat[left + 1] % k)
+    transition = np.zeros((problem.n_matrices, g, k, k))
+    where = (chunk.matrix(problem.transition_stratum)[left + 1], flat[left] // k, flat[left] % k, flat[left + 1] % k)
     np.add.at(transition, where, chunk.visit_weight[left])
     rows = chunk.present.scatter(gamma)
     rows[: chunk.history.n_rows] += chunk.history.scatter(gamma)
@@ -172,8 +194,8 @@ def _climb(
     tolerance: float,
     report: Callable[[int, float], None] | None,
 ) -> Fitted:
-    strengths = choose_strengths(start, problem.layout, problem.parent, Strengths(), problem.matrix_groups)
-    tables = maximise(start, problem.layout, problem.parent, strengths, problem.matrix_groups)
+    strengths = choose_strengths(start, problem.layout, problem.parent, Strengths(), problem.groups)
+    tables = maximise(start, problem.layout, problem.parent, strengths, problem.groups)
     objective: list[float] = []
     likelihood: list[float] = []
     for iteration in range(1, iterations + 1):
@@ -185,8 +207,8 @@ def _climb(
         if report is not None:
             report(iteration, likelihood[-1])
         if iteration == _WARM_UP:
-            strengths = choose_strengths(statistics, problem.layout, problem.parent, strengths, problem.matrix_groups)
-        tables = maximise(statistics, problem.layout, problem.parent, strengths, problem.matrix_groups)
+            strengths = choose_strengths(statistics, problem.layout, problem.parent, strengths, problem.groups)
+        tables = maximise(statistics, problem.layout, problem.parent, strengths, problem.groups)
         if iteration > _WARM_UP + 1 and objective[-1] - objective[-2] < tolerance * abs(likelihood[-1]):
             break
     return Fitted(tables=tables, strengths=strengths, log_likelihood=tuple(likelihood), objective=tuple(objective))

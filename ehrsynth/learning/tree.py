@@ -136,6 +136,7 @@ def within_visit_forest(
     n_first: int,
     *,
     first: npt.NDArray[np.int32] | None = None,
+    lead: int = -1,
 ) -> npt.NDArray[np.int32]:
     """Return the parent of each code, -1 for none: the Chow-Liu forest over codes that are new in a visit.
 
@@ -143,7 +144,8 @@ def within_visit_forest(
     kept where it pays for its parameter, see `chow_liu_forest`. The first `n_first` codes (conditions) have a forest of
     their own, from which the other codes hang: what is done in a visit follows from what is found. Their parents are
     those of `first` int32[n_first] where it is given: where visits have slots for conditions, one takes another's
-    place, and their number rules their company.
+    place, and their number rules their company. The code `lead` (-1: none) is drawn before all others, which hang from
+    it as from conditions.
     """
     n_codes = family.n_codes
     # Visits full of codes have more pairs than can be counted: every k-th visit tells as much.
@@ -160,7 +162,15 @@ def within_visit_forest(
         given = first.astype(np.int64)
     if n_first == n_codes:
         return given.astype(np.int32)
-    return chow_liu_forest(float(n_visits), single, (left, right, both), given=given).astype(np.int32)
+    if lead < 0:
+        return chow_liu_forest(float(n_visits), single, (left, right, both), given=given).astype(np.int32)
+    # Next to the conditions, for the time being.
+    order = np.concatenate([np.arange(n_first), [lead], np.setdiff1d(np.arange(n_first, n_codes), [lead])])
+    place = np.argsort(order)
+    parent = chow_liu_forest(
+        float(n_visits), single[order], (place[left], place[right], both), given=np.append(given, -1)
+    )
+    return np.where(parent >= 0, order[parent], -1)[place].astype(np.int32)
 
 
 def condition_parents(

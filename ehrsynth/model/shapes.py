@@ -105,7 +105,11 @@ def _trajectory(t: Trajectory) -> Iterator[Expected]:
     yield "trajectory.disposition", t.disposition, (e, q, len(t.dispositions))
     yield "trajectory.admit_source", t.admit_source, (e, q, len(t.admit_sources))
     yield "trajectory.encounter_type", t.encounter_type, (e, q, len(t.encounter_types))
-    _points("trajectory.transition_stratum", t.transition_stratum, 0, d)
+    yield "trajectory.lead_tilt", t.lead_tilt, (len(np.asarray(t.lead_edges)),)
+    yield "trajectory.lead_end", t.lead_end, (2,)
+    if t.lead >= 0 and d % 2:
+        raise ModelError("trajectory.transition has as many matrices for who has had the lead as for who has not.")
+    _points("trajectory.transition_stratum", t.transition_stratum, 0, d // 2 if t.lead >= 0 else d)
     strange = set(t.precision) - {"day", "minute", "second"}
     if strange:
         raise ModelError(f"trajectory.precision has {sorted(strange)[0]!r}; it is day, minute or second.")

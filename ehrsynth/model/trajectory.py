@@ -74,6 +74,17 @@ class Trajectory:
         Which of the D matrices a stratum (sex, age at the visit that `transition_at` says) uses.
     transition_at : str
         ``next``: the visit that a transition leads to; ``left``: the one that it leaves (packages up to format 2).
+    lead : int
+        Code, numbered through all families in the order of the model, that transitions remember: the matrices of who
+        has had it (in the visit that a transition leaves, or before) are as many and follow those of who has not. It is
+        drawn with the states, before all other codes. -1: none.
+    lead_edges : int [B]
+        First day since the first visit of each band of `lead_tilt`.
+    lead_tilt : float [B]
+        Whoever has not had the lead comes to a state with exp(tilt * P(lead | state)) times the chance, at a visit in
+        the band.
+    lead_end : float [2]
+        What multiplies the odds of `end_hazard` after a visit of who has not had the lead by then, and of who has.
     end_hazard : float [V, Q]
         P(the record ends after this visit | state, band of the visit's number and of the days since the first).
     visit_edges : int [N]
@@ -171,8 +182,12 @@ class Trajectory:
     age_gap: Float = field(default_factory=lambda: np.ones((1, 1)))
     age_end: Float = field(default_factory=lambda: np.ones(1))
     transition_at: str = "left"
+    lead: int = -1
+    lead_edges: Int = field(default_factory=lambda: np.zeros(1, dtype=np.int64))
+    lead_tilt: Float = field(default_factory=lambda: np.zeros(1))
+    lead_end: Float = field(default_factory=lambda: np.ones(2))
 
-    def age_band(self, age_days: Int) -> Int:
+    def age_band(self, age_days: Int) -> npt.NDArray[np.int64]:
         """Return the band of `age_edges` of each age in days; of a single one without looking."""
         if len(self.age_edges) == 1:
             return np.zeros(len(age_days), dtype=np.int64)
