@@ -108,10 +108,10 @@ class CellTable:
 
 
 def _tilted(trajectory: Trajectory, law: LeadLaw) -> Float:
-    """Return the matrices of who has not had the lead, for each band of days, and those of who has."""
+    """Return the matrices of who has not had the lead, for each band of ages and days, and those of who has."""
     matrices = np.asarray(trajectory.transition, dtype=np.float64)
     without, after = np.split(matrices, 2)
-    tilt = np.asarray(trajectory.lead_tilt, dtype=np.float64)
+    tilt = np.asarray(trajectory.lead_tilt, dtype=np.float64).reshape(-1)
     factor = np.exp(tilt[:, None] * law.of_state).reshape(len(tilt), 1, trajectory.n_classes, 1, trajectory.n_states)
     moved = without * factor
     moved /= np.maximum(moved.sum(axis=-1, keepdims=True), 1e-300)
@@ -148,6 +148,7 @@ class TrajectorySampler:
         self._transition_stratum = np.asarray(trajectory.transition_stratum, dtype=np.int64)
         self._lead = LeadLaw(families, strata, trajectory.lead) if trajectory.lead >= 0 else None
         self._lead_end = np.asarray(trajectory.lead_end, dtype=np.float64)
+        self._lead_starts = np.asarray(trajectory.lead_starts, dtype=np.int64)
         self._lead_edges = np.asarray(trajectory.lead_edges, dtype=np.int64)
         self._n_matrices = len(np.asarray(trajectory.transition)) // (2 if self._lead else 1)
         tilted = trajectory.transition if self._lead is None else _tilted(trajectory, self._lead)
@@ -208,10 +209,18 @@ class TrajectorySampler:
             left, stratum = stratum[stays], self.stratum(sex, age)
             matrix = self._transition_stratum[stratum if self._at_next else left]
             if self._lead is not None:
-                since = np.searchsorted(self._lead_edges, age - people.age_days[who], side="right") - 1
-                matrix = matrix + self._n_matrices * np.where(had, len(self._lead_edges), since)
+                matrix = matrix + self._n_matrices * self._of_lead(had, people.age_days[who], age)
             local = sample_rows(self._transition, (matrix * g + group) * k + local, u[3][stays])
         return self._gather(people, rounds, rng)
+
+    def _start_of_lead(self, first_age: Int) -> Int:
+        return np.asarray(np.searchsorted(self._lead_starts, first_age, side="right") - 1)
+
+    def _of_lead(self, had: npt.NDArray[np.bool_], first_age: Int, age: Int) -> Int:
+        """Return which of the sets of matrices leads to a visit at each age: see `_tilted`."""
+        n = len(self._lead_edges)
+        since = np.searchsorted(self._lead_edges, age - first_age, side="right") - 1
+        return np.where(had, n * len(self._lead_starts), self._start_of_lead(first_age) * n + since)
 
     def _ends(
         self,
@@ -234,7 +243,7 @@ class TrajectorySampler:
             since = np.searchsorted(self._edges, elapsed, side="right") - 1
             lift = lift * self._end_lift[np.searchsorted(self._start_edges, first_age, side="right") - 1, since]
         if self._lead is not None:
-            lift = lift * self._lead_end[had.astype(np.int64)]
+            lift = lift * self._lead_end[self._start_of_lead(first_age), had.astype(np.int64)]
         raised = hazard * lift
         return np.asarray(raised / np.maximum(1.0 - hazard + raised, 1e-300))
 

@@ -14,7 +14,7 @@ from ehrsynth.learning.end_margins import ends_known
 from ehrsynth.learning.steps import log_odds_error
 from ehrsynth.model import Trajectory
 
-__all__ = ["FollowMargins"]
+__all__ = ["FollowMargins", "start_bands", "starts_of"]
 
 Ints = npt.NDArray[np.int64]
 Doubles = npt.NDArray[np.float64]
@@ -42,7 +42,7 @@ class FollowMargins:
         # Of many bands each would be off by chance alone.
         self._of_edge = np.arange(len(edges)) * min(_MOST_ELAPSED, len(edges)) // len(edges)
         self._elapsed = edges[np.flatnonzero(np.diff(self._of_edge, prepend=-1))]
-        self._first = start_bands(cohort.total(partial(_starts, edges=trajectory.strata.first_days)), trajectory)
+        self._first = start_bands(cohort.total(partial(starts_of, edges=trajectory.strata.first_days)), trajectory)
         self._shape = len(self._first), len(self._elapsed)
         self._seen = cohort.total(partial(_seen, margins=self))
         self._moved = np.zeros(self._shape)
@@ -95,7 +95,7 @@ def start_bands(people: Ints, trajectory: Trajectory) -> Ints:
     return np.array(first, dtype=np.int64)
 
 
-def _starts(timelines: Timelines, edges: Ints) -> Ints:
+def starts_of(timelines: Timelines, edges: Ints) -> Ints:
     """Return how many people are first seen in each band of age, int64[A]."""
     return np.bincount(
         np.searchsorted(edges, age_days(timelines)[timelines.offsets[:-1]], side="right") - 1, minlength=len(edges)

@@ -269,7 +269,9 @@ def _of_lead(trajectory: Trajectory, cohort: Cohort) -> list[_Held]:
         leads = block.visits.leads.astype(np.int64)
         earlier = np.cumsum(leads) - leads
         before = earlier > earlier[block.visits.offsets[:-1]][block.visits.patient]
-        return margins.count(block.number, block.day, before, leads > 0, block.last, np.ones(len(leads)))
+        return margins.count(
+            block.number, block.first_age, block.day, before, leads > 0, block.last, np.ones(len(leads))
+        )
 
     return [
         _Held(

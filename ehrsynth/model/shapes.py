@@ -105,8 +105,8 @@ def _trajectory(t: Trajectory) -> Iterator[Expected]:
     yield "trajectory.disposition", t.disposition, (e, q, len(t.dispositions))
     yield "trajectory.admit_source", t.admit_source, (e, q, len(t.admit_sources))
     yield "trajectory.encounter_type", t.encounter_type, (e, q, len(t.encounter_types))
-    yield "trajectory.lead_tilt", t.lead_tilt, (len(np.asarray(t.lead_edges)),)
-    yield "trajectory.lead_end", t.lead_end, (2,)
+    yield "trajectory.lead_tilt", t.lead_tilt, (len(np.asarray(t.lead_starts)), len(np.asarray(t.lead_edges)))
+    yield "trajectory.lead_end", t.lead_end, (len(np.asarray(t.lead_starts)), 2)
     if t.lead >= 0 and d % 2:
         raise ModelError("trajectory.transition has as many matrices for who has had the lead as for who has not.")
     _points("trajectory.transition_stratum", t.transition_stratum, 0, d // 2 if t.lead >= 0 else d)

@@ -80,10 +80,12 @@ class Trajectory:
         drawn with the states, before all other codes. -1: none.
     lead_edges : int [B]
         First day since the first visit of each band of `lead_tilt`.
-    lead_tilt : float [B]
+    lead_starts : int [S']
+        First day of life of each band of ages at the first visit, of the two that follow.
+    lead_tilt : float [S', B]
         Whoever has not had the lead comes to a state with exp(tilt * P(lead | state)) times the chance, at a visit in
         the band.
-    lead_end : float [2]
+    lead_end : float [S', 2]
         What multiplies the odds of `end_hazard` after a visit of who has not had the lead by then, and of who has.
     end_hazard : float [V, Q]
         P(the record ends after this visit | state, band of the visit's number and of the days since the first).
@@ -184,8 +186,9 @@ class Trajectory:
     transition_at: str = "left"
     lead: int = -1
     lead_edges: Int = field(default_factory=lambda: np.zeros(1, dtype=np.int64))
-    lead_tilt: Float = field(default_factory=lambda: np.zeros(1))
-    lead_end: Float = field(default_factory=lambda: np.ones(2))
+    lead_starts: Int = field(default_factory=lambda: np.zeros(1, dtype=np.int64))
+    lead_tilt: Float = field(default_factory=lambda: np.zeros((1, 1)))
+    lead_end: Float = field(default_factory=lambda: np.ones((1, 2)))
 
     def age_band(self, age_days: Int) -> npt.NDArray[np.int64]:
         """Return the band of `age_edges` of each age in days; of a single one without looking."""
