@@ -75,11 +75,7 @@ class AgeMargins:
             return trajectory
         seen = self._seen
         ends = [(one.sum(axis=1), one[:, -1]) for one in (seen, made)]
-        overall = [tuple(np.atleast_1d(part.sum()) for part in one) for one in ends]
-        about = float(log_odds_error(*overall)[0])  # type: ignore[arg-type]
-        error = log_odds_error(ends[0], ends[1], about=about) - about
-        # As many records as before end, at other ages.
-        error -= np.log((ends[1][1] * np.exp(error)).sum() / np.maximum(ends[1][1].sum(), 1e-9))
+        error = log_odds_error(*ends)
         self._end = np.clip(self._end + step * error, -_LARGEST, _LARGEST)
         result = replace(trajectory, age_edges=self._edges, age_end=np.exp(self._end))
         if self._shape[1] == 1:

@@ -55,7 +55,7 @@ class LearningSettings:
     min_patients: int = 5
     states: int | Literal["auto"] = "auto"
     classes: int | Literal["auto"] = "auto"
-    iterations: int = 30
+    iterations: int = 50
     tolerance: float = 1e-4
     max_visits: int = 500
     validation_fraction: float = 0.15

@@ -34,7 +34,7 @@ from ehrsynth.provenance import versions
 __all__ = ["FORMAT", "FORMAT_NUMBER", "load", "model_hash", "save"]
 
 FORMAT = "ehrsynth-model"
-FORMAT_NUMBER = 3
+FORMAT_NUMBER = 4
 _DOCUMENTS = {
     "model.json": ("name", "title", "description", "licence", "provenance", "disclosure"),
     "person.json": ("person",),

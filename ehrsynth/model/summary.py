@@ -166,7 +166,7 @@ def state_occupancy(model: PatientModel) -> npt.NDArray[np.float64]:
     strata = _stratum_weights(model)
     weights = np.repeat(_class_weights(model)[: t.n_classes], t.n_states)
     now = weights * np.einsum("r,rq->q", strata, np.asarray(t.initial, dtype=float))
-    matrices = np.einsum("r,rgij->gij", strata, np.asarray(t.transition, dtype=float)[t.transition_stratum])
+    matrices = _mean_matrices(model)
     total = np.zeros(len(now))
     gap, elapsed = _mean_gap(t), 0.0
     for visit in range(1, _STEPS + 1):
@@ -176,6 +176,17 @@ def state_occupancy(model: PatientModel) -> npt.NDArray[np.float64]:
         going_on = (now * (1.0 - np.asarray(t.end_hazard, dtype=float)[band])).reshape(t.n_classes, t.n_states)
         now = np.einsum("gi,gij->gj", going_on, matrices).ravel()
     return total
+
+
+def _mean_matrices(model: PatientModel) -> npt.NDArray[np.float64]:
+    """Return P(next state | state) for the mean stratum, of each class float [G, K, K].
+
+    Where transitions remember a code, those of people who have had it and of people who have not, half and half.
+    """
+    t = model.trajectory
+    sets = np.split(np.asarray(t.transition, dtype=float), 2 if t.lead >= 0 else 1)
+    of_stratum = np.mean(sets, axis=0)[t.transition_stratum]
+    return np.asarray(np.einsum("r,rgij->gij", _stratum_weights(model), of_stratum))
 
 
 def _mean_gap(t: Trajectory) -> npt.NDArray[np.float64]:
@@ -202,9 +213,7 @@ def _states(
     shares = occupancy / max(occupancy.sum(), 1e-300)
     new_rates = _new_rates(model, conditions)
     everywhere = shares @ new_rates
-    mean_matrix = np.einsum(
-        "r,rgij->gij", _stratum_weights(model), np.asarray(t.transition, dtype=float)[t.transition_stratum]
-    )
+    mean_matrix = _mean_matrices(model)
     found = []
     for q in range(t.n_classes * t.n_states):
         g, k = divmod(q, t.n_states)
