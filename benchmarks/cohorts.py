@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 import ehrsynth
 from ehrsynth.randomness import stream
 from ehrsynth.records import Records
 
-__all__ = ["COHORTS", "Halves", "load", "split"]
+__all__ = ["COHORTS", "Halves", "categories", "load", "split"]
 
 COHORTS = ("uci", "nafld", "gibleed")
 _EVENTS = {
@@ -39,6 +40,16 @@ def load(name: str, data: Path) -> Records:
     with tempfile.TemporaryDirectory() as folder:
         _write_gibleed(Path(folder))
         return ehrsynth.read(folder, mapping=Path(__file__).with_name("gibleed.toml"))
+
+
+def categories(records: Records) -> Records:
+    """Return the records with conditions of ICD as their three-character categories, each once in an encounter."""
+    table = records["condition"]
+    code = pc.replace_substring_regex(pc.cast(table["code"], pa.string()), r"\..*$", "")
+    place = table.schema.get_field_index("code")
+    table = table.set_column(place, table.schema.field("code"), pc.cast(code, table.schema.field("code").type))
+    first = table.select(["encounter_id", "code_system", "code"]).to_pandas().astype(str).duplicated().to_numpy()
+    return records.replace(condition=table.filter(pa.array(~first)))
 
 
 def _write_gibleed(folder: Path) -> None:

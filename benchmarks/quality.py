@@ -5,7 +5,8 @@
 
 Each cohort is split at random by patient into halves. One half is learned from, as many patients are generated as the
 other half has, and `ehrsynth evaluate` compares them with that half; the first half in place of the generated patients
-gives the ceiling. One generation is one draw: of a small cohort with few very long records its figures swing, so with
+gives the ceiling. With `--categories` all are judged (not learned) by the three-character categories of their
+diagnoses. One generation is one draw: of a small cohort with few very long records its figures swing, so with
 `--repeats` as many are generated, each with a seed of its own, and their mean and standard deviation are told. One
 split is one draw as well: halves of a small cohort differ from each other by more than some goals allow, so with
 `--splits` it is split, learned from and judged as often, with the seeds from `--seed` on. CPU
@@ -21,7 +22,7 @@ import os
 import platform
 import resource
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -30,7 +31,7 @@ from typing import Any
 import numpy as np
 
 import ehrsynth
-from benchmarks.cohorts import COHORTS, Halves, load, split
+from benchmarks.cohorts import COHORTS, Halves, categories, load, split
 from ehrsynth import terminology
 from ehrsynth.evaluation import EvaluationReport
 from ehrsynth.evaluation import evaluate as compare
@@ -186,11 +187,18 @@ def impossible(records: Records) -> int:
 
 
 def measure(
-    name: str, splits: Mapping[int, Halves], settings: LearningSettings, repeats: int = 1, tell: Any = print
+    name: str,
+    splits: Mapping[int, Halves],
+    settings: LearningSettings,
+    repeats: int = 1,
+    tell: Any = print,
+    *,
+    judged: Callable[[Records], Records] = lambda records: records,
 ) -> dict[str, Any]:
     """Return everything that is measured of one cohort, by the seeds of its `splits`.
 
-    Values are means over the splits and the `repeats` of each, ceilings over the splits.
+    Values are means over the splits and the `repeats` of each, ceilings over the splits. Records are compared as
+    `judged` makes them.
     """
 
     def report(progress: LearningProgress) -> None:
@@ -205,7 +213,7 @@ def measure(
         model = ehrsynth.learn(halves.learned, settings=settings, seed=seed, progress=report)
         learned = {"learn": cpu() - start, "learn_wall": time.perf_counter() - wall}
         for repeat in range(repeats):
-            results, took = _round(model, halves, seed, seed + 1 + repeat)
+            results, took = _round(model, halves, seed, seed + 1 + repeat, judged)
             rounds.append((results, learned | took))
     seconds = {key: float(np.median([one[key] for _, one in rounds])) for key in rounds[0][1]}
     results = _averaged([one for one, _ in rounds])
@@ -236,14 +244,20 @@ def measure(
     }
 
 
-def _round(model: PatientModel, halves: Halves, seed: int, drawn: int) -> tuple[dict[str, Any], dict[str, float]]:
+def _round(
+    model: PatientModel,
+    halves: Halves,
+    seed: int,
+    drawn: int,
+    judged: Callable[[Records], Records] = lambda records: records,
+) -> tuple[dict[str, Any], dict[str, float]]:
     """Generate once, from the seed `drawn`: (every result by name, CPU seconds)."""
     synthetic, seconds = generate(model, halves.held_out.n_patients, drawn)
     start = cpu()
     found: EvaluationReport = compare(
-        halves.learned,
-        synthetic,
-        control=halves.held_out,
+        judged(halves.learned),
+        judged(synthetic),
+        control=judged(halves.held_out),
         seed=int(stream(seed, "benchmarks").integers(2**31)),
         bootstrap=0,
     )
@@ -307,6 +321,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=1, help="generations of each learned model")
     parser.add_argument("--states", type=int)
     parser.add_argument("--classes", type=int)
+    parser.add_argument("--categories", action="store_true", help="judge by three-character categories of diagnoses")
     parser.add_argument("--json", type=Path, help="folder for quality-COHORT.json")
     options = parser.parse_args()
     settings = LearningSettings(states=options.states or "auto", classes=options.classes or "auto")
@@ -314,7 +329,8 @@ def main() -> None:
         cohort = load(name, options.data)
         seeds = range(options.seed, options.seed + options.splits)
         splits = {seed: split(cohort, patients=options.patients, seed=seed) for seed in seeds}
-        figures = measure(name, splits, settings, options.repeats)
+        judged = {"judged": categories} if options.categories else {}
+        figures = measure(name, splits, settings, options.repeats, **judged)
         print(table(figures), flush=True)
         if options.json:
             figures |= {
@@ -324,7 +340,7 @@ def main() -> None:
                 "versions": versions("numpy", "pyarrow", "pomegranate", "torch", "scikit-learn"),
             }
             options.json.mkdir(parents=True, exist_ok=True)
-            path = options.json / f"quality-{name}.json"
+            path = options.json / f"quality-{name}{'-categories' if options.categories else ''}.json"
             path.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
 
 

@@ -119,6 +119,80 @@ def test_ends_depend_on_the_age_at_the_first_visit_and_the_days_since(jumping: T
                 assert abs(ended[at].mean() - expected) < 4.5 * np.sqrt(expected * (1 - expected) / at.sum())
 
 
+def test_gaps_and_ends_depend_on_the_age_at_the_visit(jumping: Trajectory) -> None:
+    trajectory = replace(
+        jumping,
+        age_edges=np.array([0, 3650 + JUMP]),
+        age_gap=np.array([[1.0, 3.0], [4.0, 1.0]]),
+        age_end=np.array([1.0, 2.5]),
+    )
+    visits = TrajectorySampler(trajectory).draw(people(N), stream(26, "ages"))
+    ended = np.zeros(len(visits), dtype=bool)
+    ended[visits.offsets[1:] - 1] = True
+    jumps = np.append(np.diff(visits.day), 0) == JUMP
+    for later in (False, True):
+        for q in range(3, 6):
+            at = ((visits.age_days >= 3650 + JUMP) == later) & (visits.state == q)
+            weight = np.array([jumping.gap[q, b] * trajectory.age_gap[int(later), b] for b in range(2)])
+            expected = weight[1] / weight.sum()
+            going = at & ~ended
+            assert abs(jumps[going].mean() - expected) < 4.5 * np.sqrt(expected * (1 - expected) / going.sum())
+            early = at & (visits.number < 3)
+            odds = jumping.end_hazard[0, q] / (1 - jumping.end_hazard[0, q]) * trajectory.age_end[int(later)]
+            expected = odds / (1 + odds)
+            assert abs(ended[early].mean() - expected) < 4.5 * np.sqrt(expected * (1 - expected) / early.sum())
+
+
+def test_transitions_remember_a_code(models: ModuleType) -> None:
+    """Who has had the code goes by the other matrices, and who has not is drawn to the states that have it."""
+    model = models.tiny_model()
+    family = model.families[0]
+    n_states = np.asarray(family.never).shape[0]
+    chance = np.linspace(0.0, 0.9, n_states)
+    never = np.array(family.never, dtype=np.float64)
+    never[:, 0] = chance
+    plain = np.zeros_like(np.asarray(family.earlier))
+    lift = np.ones_like(np.asarray(family.lift))
+    anybody = np.zeros(len(family.codings), dtype=np.int8)
+    ages = np.zeros(len(family.codings)), np.full(len(family.codings), np.inf)
+    family = replace(family, never=never, earlier=plain, lift=lift, sex_limit=anybody, age_min=ages[0], age_max=ages[1])
+    t = models.trajectory()
+    before = np.asarray(t.transition)
+    after = np.roll(before, 1, axis=-1)
+    tilt = 1.5
+    t = replace(
+        t,
+        transition=np.concatenate([before, after]),
+        transition_stratum=np.zeros(len(t.strata), dtype=np.int64),
+        lead=0,
+        lead_tilt=np.array([[tilt]]),
+        lead_end=np.array([[1.0, 2.0]]),
+    )
+    visits = TrajectorySampler(t, (family,)).draw(people(N), stream(27, "lead"))
+    assert visits.leads is not None
+    so_far = np.cumsum(visits.leads) - visits.leads
+    had_before = so_far > so_far[visits.offsets[:-1]][visits.patient]
+    assert not (visits.leads & had_before).any()
+    ended = np.zeros(len(visits), dtype=bool)
+    ended[visits.offsets[1:] - 1] = True
+    left = np.flatnonzero(~ended)
+    had = had_before | visits.leads
+    for q in range(3, 6):
+        new = (visits.state == q) & ~had_before
+        p = chance[q]
+        assert abs(visits.leads[new].mean() - p) < 4.5 * np.sqrt(p * (1 - p) / new.sum())
+        for which in (False, True):
+            mine = left[(visits.state[left] == q) & (had[left] == which)]
+            row = (after if which else before * np.exp(tilt * chance.reshape(2, 1, 3)))[0, 1, q - 3]
+            row = row / row.sum()
+            found = np.bincount(visits.state[mine + 1] - 3, minlength=3) / len(mine)
+            assert (np.abs(found - row) < 4.5 * np.sqrt(row * (1 - row) / len(mine)) + 1e-12).all()
+            early = (visits.state == q) & (had == which) & (visits.number < 4)
+            odds = t.end_hazard[0, q] / (1 - t.end_hazard[0, q]) * (2.0 if which else 1.0)
+            expected = odds / (1 + odds)
+            assert abs(ended[early].mean() - expected) < 4.5 * np.sqrt(expected * (1 - expected) / early.sum())
+
+
 def test_nobody_is_followed_to_an_age_that_nobody_reaches(models: ModuleType) -> None:
     model = models.tiny_model()
     calendar = replace(

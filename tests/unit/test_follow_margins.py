@@ -53,8 +53,18 @@ def _length(model: PatientModel) -> tuple[float, float]:
 def test_records_of_the_old_are_as_short_as_they_are(learned: tuple[PatientModel, Timelines]) -> None:
     model, timelines = learned
     trajectory = model.trajectory
+    nothing = np.zeros(1, dtype=np.int64)
     blind = replace(
-        model, trajectory=replace(trajectory, start_edges=np.zeros(1, dtype=np.int64), end_lift=np.ones((1, 1)))
+        model,
+        trajectory=replace(
+            trajectory,
+            start_edges=nothing,
+            end_lift=np.ones((1, 1)),
+            # The age at each visit says it as well.
+            age_edges=nothing,
+            age_end=np.ones(1),
+            age_gap=np.ones((1, 1)),
+        ),
     )
     young, old = _length(model)
     assert len(trajectory.start_edges) > 1
