@@ -9,9 +9,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from ehrsynth.encoding import Timelines, encode
+from ehrsynth.encoding import Cohort, Timelines, encode
 from ehrsynth.encoding.discretise import age_groups, stratum_groups
 from ehrsynth.encoding.union import UNION, unite
+from ehrsynth.learning.age_spans import possible_ages
 from ehrsynth.learning.apart import PartCohort
 from ehrsynth.learning.climb import climb
 from ehrsynth.learning.company import LearnedCompany, learn_company
@@ -202,11 +203,13 @@ def describe(
         fitted.tables.codes,
         n_strata=len(problem.bins.strata),
         groups=age_groups(problem.bins.strata.age_edges),
-        n_grouped=told.families["condition"].n_codes if problem.bins.n_slots or problem.bins.n_open else 0,
+        n_grouped=told.families["condition"].n_codes if problem.bins.n_slots else 0,
         n_truncated=problem.bins.n_truncated,
         n_led=problem.layout.n_led,
         min_patients=settings.min_patients,
     )
+    if not problem.bins.n_slots:
+        lift = _at_possible_ages(lift, cohort, problem, settings.min_patients)
     slots = slot_sizes(posteriors, problem.bins.n_slots) if problem.bins.n_slots else None
     company = _company(problem, fitted, near, lift, slots, settings, seed)
     again = (
@@ -271,6 +274,20 @@ def describe(
     model = with_number_margins(model, cohort, seed)
     tell(LearningProgress(stage="done", log_likelihood=fitted.log_likelihood[-1]))
     return model
+
+
+def _at_possible_ages(
+    lift: npt.NDArray[np.float64], cohort: Cohort, problem: Problem, min_patients: int
+) -> npt.NDArray[np.float64]:
+    """Return the odds multipliers, 0 at ages at which hardly anybody has what is found, or is vaccinated."""
+    result = lift.copy()
+    start = 0
+    for name, family in cohort.vocabulary.families.items():
+        stop = start + family.n_codes
+        if name in ("condition", "immunization"):
+            result[:, start:stop] *= possible_ages(cohort, name, problem.bins.strata, min_patients)
+        start = stop if name != UNION else start
+    return result
 
 
 def _company(
