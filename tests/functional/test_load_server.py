@@ -54,6 +54,18 @@ def get(base: str, path: str) -> dict[str, Any]:
     return found
 
 
+def search(base: str, path: str) -> list[dict[str, Any]]:
+    """Return all resources that a search finds: a page of this server has 1,000 at most."""
+    found: list[dict[str, Any]] = []
+    page = get(base, path)
+    while True:
+        found += [entry["resource"] for entry in page.get("entry", [])]
+        further = [link["url"] for link in page["link"] if link["relation"] == "next"]
+        if not further:
+            return found
+        page = get(base, further[0].removeprefix(f"{base}/"))
+
+
 def _is_ours(resource: dict[str, Any]) -> bool:
     """Whether it is test data; the server makes up a hospital and dispensed medications, which do not say so."""
     return "security" in resource.get("meta", {})
@@ -86,8 +98,7 @@ def test_everything_is_there_also_after_a_kill(folder: Path, server: str, tmp_pa
         for resource in one:
             sent.setdefault(resource["resourceType"], set()).add(resource["id"])
     for kind, ids in sent.items():
-        entries = get(server, f"{kind}?_count=5000")["entry"]
-        ours = [entry["resource"]["id"] for entry in entries if _is_ours(entry["resource"])]
+        ours = [resource["id"] for resource in search(server, f"{kind}?_count=500") if _is_ours(resource)]
         assert sorted(ours) == sorted(ids)
     # $everything of this server follows its search parameters, and it has none for goals and care teams.
     rest = get(server, "metadata")["rest"][0]["resource"]
