@@ -40,12 +40,19 @@ class LeadLaw:
             lead -= len(family.codings)
         else:
             raise ModelError("trajectory.lead is no code of the model.")
-        tables = [np.asarray(table, dtype=np.float64)[:, lead] for table in (family.never, family.earlier)]
-        sex, low, high = (
-            np.asarray(one, dtype=np.float64) for one in (family.sex_limit, family.age_min, family.age_max)
+        never, earlier, lift, sex, low, high = (
+            np.asarray(table, dtype=np.float64)[..., [lead]]
+            for table in (
+                family.never,
+                family.earlier,
+                family.lift,
+                family.sex_limit,
+                family.age_min,
+                family.age_max,
+            )
         )
-        lift = np.asarray(family.lift, dtype=np.float64) * possible_strata(strata, sex.astype(np.int64), low, high)
-        lift = lift[:, lead]
+        tables = [never[:, 0], earlier[:, 0]]
+        lift = (lift * possible_strata(strata, sex.astype(np.int64), low, high))[:, 0]
         self.of_state: Float = tables[0]
         """P(lead | state) of who has not had it, float64[Q]."""
         self._probability = np.stack([lifted(table[None, :], lift[:, None]) for table in tables])

@@ -186,14 +186,16 @@ class TrajectorySampler:
         stratum = self.stratum(sex, age)
         local = sample_rows(self._initial, stratum * g + group, rng.random(n))
         had = np.zeros(n, dtype=bool)
+        drawn: tuple[npt.NDArray[Any], ...]
         rounds: list[tuple[npt.NDArray[Any], ...]] = []
         for number in range(1, MAX_VISITS + 1):
             state = group * k + local
-            leads = np.zeros(len(who), dtype=bool)
+            drawn = (who, state, age, stratum)
             if self._lead is not None:
                 leads = rng.random(len(who)) < self._lead.probability(had, stratum, state)
                 had = had | leads
-            rounds.append((who, state, age, stratum, leads))
+                drawn = (*drawn, leads)
+            rounds.append(drawn)
             u = rng.random((4, len(who)))
             first_age = people.age_days[who]
             elapsed = age - first_age
@@ -269,13 +271,13 @@ class TrajectorySampler:
 
     def _gather(self, people: People, rounds: list[tuple[npt.NDArray[Any], ...]], rng: np.random.Generator) -> Visits:
         n = len(people)
-        who, state, age, stratum, leads = (np.concatenate(parts) for parts in zip(*rounds, strict=True))
+        who, *columns = (np.concatenate(parts) for parts in zip(*rounds, strict=True))
         offsets = np.zeros(n + 1, dtype=np.int64)
         np.cumsum(np.bincount(who, minlength=n), out=offsets[1:])
         number = np.repeat(np.arange(len(rounds)), [len(part[0]) for part in rounds])
         place = np.empty(len(who), dtype=np.int64)
         place[offsets[who] + number] = np.arange(len(who))
-        patient, state, age, stratum, leads = (one[place] for one in (who, state, age, stratum, leads))
+        patient, state, age, stratum, *leads = (one[place] for one in (who, *columns))
         last = offsets[1:] - 1
         u = rng.random((3, n))
         dies = u[0] < self._death[stratum[last], state[last]]
@@ -287,6 +289,6 @@ class TrajectorySampler:
             age_days=age,
             day=age - people.age_days[patient],
             stratum=stratum,
-            leads=None if self._lead is None else leads,
+            leads=leads[0] if leads else None,
             death_days=np.where(dies, days, -1),
         )
