@@ -232,5 +232,18 @@ def _print(summary: ModelSummary, n_states: int) -> None:
         for f in summary.families
     ]
     out.print(table("Codes", ("table", "codes", "code systems", "most often new"), families, numbers=[1]))
+    if summary.series:
+        series = [
+            (
+                " + ".join((one.code, *one.with_it)),
+                one.follows,
+                f"{one.years[0]:g} - {one.years[1]:g}",
+                f"{one.visits:g}",
+                f"{one.days:,}" if one.days else "",
+            )
+            for one in summary.series
+        ]
+        headings = ("given or done at visits of its own", "after", "at ages", "visits", "days between")
+        out.print(table("Series", headings, series, numbers=[3, 4]))
     if summary.measurements:
         out.print(table("Measurements", ("what", "unit", "5 % - 50 % - 95 %"), summary.measurements))

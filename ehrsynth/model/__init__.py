@@ -13,6 +13,7 @@ from ehrsynth.model.patient_model import (
     Strata,
     Trajectory,
 )
+from ehrsynth.model.series import Series
 
 __all__ = [
     "EVERY_TABLE",
@@ -24,6 +25,7 @@ __all__ = [
     "Measurements",
     "OrderSets",
     "PatientModel",
+    "Series",
     "Strata",
     "Trajectory",
 ]

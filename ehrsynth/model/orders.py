@@ -20,7 +20,8 @@ class OrderSets:
 
     Codes are numbered through all families, in the order of the model. The sets of a visit are drawn once its
     conditions are, one for each of its `reasons`: the conditions themselves, if they are a reason together, or else the
-    largest reasons that they are made of.
+    largest reasons that they are made of. A reason that is there several times has as many sets, drawn apart: the
+    antibiotic, and the pain killer.
 
     Attributes
     ----------
@@ -37,7 +38,12 @@ class OrderSets:
     group : int32 [R]
         The sex and band of age of each stratum, numbered from 0 to G - 1.
     weight : float64 [m, 2 * G]
-        P(row | reason, group) of visits whose conditions all are new to the person, then of those where one recurs.
+        P(row | reason, group) of visits whose conditions all are new to the person, then of those where one recurs; in
+        proportion to it, where there is `period`.
+    back_edges : int64 [P] or None
+        First day of each band of the days before the end of the record; from 0.
+    period : float64 [m, P] or None
+        Multiplies the weight by that band: what is prescribed changes with the years.
     """
 
     led: Int
@@ -47,3 +53,5 @@ class OrderSets:
     row_set: Int
     group: Int
     weight: Float
+    back_edges: Int | None = None
+    period: Float | None = None

@@ -34,13 +34,13 @@ from ehrsynth.provenance import versions
 __all__ = ["FORMAT", "FORMAT_NUMBER", "load", "model_hash", "save"]
 
 FORMAT = "ehrsynth-model"
-FORMAT_NUMBER = 4
+FORMAT_NUMBER = 5
 _DOCUMENTS = {
     "model.json": ("name", "title", "description", "licence", "provenance", "disclosure"),
     "person.json": ("person",),
     "calendar.json": ("calendar",),
     "trajectory.json": ("trajectory",),
-    "families.json": ("families", "orders"),
+    "families.json": ("families", "orders", "series"),
     "measurements.json": ("measurements",),
 }
 _LIFE_COURSE = "life_course.json"

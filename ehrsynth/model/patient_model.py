@@ -23,6 +23,7 @@ import numpy.typing as npt
 from ehrsynth.model.calendar import Calendar
 from ehrsynth.model.measurements import Measurements
 from ehrsynth.model.orders import OrderSets
+from ehrsynth.model.series import Series
 from ehrsynth.model.trajectory import Coding, Strata, Trajectory
 from ehrsynth.probability.bayesnet import BayesianNetwork
 from ehrsynth.probability.histogram import Histogram
@@ -234,6 +235,8 @@ class PatientModel:
     measurements : Measurements or None
     orders : OrderSets or None
         Of codes that come only with conditions; these then come by no other table.
+    series : Series or None
+        Visits of vaccinations, courses of treatment and renewals; the chain is of the other visits then.
     disclosure : Disclosure
     """
 
@@ -248,6 +251,7 @@ class PatientModel:
     families: tuple[CodeFamily, ...]
     measurements: Measurements | None = None
     orders: OrderSets | None = None
+    series: Series | None = None
     disclosure: Disclosure
 
     @property

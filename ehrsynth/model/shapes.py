@@ -10,6 +10,7 @@ import numpy as np
 from ehrsynth.errors import ModelError
 from ehrsynth.model.orders import OrderSets
 from ehrsynth.model.patient_model import EVERY_TABLE, CodeFamily, Measurements, PatientModel, Trajectory
+from ehrsynth.model.series_shapes import SERIES_ROWS, expected_of_series
 
 __all__ = ["check_shapes"]
 
@@ -58,6 +59,13 @@ def check_shapes(model: PatientModel) -> None:
     if model.orders is not None:
         n_codes = sum(len(family.codings) for family in model.families)
         _check(_orders(model.orders, n_codes, n_conditions, len(model.trajectory.strata)))
+    if model.series is not None:
+        t, n_codes = model.trajectory, sum(len(family.codings) for family in model.families)
+        if any(family.parent_table != EVERY_TABLE for family in model.families):
+            raise ModelError(f"A model with series has families of the parent table {EVERY_TABLE!r} only.")
+        of_series = len(t.strata.sexes), len(t.encounter_classes), len(t.encounter_types)
+        _check(expected_of_series(model.series, n_codes, *of_series))
+        _rows("series", model.series, SERIES_ROWS)
     observed = model.family("observation")
     if model.measurements is not None:
         if observed is None:
@@ -203,6 +211,12 @@ _PROBABILITIES = (
     "state_share",
     "value_known",
     "drift",
+    "stop",
+    "joins",
+    "beside_joins",
+    "from_birth",
+    "to_end",
+    "with_share",
 )
 
 

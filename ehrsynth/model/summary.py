@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from ehrsynth.model.heading import Heading, heading
 from ehrsynth.model.patient_model import CodeFamily, PatientModel, Trajectory
+from ehrsynth.model.series_summary import SeriesSummary, series_summaries
 from ehrsynth.model.wording import class_sentence, code_label, encounter_words, lean, level_labels, telling_codes
 from ehrsynth.probability.bayesnet import posterior
 from ehrsynth.terminology import sex_numbers
@@ -70,6 +71,7 @@ class ModelSummary(Heading):
     states: tuple[StateSummary, ...]
     families: tuple[FamilySummary, ...]
     measurements: tuple[tuple[str, str, str], ...]
+    series: tuple[SeriesSummary, ...] = ()
 
 
 def summarise(model: PatientModel) -> ModelSummary:
@@ -86,6 +88,7 @@ def summarise(model: PatientModel) -> ModelSummary:
             "trajectory classes": dynamics.n_classes,
             "states per class": dynamics.n_states,
             **{f"codes: {family.table}": len(family.codings) for family in model.families},
+            **({"series": len(model.series)} if model.series is not None else {}),
             "measurements with numbers": len(model.measurements.margins) if model.measurements else 0,
             "parameters": int(parameters),
         },
@@ -94,6 +97,7 @@ def summarise(model: PatientModel) -> ModelSummary:
         states=tuple(_states(model, occupancy, conditions)),
         families=tuple(_family(model, family, occupancy) for family in model.families),
         measurements=_measurements(model),
+        series=series_summaries(model),
     )
 
 
