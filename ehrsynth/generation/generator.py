@@ -15,7 +15,8 @@ from ehrsynth.generation.block_maker import BlockMaker
 from ehrsynth.generation.codes import Present, VisitContext
 from ehrsynth.generation.columns import Columns, id_column, labels, number_column
 from ehrsynth.generation.details import BlockContext, ConditionIndex, detail_table
-from ehrsynth.generation.encounters import DAY, Encounters, EncounterSampler, completed_years
+from ehrsynth.generation.encounters import Encounters, EncounterSampler
+from ehrsynth.generation.insertion import SeriesInsertion
 from ehrsynth.generation.joint import JointSampler
 from ehrsynth.generation.measurements import MeasurementSampler
 from ehrsynth.generation.population import People, Population
@@ -23,11 +24,11 @@ from ehrsynth.generation.rows import FamilySampler, Rows
 from ehrsynth.generation.scenario import evidence_of_trajectory
 from ehrsynth.generation.tables import coverage_columns, encounter_columns, patient_columns
 from ehrsynth.generation.trajectory import TrajectorySampler
+from ehrsynth.generation.visits import limits_of_sex, visit_context
 from ehrsynth.model import EVERY_TABLE, PatientModel
 from ehrsynth.model.shapes import check_shapes
 from ehrsynth.randomness import BLOCK_SIZE, identifier_bytes, stream
 from ehrsynth.records import Records
-from ehrsynth.terminology import sex_numbers
 
 __all__ = ["Generator"]
 
@@ -88,6 +89,7 @@ class Generator(BlockMaker):
         self._joint = None
         if any(family.parent_table == EVERY_TABLE for family in model.families):
             self._joint = JointSampler.of(model)
+        self._series = None if model.series is None else SeriesInsertion(model)
         # Whatever a detail depends on is drawn before it.
         self._families.sort(key=lambda sampler: sampler.family.table != "condition")
         self._measurements = None if model.measurements is None else MeasurementSampler(model.measurements)
@@ -106,20 +108,26 @@ class Generator(BlockMaker):
         people = self._population.draw(self.seed, index)
         visits = self._trajectory.draw(people, stream(self.seed, "trajectory", index))
         encounters = self._encounters.draw(visits, people.age_days, stream(self.seed, "encounter", index))
+        drawn: dict[str, Present] = {}
+        if self._joint is not None:
+            drawn = self._joint.draw(visit_context(people, encounters), stream(self.seed, "code", index))
+        if self._series is not None:
+            sexes = limits_of_sex(people)
+            encounters, drawn = self._series.add(people, sexes, encounters, drawn, stream(self.seed, "series", index))
         context = self._context(index, people, encounters)
         tables: dict[str, pa.Table] = {"patient": pa.table(patient_columns(people, context))}
         coverage_ids = identifier_bytes(self.seed, "coverage", index, len(people))
         tables["coverage"], covered = coverage_columns(context, coverage_ids)
-        leading, details = self._details(people, context)
+        leading, details = self._details(people, context, drawn)
         condition = self.model.family("condition")
         codings = condition.codings if condition is not None else ()
         tables["encounter"] = pa.table(
             encounter_columns(context, self.model.trajectory, (coverage_ids, covered), (leading, codings))
         )
-        cuts = {"patient": n, "coverage": int((covered[:n] >= 0).sum()), "encounter": int(visits.offsets[n])}
+        cuts = {"patient": n, "coverage": int((covered[:n] >= 0).sum()), "encounter": int(encounters.visits.offsets[n])}
         for name, (table, visit) in details.items():
             tables[name] = table
-            cuts[name] = int(np.searchsorted(visit, visits.offsets[n]))
+            cuts[name] = int(np.searchsorted(visit, encounters.visits.offsets[n]))
         return self._records({name: table.slice(0, cuts[name]) for name, table in tables.items()}, index * BLOCK_SIZE)
 
     def _context(self, index: int, people: People, encounters: Encounters) -> BlockContext:
@@ -136,15 +144,16 @@ class Generator(BlockMaker):
             ),
         )
 
-    def _details(self, people: People, context: BlockContext) -> tuple[Int, dict[str, tuple[pa.Table, Int]]]:
+    def _details(
+        self, people: People, context: BlockContext, drawn: dict[str, Present]
+    ) -> tuple[Int, dict[str, tuple[pa.Table, Int]]]:
         """Return the leading condition of each visit and every family's table with the visits of its rows."""
         seed, index = self.seed, context.block
-        visits = _visit_context(people, context.encounters)
+        visits = visit_context(people, context.encounters)
         leading = np.full(len(visits), -1, dtype=np.int64)
         tables: dict[str, tuple[pa.Table, Int]] = {}
         conditions: Present | None = None
         found: ConditionIndex | None = None
-        drawn = {} if self._joint is None else self._joint.draw(visits, stream(seed, "code", index))
         for sampler in self._families:
             name = sampler.family.table
             rng = stream(seed, name, index)
@@ -208,23 +217,3 @@ class Generator(BlockMaker):
             row[together] = which
             columns["panel_id"] = id_column(identifier_bytes(self.seed, "panel", index, len(distinct)), row)
         return columns
-
-
-def _visit_context(people: People, encounters: Encounters) -> VisitContext:
-    """Return what the codes of the visits depend on."""
-    visits = encounters.visits
-    labels_of_sex = people.labels.get("sex", ())
-    limit = sex_numbers([*labels_of_sex, None])
-    sex = limit[people.states["sex"]] if labels_of_sex else np.zeros(len(people), dtype=np.int64)
-    birth = encounters.birth_day[visits.patient]
-    return VisitContext(
-        patient=visits.patient,
-        offsets=visits.offsets,
-        state=visits.state,
-        stratum=visits.stratum,
-        sex=sex[visits.patient],
-        years_at_start=completed_years(birth, encounters.start // DAY),
-        years_at_end=completed_years(birth, encounters.end // DAY),
-        day=visits.day,
-        leads=visits.leads,
-    )

@@ -13,6 +13,7 @@ from ehrsynth.probability.ragged import padded, ranges, starts
 __all__ = ["OrderSampler"]
 
 Int = npt.NDArray[np.int64]
+Float = npt.NDArray[np.float64]
 
 
 class OrderSampler:
@@ -33,12 +34,17 @@ class OrderSampler:
         self._group = np.asarray(orders.group, dtype=np.int64)
         self._n_groups = int(self._group.max()) + 1
         reasons = np.asarray(orders.reasons, dtype=np.int64)
-        self._reasons = {tuple(row[row >= 0].tolist()): k for k, row in enumerate(reasons)}
+        self._n_reasons = len(reasons)
+        self._reasons: dict[tuple[int, ...], tuple[int, ...]] = {}
+        for k, row in enumerate(reasons):
+            conditions = tuple(row[row >= 0].tolist())
+            self._reasons[conditions] = (*self._reasons.get(conditions, ()), k)
         # The largest first: what a visit's conditions are made of.
-        self._parts = [frozenset(reason) for reason in self._reasons]
-        self._by_size = sorted(range(len(self._parts)), key=lambda k: -len(self._parts[k]))
+        self._by_size = sorted(self._reasons, key=lambda reason: -len(reason))
         # One ascending array of running sums of all cells and reasons, so that one search answers all draws.
-        weight = np.asarray(orders.weight, dtype=np.float64).T
+        self._weight = np.asarray(orders.weight, dtype=np.float64)
+        self._period = None if orders.period is None else np.asarray(orders.period, dtype=np.float64)
+        weight = self._weight.T
         reason = np.repeat(np.arange(len(reasons)), np.diff(self._offsets))
         running = np.cumsum(weight, axis=1)
         before = np.concatenate([np.zeros((len(weight), 1)), running], axis=1)[:, self._offsets[:-1]]
@@ -72,8 +78,12 @@ class OrderSampler:
         reason = flat[ranges(first[which], times)]
         cell = self._group[visits.stratum[visit]] + np.where(again, self._n_groups, 0)
         u = rng.random(len(row))
-        at = np.searchsorted(self._running, u + reason + cell[row] * len(self._parts), side="right")
-        drawn = np.clip(at - cell[row] * len(self._row_set), self._offsets[reason], self._offsets[reason + 1] - 1)
+        if self._period is not None:
+            assert visits.days_left is not None
+            drawn = self._by_period(self._period, reason, cell[row], visits.days_left[visit[row]], u)
+        else:
+            at = np.searchsorted(self._running, u + reason + cell[row] * self._n_reasons, side="right")
+            drawn = np.clip(at - cell[row] * len(self._row_set), self._offsets[reason], self._offsets[reason + 1] - 1)
         sets = self._sets[self._row_set[drawn]]
         there = sets >= 0
         key = np.unique(np.repeat(visit[row], there.sum(axis=1)) * self._n_codes + sets[there])
@@ -84,15 +94,30 @@ class OrderSampler:
         recurs[order] = ~first_of_each(pair[order])
         return Present(visit=visit, code=code, recurs=recurs)
 
+    def _by_period(self, period: Float, reason: Int, cell: Int, days_left: Int, u: Float) -> Int:
+        """Return a row of each reason, drawn in proportion to weight and period."""
+        assert self._orders.back_edges is not None
+        band = np.searchsorted(np.asarray(self._orders.back_edges), days_left, side="right") - 1
+        length = np.diff(self._offsets)[reason]
+        row = ranges(self._offsets[reason], length)
+        owner = np.repeat(np.arange(len(reason)), length)
+        running = np.cumsum(self._weight[row, cell[owner]] * period[row, np.maximum(band, 0)[owner]])
+        last = np.cumsum(length) - 1
+        before = np.append(0.0, running[last[:-1]])[: len(last)]
+        # Sums that are not below what was drawn, of all before too: one search answers all.
+        place = np.searchsorted(running, before + u * (running[last] - before), side="right")
+        return np.asarray(row[np.clip(place, last - length + 1, last)])
+
     def _covered(self, conditions: tuple[int, ...]) -> tuple[int, ...]:
-        """Return the reasons that some conditions are: one, or the largest ones that they are made of."""
+        """Return the draws for some conditions: those of one reason, or of the largest ones that they are made of."""
         if conditions in self._reasons:
-            return (self._reasons[conditions],)
+            return self._reasons[conditions]
         if conditions not in self._cover:
-            found, rest = [], set(conditions)
-            for k in self._by_size:
-                if self._parts[k] <= rest:
-                    found.append(k)
-                    rest -= self._parts[k]
+            found: list[int] = []
+            rest = set(conditions)
+            for reason in self._by_size:
+                if rest.issuperset(reason):
+                    found.extend(self._reasons[reason])
+                    rest.difference_update(reason)
             self._cover[conditions] = tuple(found)
         return self._cover[conditions]

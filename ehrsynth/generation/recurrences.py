@@ -37,6 +37,8 @@ class VisitContext:
         Whether the visit has the code that transitions remember (`ehrsynth.model.Trajectory.lead`).
     age_days : int64[v], optional
         Age on the day of the visit's start, where somebody asks for it.
+    days_left : int64[v], optional
+        Days from the visit's start to the end of the record, where what is prescribed depends on it.
     """
 
     patient: Int
@@ -49,6 +51,7 @@ class VisitContext:
     day: Int | None = None
     leads: Bool | None = None
     age_days: Int | None = None
+    days_left: Int | None = None
 
     def __len__(self) -> int:
         return len(self.patient)

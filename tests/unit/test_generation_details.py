@@ -227,7 +227,7 @@ def test_nothing_is_recorded_twice(models: ModuleType) -> None:
 
 def test_repeats_are_numbered_in_order_of_time(models: ModuleType) -> None:
     from ehrsynth.generation.generator import Generator as OfTrajectories
-    from ehrsynth.generation.generator import _visit_context
+    from ehrsynth.generation.visits import visit_context
 
     model = models.tiny_model()
     generator = OfTrajectories(model, seed=9)
@@ -235,7 +235,7 @@ def test_repeats_are_numbered_in_order_of_time(models: ModuleType) -> None:
     visits = generator._trajectory.draw(people, stream(9, "trajectory", 0))
     encounters = generator._encounters.draw(visits, people.age_days, stream(9, "encounter", 0))
     sampler = next(s for s in generator._families if s.family.table == "observation")
-    _, found = sampler.draw(_visit_context(people, encounters), encounters, stream(9, "observation", 0), None)
+    _, found = sampler.draw(visit_context(people, encounters), encounters, stream(9, "observation", 0), None)
     order = np.lexsort((found.repeat, found.code, found.visit))
     same = (np.diff(found.visit[order]) == 0) & (np.diff(found.code[order]) == 0)
     assert same.sum() > 5000
