@@ -18,10 +18,23 @@ from ehrsynth.learning.tallies import KnownValues, Tally, VisitShape, known_of_v
 from ehrsynth.model import Calendar, Strata
 from ehrsynth.probability.histogram import Histogram
 
-__all__ = ["even_days", "histogram_of", "learn_bins", "learn_calendar", "times_by_class", "visit_bands"]
+__all__ = [
+    "BACK_EDGES",
+    "days_to_end",
+    "even_days",
+    "histogram_of",
+    "last_day_of_all",
+    "learn_bins",
+    "learn_calendar",
+    "times_by_class",
+    "visit_bands",
+]
 
 DEFAULT_REFERENCE = "2025-01-01"
 """Where generated records end when the source's dates say nothing about the calendar."""
+
+BACK_EDGES = (np.concatenate((np.arange(0, 40, 2.5), np.arange(40, 110, 5))) * 365.25).astype(np.int64)
+"""First day of each band of the days before the end of the record."""
 
 _ALL_FULL = 0.995
 """Share of visits with a code from which on every visit is taken to have one."""
@@ -245,11 +258,7 @@ def learn_calendar(
     basis, n = cohort.vocabulary.basis, cohort.n_patients
     days = cohort.total(_last_days)
     reference = reference_date or _reference(basis, days, min_patients)
-    end = None
-    if basis == "calendar" and days.above(-1).total:
-        # Not to the end of each person's own cover: generated records all end together, at the reference date, and
-        # must lie in the same years as the source's.
-        end = int(days.at(np.array([n - min(min_patients, n)]))[0])
+    end = last_day_of_all(cohort, min_patients)
     n_coarse = int(np.clip(n // 100, 1, 16)) if len(bins.elapsed_edges) > 1 else 1
     tail = histogram_of(cohort.total(partial(_tails, end=end)), min_patients=min_patients, n_coarse=n_coarse)
     by_time = np.ones((1, 1))
@@ -268,6 +277,29 @@ def learn_calendar(
         birth_date_precision=cohort.vocabulary.birth_date_precision,
         start_days=_start_days(cohort, min_patients),
     )
+
+
+def last_day_of_all(cohort: Cohort, min_patients: int) -> int | None:
+    """Return the day since 1970 that `min_patients` records reach, in sources of true dates; None in others.
+
+    Not to the end of each person's own cover: generated records all end together, at the reference date, and must lie
+    in the same years as the source's.
+    """
+    n, days = cohort.n_patients, cohort.total(_last_days)
+    if cohort.vocabulary.basis != "calendar" or not days.above(-1).total:
+        return None
+    return int(days.at(np.array([n - min(min_patients, n)]))[0])
+
+
+def days_to_end(timelines: Timelines, close: int | None) -> npt.NDArray[np.int64]:
+    """Return the days from each patient's last visit to where generated records end, int64[n]: death, or `close`.
+
+    `close` is what `last_day_of_all` says. The sources that it is None of know nothing beyond the last visit.
+    """
+    later = np.zeros(timelines.n_patients, dtype=np.int64)
+    if close is not None:
+        later = np.maximum(close - timelines.last_day, 0)
+    return np.where(timelines.died, np.maximum(timelines.death_days, 0), later)
 
 
 def _start_days(cohort: Cohort, min_patients: int) -> Histogram | None:

@@ -22,6 +22,7 @@ from ehrsynth.model import OrderSets, PatientModel
 from ehrsynth.model.package import load, save
 from ehrsynth.model.shapes import check_shapes
 from ehrsynth.provenance import Provenance
+from ehrsynth.randomness import BLOCK_SIZE
 from ehrsynth.records import Records
 
 from .learning_records import Halves
@@ -151,19 +152,59 @@ def test_sets_are_drawn_whole_for_their_reason(source: tuple[Records, Timelines]
 
 
 def test_the_chance_of_a_set_depends_on_age(model: PatientModel) -> None:
-    records = Generator(model, seed=4).block(0)
-    born = dict(
-        zip(records["patient"]["patient_id"].to_pylist(), records["patient"]["birth_date"].to_pylist(), strict=True)
-    )
-    drugs = records["medication_request"]
-    counts = Counter(
-        (born[who].year < 1960, code)
-        for who, code in zip(drugs["patient_id"].to_pylist(), drugs["code"].to_pylist(), strict=True)
-    )
+    counts: Counter[tuple[bool, str]] = Counter()
+    for records in Generator(model, seed=4).blocks(4 * BLOCK_SIZE):
+        people = records["patient"]
+        born = dict(zip(people["patient_id"].to_pylist(), people["birth_date"].to_pylist(), strict=True))
+        drugs = records["medication_request"]
+        counts.update(
+            (born[who].year < 1960, str(code))
+            for who, code in zip(drugs["patient_id"].to_pylist(), drugs["code"].to_pylist(), strict=True)
+        )
     shares = {old: counts[old, ONE] / (counts[old, ONE] + counts[old, OTHER]) for old in (True, False)}
     # With the pain of wounds, which is a ninth of all and always treated with one.
     assert shares[True] == pytest.approx(0.92, abs=0.05)
     assert shares[False] == pytest.approx(0.48, abs=0.07)
+
+
+def test_what_is_ordered_changes_with_the_years() -> None:
+    """One drug up to 2005, another from then on, for people of all ages."""
+    rng = np.random.default_rng(5)
+    tables: dict[str, list[dict[str, Any]]] = {name: [] for name in ("patient", "encounter", *_CODED)}
+    for i in range(PEOPLE):
+        born = date(1940 + int(rng.integers(50)), 1, 1)
+        tables["patient"].append({"patient_id": f"p{i}", "birth_date": born, "sex": ("male", "female")[i % 2]})
+        for v, year in enumerate(range(1990, 2020, 3)):
+            key = {"patient_id": f"p{i}", "encounter_id": f"{i}-{v}"}
+            start = datetime(year, 1, 1, 9) + timedelta(days=int(rng.integers(1000)))
+            tables["encounter"].append(
+                {**key, "sequence": v + 1, "start_datetime": start, "status": "finished", "encounter_class": "AMB"}
+            )
+            codes = _visit(rng, False)
+            if PAIN in codes[0]:
+                codes[1][:] = [ONE if start.year < 2005 else OTHER]
+            for (name, (identifier, system, fixed)), mine in zip(_CODED.items(), codes, strict=True):
+                for code in mine:
+                    row = {identifier: f"{name}{len(tables[name])}", **key, "code_system": system, "code": code}
+                    tables[name].append(row | fixed)
+    frames = {name: pa.Table.from_pylist(rows) for name, rows in tables.items() if rows}
+    records = Records.from_tables(frames, provenance=Provenance(source="a test"))
+    learned = learn(records, settings=SETTINGS, seed=1)
+    assert learned.orders is not None
+    assert learned.orders.period is not None
+    made = Generator(learned, seed=2).block(0)
+    start = dict(
+        zip(made["encounter"]["encounter_id"].to_pylist(), made["encounter"]["start_datetime"].to_pylist(), strict=True)
+    )
+    drugs = made["medication_request"]
+    counts = Counter(
+        (start[visit].year // 5 * 5, str(code))
+        for visit, code in zip(drugs["encounter_id"].to_pylist(), drugs["code"].to_pylist(), strict=True)
+    )
+    for year in (1990, 1995):
+        assert counts[year, ONE] > 20 * counts[year, OTHER]
+    for year in (2010, 2015):
+        assert counts[year, OTHER] > 20 * counts[year, ONE]
 
 
 def test_rare_sets_and_codes_of_one_sex_are_not_led(source: tuple[Records, Timelines], model: PatientModel) -> None:
@@ -179,8 +220,14 @@ def test_rare_sets_and_codes_of_one_sex_are_not_led(source: tuple[Records, Timel
 
 
 def test_learning_in_parts_gives_the_same_sets(source: tuple[Records, Timelines], model: PatientModel) -> None:
-    apart = learn_orders(Halves(source[1]), model.families, model.trajectory.strata, 5)  # type: ignore[arg-type]
-    one, other = model.orders, apart
+    timelines = source[1]
+
+    class Apart(Halves):
+        n_patients = timelines.n_patients
+
+    halves: Any = Apart(timelines)
+    strata = model.trajectory.strata
+    one, other = (learn_orders(cohort, model.families, strata, 5) for cohort in (timelines, halves))
     assert isinstance(one, OrderSets)
     assert isinstance(other, OrderSets)
     for name in ("led", "reasons", "sets", "offsets", "row_set", "group"):
