@@ -38,7 +38,7 @@ from ehrsynth.probability.bayesnet import FamilyCounts
 from ehrsynth.provenance import Provenance
 from ehrsynth.records import Records
 
-__all__ = ["PartCohort", "PartPosteriors", "PersonCounts", "Raw", "cohort_of", "raw_part", "spread_over"]
+__all__ = ["PartCohort", "PartPosteriors", "PersonCounts", "Raw", "cohort_of", "in_chunks", "raw_part", "spread_over"]
 
 T = TypeVar("T")
 Ints = npt.NDArray[np.int64]
@@ -166,7 +166,7 @@ class PartCohort:
     def select_apart(self, patients: npt.NDArray[np.int64], chunk_visits: int) -> PartCohort:
         """Return some patients, by number (ascending), without rows; they stay where they are."""
         chosen = self.parts.map(partial(_selected, patients=patients, rows=False, table=""))
-        return _in_chunks(chosen, self.vocabulary, chunk_visits)
+        return in_chunks(chosen, self.vocabulary, chunk_visits)
 
     def _gather(self, patients: Ints, *, rows: bool, table: str = "") -> Iterator[Part]:
         before = 0
@@ -266,13 +266,13 @@ def cohort_of(raw: Parts[Raw], min_patients: int, chunk_visits: int) -> tuple[Pa
         first[number] = (patients, visits)
         patients, visits = patients + n, visits + v
     parts: Parts[Any] = raw.map(partial(_part, drop=drop, vocabulary=vocabulary, rest=rest, first=first))
-    cohort = _in_chunks(parts, None, chunk_visits)
+    cohort = in_chunks(parts, None, chunk_visits)
     provenance = next(iter(raw.each(_provenance)))
     raw.release()
     return cohort, census, provenance
 
 
-def _in_chunks(parts: Parts[Part], told: Timelines | None, chunk_visits: int) -> PartCohort:
+def in_chunks(parts: Parts[Part], told: Timelines | None, chunk_visits: int) -> PartCohort:
     """Return the patients of `parts`, which are given up, in parts of about `chunk_visits` visits."""
     # Cut where one process cuts its chunks, sums are added in the same order: they are the same to the last digit.
     lengths = np.concatenate(list(parts.each(_lengths)))

@@ -15,10 +15,13 @@ from ehrsynth.learning.apart import (
     expectations,
     spread_over,
 )
+from ehrsynth.learning.changed_parts import changed
 from ehrsynth.learning.climb import LAST_ON_ALL, first_on, start_of
-from ehrsynth.learning.learner import Near, choose_problem, describe, near_patients, provenance_of
+from ehrsynth.learning.learner import choose_problem, describe
+from ehrsynth.learning.near import Near, near_patients, provenance_of
 from ehrsynth.learning.person import age_edges, network_of, person_counts
 from ehrsynth.learning.rows import Part, Parts, RowCohort
+from ehrsynth.learning.series_visits import choose_items, without_series
 from ehrsynth.learning.settings import LearningProgress, LearningSettings, Progress, begun
 from ehrsynth.learning.trajectory import Fitted, Problem, em
 from ehrsynth.model import PatientModel
@@ -52,7 +55,11 @@ def learn_parts(
         The settings ask for pomegranate and it is not installed.
     """
     settings, tell = begun(settings, progress)
-    cohort, census, provenance = cohort_of(raw, settings.min_patients, settings.chunk_visits)
+    whole, census, provenance = cohort_of(raw, settings.min_patients, settings.chunk_visits)
+    items = choose_items(whole, settings.min_patients)
+    cohort = whole
+    if items is not None:
+        cohort = changed(whole, partial(without_series, items=items), settings.chunk_visits)
     notes = list(census.all_notes())
     problem, sizes = choose_problem(cohort, settings, seed, tell, notes, None)
     fitted = _fit(problem, cohort, settings, seed, tell)
@@ -77,7 +84,9 @@ def learn_parts(
     )
     try:
         return describe(
-            RowCohort(cohort=cohort, parts=cohort.parts),
+            cohort,
+            items,
+            RowCohort(cohort=whole, parts=whole.parts),
             posteriors,
             Near(
                 timelines=some,
@@ -97,6 +106,8 @@ def learn_parts(
         beside.release()
         posteriors.release()
         cohort.parts.release()
+        if cohort is not whole:
+            whole.parts.release()
 
 
 def _fit(

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 
 from ehrsynth.encoding import Cohort, Timelines, encode
 from ehrsynth.encoding.discretise import age_groups, stratum_groups
@@ -23,13 +22,18 @@ from ehrsynth.learning.families import FarPosteriors, StatePosterior, code_lift,
 from ehrsynth.learning.lead import find_lead, with_lead
 from ehrsynth.learning.margins import with_margins
 from ehrsynth.learning.measurements import learn_measurements
+from ehrsynth.learning.near import Near, near_of, provenance_of
 from ehrsynth.learning.number_margins import with_number_margins
 from ehrsynth.learning.orders import learn_orders
 from ehrsynth.learning.person import learn_person
 from ehrsynth.learning.posterior import Posteriors
+from ehrsynth.learning.reachable import with_reachable_states
 from ehrsynth.learning.recurrence import learn_again
 from ehrsynth.learning.rows import RowCohort
 from ehrsynth.learning.satellites import satellite_parents
+from ehrsynth.learning.series import learn_series
+from ehrsynth.learning.series_margins import with_series_margins
+from ehrsynth.learning.series_visits import Items, choose_items, without_series
 from ehrsynth.learning.settings import LearningProgress, LearningSettings, Progress, begun, silent
 from ehrsynth.learning.sizes import Sizes, choose_sizes
 from ehrsynth.learning.times import learn_bins, learn_calendar
@@ -37,17 +41,13 @@ from ehrsynth.learning.trajectory import Fitted, Problem, Spread, held_out
 from ehrsynth.learning.tree import within_visit_forest
 from ehrsynth.model import PatientModel
 from ehrsynth.probability.bayesnet import BayesianNetwork
-from ehrsynth.provenance import Provenance, versions
 from ehrsynth.randomness import stream
 from ehrsynth.records import Records
 
-__all__ = ["Near", "choose_problem", "describe", "learn", "near_patients", "provenance_of"]
+__all__ = ["choose_problem", "describe", "learn"]
 
 _STRATUM_PATIENTS, _STRATUM_VISITS = 5_000, 30_000
 """Below so many patients and visits transitions do not depend on sex and age: their tables would be noise."""
-
-MOST_NEAR = 110_000
-"""Visits, at most, from which it is learned what codes say of each other and how numbers go together."""
 
 
 def learn(
@@ -89,7 +89,10 @@ def learn(
     settings, tell = begun(settings, progress)
     encoded = encode(records, min_patients=settings.min_patients, max_visits=settings.max_visits, weights=weights)
     notes = list(encoded.notes)
-    timelines = unite(encoded)
+    whole = timelines = unite(encoded)
+    items = choose_items(whole, settings.min_patients)
+    if items is not None:
+        timelines = without_series(whole, items)
     problem, sizes = choose_problem(timelines, settings, seed, tell, notes, spread)
     fitted = climb(problem, timelines, settings, stream(seed, "learning/start"), tell, spread)
     posteriors = Posteriors(problem, fitted.tables, timelines, settings.chunk_visits)
@@ -104,9 +107,11 @@ def learn(
         )
 
     return describe(
-        RowCohort.here(timelines, records.tables),
+        timelines,
+        items,
+        RowCohort.here(whole, records.tables),
         posteriors,
-        _near(timelines, posteriors, records["observation"], problem, fitted, settings),
+        near_of(timelines, posteriors, records["observation"], problem, fitted, settings),
         problem,
         fitted,
         settings,
@@ -118,44 +123,9 @@ def learn(
     )
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Near:
-    """Patients in this process: all of them, or a sample of patients that are elsewhere.
-
-    Attributes
-    ----------
-    timelines : Timelines
-    posteriors : iterable of StatePosterior
-    observations : pyarrow.Table or None
-        The table of the observations.
-    """
-
-    timelines: Timelines
-    posteriors: Iterable[StatePosterior]
-    observations: pa.Table | None
-
-
-def near_patients(cohort: Timelines | PartCohort) -> npt.NDArray[np.int64]:
-    """Return the patients to learn from side by side: all, or every k-th of those who have very many visits."""
-    return np.arange(0, cohort.n_patients, -(-cohort.n_visits // MOST_NEAR))
-
-
-def _near(
-    timelines: Timelines,
-    posteriors: Posteriors,
-    observations: pa.Table,
-    problem: Problem,
-    fitted: Fitted,
-    settings: LearningSettings,
-) -> Near:
-    chosen = near_patients(timelines)
-    if len(chosen) < timelines.n_patients:
-        timelines = timelines.select_patients(chosen)
-        posteriors = Posteriors(problem, fitted.tables, timelines, settings.chunk_visits)
-    return Near(timelines=timelines, posteriors=posteriors, observations=observations)
-
-
 def describe(
+    cohort: Cohort,
+    items: Items | None,
     rows: RowCohort,
     posteriors: Iterable[StatePosterior] | FarPosteriors,
     near: Near,
@@ -171,10 +141,14 @@ def describe(
     """Return the model, given what EM reached.
 
     What needs people side by side (numbers of observations, what codes of a visit say of each other) is learned from
-    `near`; all else is sums over `rows` and `posteriors`.
+    `near`; all else is sums over `cohort` and `posteriors`. Where there are series, `cohort` is without their visits;
+    `rows` are of all.
     """
-    cohort = rows.cohort
     told = cohort.vocabulary
+    series = None
+    if items is not None:
+        tell(LearningProgress(stage="series", message="visits at which something is only given or done"))
+        series = learn_series(rows.cohort, items, settings.min_patients)
     trajectory = learn_trajectory(
         cohort, problem, fitted.tables, posteriors, min_patients=settings.min_patients, notes=notes
     )
@@ -209,7 +183,7 @@ def describe(
         min_patients=settings.min_patients,
     )
     if not problem.bins.n_slots:
-        lift = _at_possible_ages(lift, cohort, problem, settings.min_patients)
+        lift = _at_possible_ages(lift, cohort, problem, settings.min_patients, few=items is not None)
     slots = slot_sizes(posteriors, problem.bins.n_slots) if problem.bins.n_slots else None
     company = _company(problem, fitted, near, lift, slots, settings, seed)
     again = (
@@ -267,17 +241,23 @@ def describe(
         families=tuple(families),
         measurements=measurements,
         orders=learn_orders(cohort, tuple(families), problem.bins.strata, settings.min_patients),
-        disclosure=learn_disclosure(cohort, settings, notes),
+        series=series,
+        disclosure=learn_disclosure(rows.cohort, settings, notes),
     )
     tell(LearningProgress(stage="details", message="people who ever have each condition"))
-    model = with_margins(model, cohort, seed, settings.min_patients)
+    if items is not None:
+        model = with_reachable_states(model)
+    model = with_margins(model, cohort, seed, settings.min_patients, by_age=items is not None)
     model = with_number_margins(model, cohort, seed)
+    if items is not None:
+        tell(LearningProgress(stage="series", message="people who have each series"))
+        model = with_series_margins(model, rows.cohort, items, seed)
     tell(LearningProgress(stage="done", log_likelihood=fitted.log_likelihood[-1]))
     return model
 
 
 def _at_possible_ages(
-    lift: npt.NDArray[np.float64], cohort: Cohort, problem: Problem, min_patients: int
+    lift: npt.NDArray[np.float64], cohort: Cohort, problem: Problem, min_patients: int, *, few: bool
 ) -> npt.NDArray[np.float64]:
     """Return the odds multipliers, 0 at ages at which hardly anybody has what is found, or is vaccinated."""
     result = lift.copy()
@@ -285,7 +265,7 @@ def _at_possible_ages(
     for name, family in cohort.vocabulary.families.items():
         stop = start + family.n_codes
         if name in ("condition", "immunization"):
-            result[:, start:stop] *= possible_ages(cohort, name, problem.bins.strata, min_patients)
+            result[:, start:stop] *= possible_ages(cohort, name, problem.bins.strata, min_patients, few=few)
         start = stop if name != UNION else start
     return result
 
@@ -376,23 +356,3 @@ def choose_problem(
 
     sizes = choose_sizes(cohort, settings, stream(seed, "learning/fold"), score, report)
     return replace(problem, n_classes=sizes.classes, n_states=sizes.states), sizes
-
-
-def provenance_of(
-    origin: Provenance, settings: LearningSettings, seed: int, sizes: Sizes, fitted: Fitted
-) -> dict[str, object]:
-    return {
-        "source": origin.source,
-        "source_format": origin.source_format,
-        "source_licence": origin.licence,
-        "source_synthetic": origin.synthetic,
-        "time_basis": origin.time_basis,
-        "settings": settings.to_dict(),
-        "seed": seed,
-        "sizes_tried": sizes.tried,
-        "log_likelihood_by_patient": round(fitted.log_likelihood[-1], 3),
-        "iterations": len(fitted.objective),
-        "versions": versions(
-            "numpy", "pyarrow", *(("pomegranate", "torch") if settings.estimator == "pomegranate" else ())
-        ),
-    }

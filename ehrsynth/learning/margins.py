@@ -23,6 +23,7 @@ from ehrsynth.learning.end_margins import EndMargins
 from ehrsynth.learning.follow_margins import FollowMargins
 from ehrsynth.learning.landing_margins import LandingMargins
 from ehrsynth.learning.lead_margins import LeadMargins
+from ehrsynth.learning.onset_age_margins import OnsetAgeMargins
 from ehrsynth.learning.onset_margins import OnsetMargins
 from ehrsynth.learning.pair_margins import PairMargins
 from ehrsynth.learning.place_margins import PlaceMargins
@@ -89,7 +90,9 @@ class _Held:
     move: Callable[[PatientModel, Doubles, float], PatientModel]
 
 
-def with_margins(model: PatientModel, cohort: Cohort, seed: int, min_patients: int = 5) -> PatientModel:
+def with_margins(
+    model: PatientModel, cohort: Cohort, seed: int, min_patients: int = 5, *, by_age: bool = False
+) -> PatientModel:
     """Return the model with onsets of codes for as many people, and pairs of conditions as often, as the source has.
 
     Parameters
@@ -104,6 +107,8 @@ def with_margins(model: PatientModel, cohort: Cohort, seed: int, min_patients: i
         Of the people that are drawn.
     min_patients : int
         Pairs of codes of fewer people are not learned.
+    by_age : bool
+        Whether the ages at which people first have conditions are held as well: where these have visits of their own.
     """
     from ehrsynth.generation.outline import OutlineSampler
 
@@ -116,6 +121,7 @@ def with_margins(model: PatientModel, cohort: Cohort, seed: int, min_patients: i
     n_blocks = blocks_to_draw(cohort, 1 if fixed else _TIMES_DRAWN)
     drawn = n_blocks * BLOCK_SIZE
     held = [
+        *(_of_onset_ages(model, cohort, drawn) if by_age and not fixed else []),
         *_of_codes(model, cohort, drawn),
         *_of_pairs(family, cohort, drawn, min_patients),
         *_of_visits(model, cohort, min_patients),
@@ -170,6 +176,23 @@ def _of_codes(model: PatientModel, cohort: Cohort, drawn: int) -> list[_Held]:
             held.append(_onsets(k, family.table, OnsetMargins(family, cohort, drawn, led)))
         held.append(_counted(k, family.table, CountMargins(family, cohort, led)))
     return held
+
+
+def _of_onset_ages(model: PatientModel, cohort: Cohort, drawn: int) -> list[_Held]:
+    """Return the margin of the ages at which people first have conditions."""
+    margins = OnsetAgeMargins(model.families[0], model.trajectory.strata, cohort, drawn)
+
+    def count(block: _Block) -> Doubles:
+        mine = block.present["condition"]
+        new = ~mine.recurs
+        return margins.count(block.visits.stratum[mine.visit[new]], mine.code[new])
+
+    return [
+        _Held(
+            count=count,
+            move=lambda model, made, step: _with_family(model, 0, margins.moved(model.families[0], made, step)),
+        )
+    ]
 
 
 def _among(codes: npt.ArrayLike, start: int, family: CodeFamily) -> Ints:

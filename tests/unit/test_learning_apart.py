@@ -70,7 +70,7 @@ def test_of_very_many_visits_both_learn_from_the_same_few(
     for name, value in (("_START_VISITS", 300), ("_FIRST_ON_FEW", 100), ("LAST_ON_ALL", 2)):
         monkeypatch.setattr(f"ehrsynth.learning.climb.{name}", value)
     monkeypatch.setattr("ehrsynth.learning.far_learner.LAST_ON_ALL", 2)
-    monkeypatch.setattr("ehrsynth.learning.learner.MOST_NEAR", 700)
+    monkeypatch.setattr("ehrsynth.learning.near.MOST_NEAR", 700)
     records = learning_records.cohort(300, visits=6)
     raw = Here([raw_part(part, i, SETTINGS.max_visits) for i, part in enumerate(cut(records, 4))])
     here, there = learn(records, seed=1, settings=SETTINGS), learn_parts(raw, seed=1, settings=SETTINGS)
