@@ -50,9 +50,9 @@ def with_reachable_states(model: PatientModel) -> PatientModel:
 
 
 def _log_empty(family: CodeFamily) -> tuple[Doubles, Doubles]:
-    """Return the log-probability that a visit of a person without history has no code, float64[R, Q]: if all codes were
+    """Return the log-probability that a visit of a person without history has no code, float64[R, Q] each.
 
-    possible, and as it is.
+    First if all codes were possible, then as they are.
     """
     never = np.clip(np.asarray(family.never, dtype=np.float64), 0.0, 1.0 - 1e-6)
     odds, lift = never / (1.0 - never), np.asarray(family.lift, dtype=np.float64)

@@ -130,9 +130,10 @@ def _times(timelines: Timelines, items: Items) -> list[KnownValues]:
 
 
 def _levels(timelines: Timelines, items: Items, stay: Any, minute: Any) -> list[Doubles]:
-    """Return patients by age and whether from birth, and by time to the end and whether until then; visits of series
+    """Return counts of patients and of visits of series.
 
-    by item and class, and by class and type, stay and time of day.
+    Patients by age and whether from birth, and by time to the end and whether until then; visits by item and class,
+    and by class and type, stay and time of day.
     """
     first, last, _ = _ends(timelines, items)
     entry, watched, clock = observed(timelines, items)

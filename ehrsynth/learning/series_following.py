@@ -104,9 +104,10 @@ def first_events(events: Events, n_patients: int) -> tuple[Ints, Ints, Ints]:
 
 
 def _company(timelines: Timelines, items: Items) -> list[Any]:
-    """Return people who have had each code by age [C, G] and all [1, G], starts by age [I, G], who had what before
+    """Return counts of people.
 
-    [I, C], and starts by year of age [I, Y].
+    Who have had each code by age [C, G] and all [1, G], who began by age [I, G], who had which code before [I, C], and
+    who began by year of age [I, Y].
     """
     people, n_codes, n_items, n_ages = SeriesPeople.of(timelines, items), len(items.item_of), len(items), len(_MIDDLES)
     owner = np.repeat(np.arange(len(people.end)), np.diff(people.offsets))

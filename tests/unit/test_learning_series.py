@@ -47,8 +47,9 @@ SETTINGS = LearningSettings(estimator="numpy", iterations=5, classes=1, states=2
 
 
 def _life(rng: np.random.Generator, born: date, female: bool) -> list[tuple[date, str, str]]:
-    """Colds and sprains at random; polio at 60, 120 and 180 days; eight weekly sessions after the first sore back; the
+    """Return the days, tables and codes of a life.
 
+    Colds and sprains at random; polio at 60, 120 and 180 days; eight weekly sessions after the first sore back; the
     pill once a year from 16 to 25.
     """
     days = (END - born).days
