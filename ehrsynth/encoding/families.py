@@ -16,7 +16,11 @@ from ehrsynth.encoding.timeline import FamilyTimeline
 from ehrsynth.model import Coding
 from ehrsynth.records import Records
 
-__all__ = ["FAMILIES", "Source", "VisitIndex", "encode_family", "incidence", "kept_codings"]
+__all__ = ["DONE", "FAMILIES", "Source", "VisitIndex", "encode_family", "incidence", "kept_codings"]
+
+
+DONE = ("immunization", "procedure", "medication_request", "device")
+"""Tables of what is given or done."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,13 +7,13 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
+from ehrsynth.encoding.encoder import DAYS_PER_YEAR
 from ehrsynth.encoding.timeline import OF_ROWS, FamilyTimeline, Timelines
 from ehrsynth.probability.ragged import ranges
 
-__all__ = ["select_patients", "select_visits", "split_patients"]
+__all__ = ["DAY_MINUTES", "select_patients", "select_visits", "split_patients"]
 
-_DAY_MINUTES = 1440
-_DAYS_PER_YEAR = 365.2425
+DAY_MINUTES = 1440
 
 
 def select_patients(timelines: Timelines, patients: npt.NDArray[np.int64]) -> Timelines:
@@ -45,7 +45,7 @@ def select_visits(timelines: Timelines, kept: npt.NDArray[np.bool_]) -> Timeline
     offsets = np.concatenate(([0], np.cumsum(lengths))).astype(np.int64)
     first, last = offsets[:-1], offsets[1:] - 1
     elapsed = timelines.elapsed_days
-    ends = elapsed + (np.maximum(timelines.start_minute, 0) + np.maximum(timelines.stay_minutes, 0)) // _DAY_MINUTES
+    ends = elapsed + (np.maximum(timelines.start_minute, 0) + np.maximum(timelines.stay_minutes, 0)) // DAY_MINUTES
     gap = np.full(len(visits), -1, dtype=np.int64)
     gap[:-1] = np.diff(elapsed[visits])
     gap[last] = -1
@@ -64,7 +64,7 @@ def select_visits(timelines: Timelines, kept: npt.NDArray[np.bool_]) -> Timeline
     return replace(
         some,
         number=(np.arange(len(visits)) - first[owner] + 1).astype(np.int32),
-        age_at_start=timelines.age_at_start + elapsed[visits[first]] / _DAYS_PER_YEAR,
+        age_at_start=timelines.age_at_start + elapsed[visits[first]] / DAYS_PER_YEAR,
         gap_days=gap,
         death_days=days["death_days"],
         tail_days=days["tail_days"],

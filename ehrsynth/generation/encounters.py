@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from ehrsynth.generation.trajectory import MAX_AGE_YEARS, CellTable, Visits
 from ehrsynth.model import PatientModel
+from ehrsynth.model.trajectory import STAYS
 from ehrsynth.native import compiled
 from ehrsynth.probability.categorical import Cumulative, cumulative, sample_rows
 
@@ -24,7 +25,6 @@ DAY = 86_400
 PRECISIONS = ("day", "minute", "second")
 UNIT_SECONDS = np.array([DAY, 60, 1], dtype=np.int64)
 """Seconds of one unit of each of the `PRECISIONS`."""
-_STAYS = ("IMP", "ACUTE", "NONAC")
 _OLDEST_DAYS = (MAX_AGE_YEARS + 3) * 366
 
 
@@ -103,7 +103,7 @@ class EncounterSampler:
         self._start_states = start.shape[1] > 1
         named = [PRECISIONS.index(name) for name in trajectory.precision]
         self._precision = np.array(named if self._start else [0] * len(named), dtype=np.int64)
-        self._is_stay = np.array([name in _STAYS for name in trajectory.encounter_classes])
+        self._is_stay = np.array([name in STAYS for name in trajectory.encounter_classes])
         self._disposition, self._died = _dispositions(
             trajectory.disposition, trajectory.dispositions, trajectory.died_disposition
         )

@@ -24,7 +24,7 @@ from ehrsynth.generation.rows import FamilySampler, Rows
 from ehrsynth.generation.scenario import evidence_of_trajectory
 from ehrsynth.generation.tables import coverage_columns, encounter_columns, patient_columns
 from ehrsynth.generation.trajectory import TrajectorySampler
-from ehrsynth.generation.visits import limits_of_sex, visit_context
+from ehrsynth.generation.visits import visit_context
 from ehrsynth.model import EVERY_TABLE, PatientModel
 from ehrsynth.model.shapes import check_shapes
 from ehrsynth.randomness import BLOCK_SIZE, identifier_bytes, stream
@@ -108,17 +108,16 @@ class Generator(BlockMaker):
         people = self._population.draw(self.seed, index)
         visits = self._trajectory.draw(people, stream(self.seed, "trajectory", index))
         encounters = self._encounters.draw(visits, people.age_days, stream(self.seed, "encounter", index))
-        drawn: dict[str, Present] = {}
-        if self._joint is not None:
-            drawn = self._joint.draw(visit_context(people, encounters), stream(self.seed, "code", index))
+        given = visit_context(people, encounters)
+        drawn = {} if self._joint is None else self._joint.draw(given, stream(self.seed, "code", index))
         if self._series is not None:
-            sexes = limits_of_sex(people)
-            encounters, drawn = self._series.add(people, sexes, encounters, drawn, stream(self.seed, "series", index))
+            encounters, drawn = self._series.add(people, encounters, drawn, stream(self.seed, "series", index))
+            given = visit_context(people, encounters)
         context = self._context(index, people, encounters)
         tables: dict[str, pa.Table] = {"patient": pa.table(patient_columns(people, context))}
         coverage_ids = identifier_bytes(self.seed, "coverage", index, len(people))
         tables["coverage"], covered = coverage_columns(context, coverage_ids)
-        leading, details = self._details(people, context, drawn)
+        leading, details = self._details(people, context, given, drawn)
         condition = self.model.family("condition")
         codings = condition.codings if condition is not None else ()
         tables["encounter"] = pa.table(
@@ -145,11 +144,10 @@ class Generator(BlockMaker):
         )
 
     def _details(
-        self, people: People, context: BlockContext, drawn: dict[str, Present]
+        self, people: People, context: BlockContext, visits: VisitContext, drawn: dict[str, Present]
     ) -> tuple[Int, dict[str, tuple[pa.Table, Int]]]:
         """Return the leading condition of each visit and every family's table with the visits of its rows."""
         seed, index = self.seed, context.block
-        visits = visit_context(people, context.encounters)
         leading = np.full(len(visits), -1, dtype=np.int64)
         tables: dict[str, tuple[pa.Table, Int]] = {}
         conditions: Present | None = None

@@ -10,19 +10,17 @@ import numpy.typing as npt
 from ehrsynth.generation.codes import Present
 from ehrsynth.generation.encounters import DAY, PRECISIONS, UNIT_SECONDS, Encounters
 from ehrsynth.generation.population import People
-from ehrsynth.generation.segments import first_of_each
-from ehrsynth.generation.series import Course, Horizon, SeriesSampler
+from ehrsynth.generation.segments import first_times
+from ehrsynth.generation.series import NEVER, Course, Horizon, SeriesSampler
 from ehrsynth.generation.trajectory import CellTable, Visits
+from ehrsynth.generation.visits import limits_of_sex
 from ehrsynth.model import PatientModel
+from ehrsynth.model.series import day_key
 from ehrsynth.probability.categorical import cumulative, sample_rows
 
 __all__ = ["SeriesInsertion"]
 
 Int = npt.NDArray[np.int64]
-
-_NEVER = np.iinfo(np.int64).max // 4
-_FAR = 1 << 32
-"""More days than anything lies from 1970."""
 
 
 class SeriesInsertion:
@@ -46,7 +44,6 @@ class SeriesInsertion:
     def add(
         self,
         people: People,
-        sexes: Int,
         encounters: Encounters,
         codes: dict[str, Present],
         rng: np.random.Generator,
@@ -56,15 +53,13 @@ class SeriesInsertion:
         Parameters
         ----------
         people : People
-        sexes : int64[n]
-            By which codes are possible, see `ehrsynth.terminology.sex_numbers`.
         encounters : Encounters
             Of the chain.
         codes : mapping of table to Present
             Of the chain's encounters.
         rng : numpy.random.Generator
         """
-        _, course = self.course(people, sexes, encounters, codes, rng)
+        _, course = self.course(people, encounters, codes, rng)
         into = _of_that_day(encounters, course)
         alone = np.flatnonzero(into < 0)
         merged, place, place_alone = self._merged(encounters, course, alone, people, rng)
@@ -75,27 +70,26 @@ class SeriesInsertion:
     def course(
         self,
         people: People,
-        sexes: Int,
         encounters: Encounters,
         codes: dict[str, Present],
         rng: np.random.Generator,
     ) -> tuple[Horizon, Course]:
         """Return what series depend on, and their visits; see `add`."""
-        horizon, had = self._before(people, sexes, encounters, codes)
+        horizon, had = self._before(people, encounters, codes)
         return horizon, self._sampler.draw(horizon, had, rng)
 
     def _before(
-        self, people: People, sexes: Int, encounters: Encounters, codes: dict[str, Present]
+        self, people: People, encounters: Encounters, codes: dict[str, Present]
     ) -> tuple[Horizon, dict[int, Int]]:
         """Return what series depend on: ages, and when the people first had what series follow."""
         visits = encounters.visits
         dead = encounters.death_precision >= 0
         latest = np.where(dead, encounters.death // DAY - 1, encounters.record_end_day) - encounters.birth_day
-        caught_up = [self._visits_with(code, codes) for code in np.asarray(self._sampler.beside).tolist()]
+        caught_up = [self._visits_with(code, codes) for code in self._sampler.beside]
         visit = np.unique(np.concatenate([np.zeros(0, dtype=np.int64), *caught_up]))
         horizon = Horizon(
             sex=people.sex,
-            limit=sexes,
+            limit=limits_of_sex(people),
             first=visits.age_days[visits.offsets[:-1]],
             last=visits.age_days[visits.offsets[1:] - 1],
             latest=latest,
@@ -107,7 +101,7 @@ class SeriesInsertion:
         had = {}
         for code in self._sampler.followed:
             visit = self._visits_with(code, codes)
-            first = np.full(len(people), _NEVER)
+            first = np.full(len(people), NEVER)
             np.minimum.at(first, visits.patient[visit], visits.age_days[visit])
             had[code] = first
         return horizon, had
@@ -186,18 +180,12 @@ class SeriesInsertion:
             # Parents come first in a visit: a stable sort leaves the chain's codes in their order.
             order = np.argsort(every, kind="stable")
             every, which = every[order], which[order]
-            kept = _once(every * (high - low) + which)
+            kept = first_times(every * (high - low) + which)
             every, which = every[kept], which[kept]
-            found[name] = Present(visit=every, code=which, recurs=~_once(visits.patient[every] * (high - low) + which))
+            found[name] = Present(
+                visit=every, code=which, recurs=~first_times(visits.patient[every] * (high - low) + which)
+            )
         return found
-
-
-def _once(keys: Int) -> npt.NDArray[np.bool_]:
-    """Return whether each key is the first of its value."""
-    order = np.argsort(keys, kind="stable")
-    first = np.empty(len(keys), dtype=bool)
-    first[order] = first_of_each(keys[order])
-    return first
 
 
 def _state(chain: Visits, order: Int, patient: Int, offsets: Int) -> Int:
@@ -213,9 +201,9 @@ def _state(chain: Visits, order: Int, patient: Int, offsets: Int) -> Int:
 def _of_that_day(encounters: Encounters, course: Course) -> Int:
     """Return the encounter of the chain in which each visit of a series falls, int64[m]; -1: in none."""
     patient = encounters.visits.patient
-    opened = patient * _FAR + encounters.start // DAY
-    closed = patient * _FAR + np.maximum(encounters.end, encounters.start) // DAY
-    day = course.patient * _FAR + encounters.birth_day[course.patient] + course.age
+    opened = day_key(patient, encounters.start // DAY)
+    closed = day_key(patient, np.maximum(encounters.end, encounters.start) // DAY)
+    day = day_key(course.patient, encounters.birth_day[course.patient] + course.age)
     # Which encounter, of those that began, ends last.
     reach = np.maximum.accumulate(closed)
     longest = np.maximum.accumulate(np.where(closed == reach, np.arange(len(closed)), 0))

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ehrsynth.generation.codes import Present, VisitContext
-from ehrsynth.generation.segments import first_of_each
+from ehrsynth.generation.segments import first_of_each, first_times
 from ehrsynth.model import OrderSets
 from ehrsynth.probability.ragged import padded, ranges, starts
 
@@ -89,10 +89,7 @@ class OrderSampler:
         key = np.unique(np.repeat(visit[row], there.sum(axis=1)) * self._n_codes + sets[there])
         visit, code = np.divmod(key, self._n_codes)
         pair = visits.patient[visit] * self._n_codes + code
-        order = np.argsort(pair, kind="stable")
-        recurs = np.zeros(len(pair), dtype=bool)
-        recurs[order] = ~first_of_each(pair[order])
-        return Present(visit=visit, code=code, recurs=recurs)
+        return Present(visit=visit, code=code, recurs=~first_times(pair))
 
     def _by_period(self, period: Float, reason: Int, cell: Int, days_left: Int, u: Float) -> Int:
         """Return a row of each reason, drawn in proportion to weight and period."""

@@ -13,7 +13,7 @@ from ehrsynth.generation.joint import JointSampler
 from ehrsynth.generation.population import Population
 from ehrsynth.generation.series import Course, Horizon
 from ehrsynth.generation.trajectory import TrajectorySampler
-from ehrsynth.generation.visits import limits_of_sex, visit_context
+from ehrsynth.generation.visits import visit_context
 from ehrsynth.model import PatientModel
 from ehrsynth.randomness import stream
 from ehrsynth.terminology import sex_numbers
@@ -29,6 +29,7 @@ class OutlineSampler:
         self._population, self._trajectory = Population(model), TrajectorySampler(model.trajectory, model.families)
         self._codes = JointSampler.of(model) if model.families else None
         self._sexes = sex_numbers(strata.sexes)
+        self._by_years = model.orders is not None and model.orders.period is not None
 
     def draw(self, seed: int, block: int, *, purpose: str = "") -> tuple[VisitContext, dict[str, Present]]:
         """Return the visits of a block of people and their codes by family.
@@ -50,7 +51,7 @@ class OutlineSampler:
             leads=visits.leads,
             age_days=visits.age_days,
             # Nothing is known here of how long the record goes on after the last visit.
-            days_left=visits.day[visits.offsets[1:] - 1][visits.patient] - visits.day,
+            days_left=visits.day[visits.offsets[1:] - 1][visits.patient] - visits.day if self._by_years else None,
         )
         if self._codes is None:
             return context, {}
@@ -76,6 +77,4 @@ class CourseOutline:
         encounters = self._encounters.draw(visits, people.age_days, stream(seed, f"{purpose}encounter", block))
         context = visit_context(people, encounters)
         codes = self._codes.draw(context, stream(seed, f"{purpose}code", block))
-        return self._series.course(
-            people, limits_of_sex(people), encounters, codes, stream(seed, f"{purpose}series", block)
-        )
+        return self._series.course(people, encounters, codes, stream(seed, f"{purpose}series", block))

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from ehrsynth.probability import ragged
 
-__all__ = ["contains", "first_of_each", "ranges"]
+__all__ = ["contains", "first_of_each", "first_times", "ranges"]
 
 Int = npt.NDArray[np.int64]
 
@@ -23,6 +23,14 @@ def first_of_each(keys: Int) -> npt.NDArray[np.bool_]:
     """Return whether each of `keys`, of which equal ones are adjacent, is the first of its kind."""
     first = np.ones(len(keys), dtype=bool)
     np.not_equal(keys[1:], keys[:-1], out=first[1:])
+    return first
+
+
+def first_times(keys: Int) -> npt.NDArray[np.bool_]:
+    """Return whether each of `keys`, in any order, is the first of its kind."""
+    order = np.argsort(keys, kind="stable")
+    first = np.empty(len(keys), dtype=bool)
+    first[order] = first_of_each(keys[order])
     return first
 
 

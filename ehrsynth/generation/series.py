@@ -11,20 +11,20 @@ import numpy.typing as npt
 from ehrsynth.generation.segments import first_of_each
 from ehrsynth.generation.trajectory import CellTable
 from ehrsynth.model import PatientModel, Series
-from ehrsynth.model.series import EVEN, FAR_DAYS, LONG_BEFORE, beside, near_days
+from ehrsynth.model.series import EVEN, FAR_DAYS, FIRST_YEAR, LONG_BEFORE, beside, evenness, near_days, neighbours
 from ehrsynth.probability.categorical import cumulative, sample_rows
 from ehrsynth.probability.lexis import segments
-from ehrsynth.terminology import sex_numbers
 
-__all__ = ["Course", "Horizon", "SeriesSampler"]
+__all__ = ["NEVER", "Course", "Horizon", "SeriesSampler"]
 
 Int = npt.NDArray[np.int64]
 Float = npt.NDArray[np.float64]
 Bool = npt.NDArray[np.bool_]
 
-_NEVER = np.iinfo(np.int64).max // 4
+NEVER = int(np.iinfo(np.int64).max // 4)
+"""An age in days beyond all."""
+
 _YEAR = 365.2425
-_FIRST_YEAR = 365
 _TOGETHER = 64
 
 
@@ -85,7 +85,6 @@ class SeriesSampler:
     def __init__(self, model: PatientModel) -> None:
         assert model.series is not None
         self._model = series = model.series
-        self._sexes = sex_numbers(model.trajectory.strata.sexes)
         joined = [
             np.concatenate([np.asarray(getattr(family, name)) for family in model.families])
             for name in ("sex_limit", "age_min", "age_max")
@@ -103,10 +102,9 @@ class SeriesSampler:
         self._after = np.asarray(series.after, dtype=np.int64)
         self._stop = np.asarray(series.stop, dtype=np.float64)
         self._gap = [_gaps(series, i) for i in range(len(series))]
-        # The share of the commonest days between visits.
-        self._even = np.array([one.weight.max() / one.weight.sum() for one in series.gap_days])
-        self._lead = CellTable(np.ones((1, 1)), series.lead_days) if series.lead_days.n_coarse == 1 else None
-        self._tail = CellTable(np.ones((1, 1)), series.tail_days) if series.tail_days.n_coarse == 1 else None
+        self._even = evenness(series.gap_days)
+        self._reach = np.asarray(series.reach_days, dtype=np.int64)
+        self._lead, self._tail = (CellTable(np.ones((1, 1)), days) for days in (series.lead_days, series.tail_days))
 
     def draw(self, horizon: Horizon, had: dict[int, Int], rng: np.random.Generator) -> Course:
         """Return the visits of series of a block.
@@ -127,16 +125,16 @@ class SeriesSampler:
         items: list[Int] = []
         for i in range(len(self._model)):
             after = int(self._after[i])
-            followed = had.get(after, np.full(n, _NEVER)) if after >= 0 else np.full(n, _NEVER)
+            followed = had.get(after, np.full(n, NEVER)) if after >= 0 else np.full(n, NEVER)
             start = self._start(i, horizon, low, high, followed, rng)
-            begun = np.flatnonzero(start < _NEVER)
+            begun = np.flatnonzero(start < NEVER)
             start[begun] = self._beside(horizon, high, begun, start[begun], np.full(len(begun), i), rng, first=True)
             code = int(self._model.code[i])
             who, age = self._going_on(i, start, high, rng)
             if len(who):
-                first = np.full(n, _NEVER)
+                first = np.full(n, NEVER)
                 np.minimum.at(first, who, age)
-                had[code] = np.minimum(had.get(code, np.full(n, _NEVER)), first)
+                had[code] = np.minimum(had.get(code, np.full(n, NEVER)), first)
             people.append(who)
             ages.append(age)
             items.append(np.full(len(who), i))
@@ -153,19 +151,18 @@ class SeriesSampler:
         return sorted({int(code) for code in self._after if code >= 0})
 
     @property
-    def beside(self) -> Int:
+    def beside(self) -> list[int]:
         """The codes after whose visits series are caught up with, numbered through all families."""
-        return np.asarray(self._model.beside, dtype=np.int64)
+        return [int(code) for code in self._model.beside]
 
     def _watched(self, horizon: Horizon, rng: np.random.Generator) -> tuple[Int, Int]:
         """Return the first and the last day of age on which each person's series are in the record."""
         n, model = len(horizon.first), self._model
         u = rng.random((6, n))
         band = np.searchsorted(np.asarray(model.band_days), horizon.first, side="right") - 1
-        from_birth = (u[0] < np.asarray(model.from_birth)[band]) | (horizon.first < _FIRST_YEAR)
+        from_birth = (u[0] < np.asarray(model.from_birth)[band]) | (horizon.first < FIRST_YEAR)
         row = np.zeros(n, dtype=np.int64)
-        lead = self._lead.draw(row, u[1], u[2]) if self._lead is not None else row
-        tail = self._tail.draw(row, u[3], u[4]) if self._tail is not None else row
+        lead, tail = self._lead.draw(row, u[1], u[2]), self._tail.draw(row, u[3], u[4])
         low = np.where(from_birth, 0, np.maximum(horizon.first - lead, 0))
         left = np.searchsorted(np.asarray(model.left_days), horizon.clock - horizon.last, side="right") - 1
         to_end = horizon.dead | (u[5] < np.asarray(model.to_end)[left])
@@ -176,12 +173,12 @@ class SeriesSampler:
         n = len(low)
         limit = int(self._sex_limit[item])
         never = (limit > 0) & (horizon.limit > 0) & (horizon.limit != limit)
-        start = np.full(n, _NEVER)
+        start = np.full(n, NEVER)
         edges, rate = self._model.start.of(item)
         u = rng.random((4, n))
         u[0] = _spread(u[0], rng)
         # Who had what is followed long before anybody begins is as if not.
-        followed = np.where(followed < self._youngest[item] - LONG_BEFORE, _NEVER, followed)
+        followed = np.where(followed < self._youngest[item] - LONG_BEFORE, NEVER, followed)
         if len(rate):
             until = np.minimum(high, followed)
             first, days, cell, band = segments(
@@ -199,7 +196,7 @@ class SeriesSampler:
             start[begins] = day
         waits, delay = self._model.delay.of(item)
         if len(delay):
-            waiting = np.flatnonzero((start >= _NEVER) & (followed < high))
+            waiting = np.flatnonzero((start >= NEVER) & (followed < high))
             mass = np.cumsum(delay * np.diff(waits))
             place = np.searchsorted(mass, -np.log1p(-_spread(u[2][waiting], rng)), side="right")
             comes = place < len(mass)
@@ -207,11 +204,11 @@ class SeriesSampler:
             width = np.diff(waits)[place]
             start[waiting] = followed[waiting] + waits[place] + (u[3][waiting] * width).astype(np.int64)
         out = never | (start > high) | (start < np.maximum(low, self._youngest[item])) | (start > self._oldest[item])
-        return np.where(out, _NEVER, start)
+        return np.where(out, NEVER, start)
 
     def _going_on(self, item: int, start: Int, high: Int, rng: np.random.Generator) -> tuple[Int, Int]:
         """Return (person, age in days) of all visits of an item."""
-        who = np.flatnonzero(start < _NEVER)
+        who = np.flatnonzero(start < NEVER)
         age = start[who]
         people, ages = [who], [age]
         stop, table, histogram = self._stop[item], *self._gap[item]
@@ -252,8 +249,7 @@ class SeriesSampler:
         """
         u = rng.random((3, len(age)))
         joins = np.asarray(self._model.beside_joins, dtype=np.float64)[item]
-        own = np.asarray(self._model.reach_days, dtype=np.int64)[item]
-        reach = near_days(age, np.full(len(item), FAR_DAYS) if first else own)
+        reach = near_days(age, np.full(len(item), FAR_DAYS) if first else self._reach[item])
         days, near = beside(patient, age, reach, horizon.beside_patient, horizon.beside_age)
         soon = self._model.beside_days.sample(np.zeros(len(age), dtype=np.int64), u[1], u[2])
         day = age - days + soon
@@ -262,14 +258,10 @@ class SeriesSampler:
 
     def _together(self, patient: Int, age: Int, item: Int, rng: np.random.Generator) -> Int:
         """Return the ages at the visits, some of them moved to the day of another item's that is near."""
-        order = np.lexsort((item, age, patient))
         age = age.copy()
-        first, second = order[:-1], order[1:]
-        apart = age[second] - age[first]
-        near = (patient[first] == patient[second]) & (item[first] != item[second]) & (apart > 0)
-        reach = np.asarray(self._model.reach_days, dtype=np.int64)
-        near &= apart <= near_days(age[second], np.minimum(reach[item[first]], reach[item[second]]))
-        first, second = first[near], second[near]
+        first, second = neighbours(patient, age, item, self._reach)
+        apart = age[first] < age[second]
+        first, second = first[apart], second[apart]
         u = rng.random((2, len(first)))
         joins = np.asarray(self._model.joins, dtype=np.float64)
         moved = u[0] < (joins[item[first]] + joins[item[second]]) / 2

@@ -26,16 +26,16 @@ def visit_context(people: People, encounters: Encounters) -> VisitContext:
     """Return what the codes of the visits depend on."""
     visits = encounters.visits
     sex = limits_of_sex(people)
-    birth = encounters.birth_day[visits.patient]
+    birth, day = encounters.birth_day[visits.patient], encounters.start // DAY
     return VisitContext(
         patient=visits.patient,
         offsets=visits.offsets,
         state=visits.state,
         stratum=visits.stratum,
         sex=sex[visits.patient],
-        years_at_start=completed_years(birth, encounters.start // DAY),
+        years_at_start=completed_years(birth, day),
         years_at_end=completed_years(birth, encounters.end // DAY),
         day=visits.day,
         leads=visits.leads,
-        days_left=encounters.record_end_day[visits.patient] - encounters.start // DAY,
+        days_left=encounters.record_end_day[visits.patient] - day,
     )

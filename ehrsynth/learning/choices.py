@@ -48,7 +48,7 @@ def choices(
         rows.setdefault(reason, []).append(k)
     found = {}
     for reason, mine in rows.items():
-        if len({sets[k] for k in mine if people[k] < min_patients}) == 0:
+        if all(people[k] >= min_patients for k in mine):
             # All sets are common enough to be told of whole.
             continue
         parts = _parts([sets[k] for k in mine], cell[mine], visits[mine])
@@ -63,19 +63,9 @@ def _parts(sets: list[frozenset[int]], cell: Ints, visits: Doubles) -> tuple[fro
         return (frozenset(codes),)
     there = np.array([[code in one for code in codes] for one in sets], dtype=np.float64)
     part = _alternatives(there, visits)
-    merged = True
-    while merged:
-        merged = False
-        names = np.unique(part)
-        chosen = [_levels(there[:, part == name]) for name in names]
-        for i in range(len(names)):
-            for j in range(i):
-                if _dependent(chosen[i], chosen[j], cell, visits):
-                    part[part == names[i]] = names[j]
-                    merged = True
-                    break
-            if merged:
-                break
+    while (pair := _first_dependent(there, part, cell, visits)) is not None:
+        kept, other = pair
+        part[part == other] = kept
     return tuple(frozenset(codes[k] for k in np.flatnonzero(part == name)) for name in np.unique(part))
 
 
@@ -98,6 +88,15 @@ def _alternatives(there: Doubles, visits: Doubles) -> Ints:
         parts[best] = np.maximum(parts[best], there[:, code])
         part[code] = best
     return part
+
+
+def _first_dependent(there: Doubles, part: Ints, cell: Ints, visits: Doubles) -> tuple[int, int] | None:
+    """Return the first two parts whose choices depend on each other, None if there are none."""
+    names = np.unique(part).tolist()
+    chosen = [_levels(there[:, part == name]) for name in names]
+    pairs = ((j, i) for i in range(len(names)) for j in range(i))
+    found = (pair for pair in pairs if _dependent(chosen[pair[1]], chosen[pair[0]], cell, visits))
+    return next(((names[kept], names[other]) for kept, other in found), None)
 
 
 def _levels(there: Doubles) -> Ints:

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from ehrsynth.encoding import Cohort, Timelines
 from ehrsynth.encoding.discretise import age_groups, distinct_patients
+from ehrsynth.encoding.families import DONE
 from ehrsynth.encoding.union import UNION
 from ehrsynth.learning.binned import strata_of
 from ehrsynth.learning.choices import choices
@@ -35,7 +36,6 @@ _LEAST_COVERED = 0.8
 _STRENGTH, _PULL, _ROUNDS = 5.0, 1.0, 12
 _WIDE = 4
 """Bands of time in a wide one: what changes over ten years is told by it first."""
-_TABLES = ("medication_request", "procedure", "device", "immunization")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -127,7 +127,7 @@ def learn_orders(
         (np.asarray(one.sex_limit) == 0) & (np.asarray(one.age_min) <= 0) & ~np.isfinite(np.asarray(one.age_max))
         for one in families
     ]
-    allowed = np.concatenate([mine & (one.table in _TABLES) for one, mine in zip(families, free, strict=True)])
+    allowed = np.concatenate([mine & (one.table in DONE) for one, mine in zip(families, free, strict=True)])
     visits, beside = cohort.total(partial(_with_conditions, n_conditions=n_conditions))
     # The posterior mean of the share must be high as well: of eight visits all must have a condition.
     led = allowed & (beside >= _LEAST_SHARE * visits) & ((beside + 1) / (visits + 2) >= _LEAST_CERTAIN)

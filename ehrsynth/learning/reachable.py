@@ -36,10 +36,10 @@ def with_reachable_states(model: PatientModel) -> PatientModel:
     stratum = np.asarray(t.transition_stratum, dtype=np.int64)
     sets = 2 if t.lead >= 0 else 1
     n_matrices = len(matrices) // sets
-    counts = np.maximum(np.bincount(stratum, minlength=n_matrices), 1)
+    counts = np.bincount(stratum, minlength=n_matrices)[:, None]
     of_matrix = np.zeros((n_matrices, share.shape[1]))
     np.add.at(of_matrix, stratum, share)
-    of_matrix = np.where(np.bincount(stratum, minlength=n_matrices)[:, None] > 0, of_matrix / counts[:, None], 1.0)
+    of_matrix = np.where(counts > 0, of_matrix / np.maximum(counts, 1), 1.0)
     moved = matrices * np.concatenate([of_matrix] * sets).reshape(len(matrices), shape[0], 1, shape[1])
     initial = np.asarray(t.initial, dtype=np.float64).reshape(n_strata, *shape) * share.reshape(n_strata, *shape)
     changes: dict[str, Any] = {

@@ -12,10 +12,10 @@ import numpy.typing as npt
 from ehrsynth.encoding import Cohort, Timelines
 from ehrsynth.encoding.union import UNION
 from ehrsynth.learning.series_following import sums
-from ehrsynth.learning.series_visits import Events, Items, age_days, events_of, observed, taken
+from ehrsynth.learning.series_visits import Events, Items, age_days, events_of, observed, taken, visits_with
 from ehrsynth.learning.tallies import KnownValues
 from ehrsynth.learning.times import even_days, histogram_of
-from ehrsynth.model.series import BESIDE_DAYS, EVEN, FAR_DAYS, beside, near_days
+from ehrsynth.model.series import BESIDE_DAYS, EVEN, FAR_DAYS, beside, day_key, evenness, near_days
 from ehrsynth.probability.histogram import Histogram
 
 __all__ = ["Beside", "learn_beside"]
@@ -43,41 +43,28 @@ def _after(timelines: Timelines, items: Items, free: Bools) -> list[Any]:
     age, owner = age_days(timelines), timelines.patient_of_visit
     events = events_of(timelines, items)
     mine = _free(events, free)
-    at = np.sort(events.patient[mine] * _FAR + events.age[mine])
+    at = np.sort(day_key(events.patient[mine], events.age[mine]))
     entry = np.flatnonzero(others[union.visits] & ~items.apart[union.codes])
     visit, code = union.visits[entry], union.codes[entry]
-    key = owner[visit] * _FAR + age[visit]
+    key = day_key(owner[visit], age[visit])
     soon = np.searchsorted(at, key + BESIDE_DAYS, side="right") - np.searchsorted(at, key, side="right")
     counts = [np.bincount(code, minlength=union.n_codes), np.bincount(code, soon, union.n_codes)]
     first, last, _ = observed(timelines, items)
     return [np.stack(counts), np.array([float(mine.sum()), float((last - first).sum())])]
 
 
-_FAR = 1 << 32
-
-
 def _free(events: Events, free: Bools) -> Bools:
     """Return which visits may wait: `free` says of which items the first ones and the later ones do, bool[2, I]."""
-    return free[_later(events).astype(np.int64), events.item]
-
-
-def _later(events: Events) -> Bools:
-    """Return which visits are not the first of their item."""
-    later = np.zeros(len(events.item), dtype=bool)
-    later[1:] = (events.item[1:] == events.item[:-1]) & (events.patient[1:] == events.patient[:-1])
-    return later
+    return free[events.later.astype(np.int64), events.item]
 
 
 def _joined(timelines: Timelines, items: Items, free: Bools, codes: Ints, reach: Ints) -> list[Any]:
     """Return days from such a visit to those of series soon after, and of each item these, and those near, [2, I]."""
-    union: Any = timelines.families[UNION]
-    others = ~taken(timelines, items.item_of)
-    entry = np.isin(union.codes, codes) & others[union.visits]
-    visit = np.unique(union.visits[entry])
+    visit = visits_with(timelines, items, codes)
     events = events_of(timelines, items)
     mine = _free(events, free)
     item, patient, age = events.item[mine], events.patient[mine], events.age[mine]
-    far = np.where(_later(events)[mine], reach[item], FAR_DAYS)
+    far = np.where(events.later[mine], reach[item], FAR_DAYS)
     days, near = beside(
         patient, age, near_days(age, far), timelines.patient_of_visit[visit], age_days(timelines)[visit]
     )
@@ -104,7 +91,7 @@ def learn_beside(
         See `Series.reach_days`.
     min_patients : int
     """
-    even = np.array([one.weight.max() / one.weight.sum() for one in days]) >= EVEN
+    even = evenness(days) >= EVEN
     free = np.stack([after < 0, (after < 0) & ~even])
     counts, overall = sums(cohort, partial(_after, items=items, free=free))
     usual = overall[0] / max(overall[1], 1.0) * BESIDE_DAYS

@@ -95,11 +95,9 @@ class SeriesPeople:
         return result
 
 
-def first_events(events: Events, n_patients: int) -> tuple[Ints, Ints, Ints]:
+def first_events(events: Events) -> tuple[Ints, Ints, Ints]:
     """Return (item, patient, age) of the first visit of each series of each patient."""
-    key = events.item * n_patients + events.patient
-    first = np.ones(len(key), dtype=bool)
-    first[1:] = key[1:] != key[:-1]
+    first = ~events.later
     return events.item[first], events.patient[first], events.age[first]
 
 
@@ -113,7 +111,7 @@ def _company(timelines: Timelines, items: Items) -> list[Any]:
     owner = np.repeat(np.arange(len(people.end)), np.diff(people.offsets))
     had = _between(people.age, people.end[owner], people.code, n_codes)
     seen = _between(people.entry, people.end, np.zeros(len(people.end), dtype=np.int64), 1)
-    item, patient, age = first_events(events_of(timelines, items), timelines.n_patients)
+    item, patient, age = first_events(events_of(timelines, items))
     band = np.clip(np.searchsorted(_AGES[1:-1] * 365.25, age, side="right"), 0, n_ages - 1)
     began = np.bincount(item * n_ages + band, minlength=n_items * n_ages).reshape(n_items, n_ages)
     lengths = np.diff(people.offsets)[patient]

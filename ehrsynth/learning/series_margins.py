@@ -10,8 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ehrsynth.encoding import Cohort, Timelines
-from ehrsynth.encoding.union import UNION
-from ehrsynth.learning.series_visits import LOST_DAYS, Items, age_days, events_of, observed, taken
+from ehrsynth.learning.series_visits import LOST_DAYS, Items, age_days, events_of, observed, taken, visits_with
 from ehrsynth.learning.steps import FEWEST_PEOPLE, beyond_chance, blocks_to_draw, log_odds_error
 from ehrsynth.model import PatientModel, Series
 from ehrsynth.model.series import BESIDE_DAYS, Rates, beside
@@ -109,8 +108,7 @@ def _seen(timelines: Timelines, items: Items, place: Ints, bands: Ints, codes: I
     last = np.zeros(timelines.n_patients, dtype=np.int64)
     np.maximum.at(last, timelines.patient_of_visit[others], age[others])
     _, _, clock = observed(timelines, items)
-    union = timelines.families[UNION]
-    visit = np.intersect1d(union.visits[np.isin(union.codes, codes)], others).astype(np.int64)
+    visit = visits_with(timelines, items, codes)
     visits = timelines.patient_of_visit[visit], age[visit]
     return _sums(
         events.patient, events.age, place[events.item], last, clock, timelines.weight, len(items), bands, visits
@@ -179,7 +177,6 @@ def with_series_margins(model: PatientModel, cohort: Cohort, items: Items, seed:
         moved = np.clip(moved + step * beyond_chance(error, noise), -_LARGEST, _LARGEST)
         # As many visits for each of these: the odds of stopping are as the number is not.
         error = np.log((seen.events + 1.0) / (seen.ever + 1.0) * (made.ever + 1.0) / (made.events + 1.0))
-        noise = 1.0 / (seen.ever + 1.0) + 1.0 / (made.ever + 1.0)
         longer = np.clip(longer + step * beyond_chance(error, _FEW_MORE * noise), -_LARGEST, _LARGEST)
         joins = joins + step * log_odds_error((seen.events, seen.shared), (made.events, made.shared))
         soon = soon + step * log_odds_error((seen.events, seen.soon), (made.events, made.soon))

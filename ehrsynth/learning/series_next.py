@@ -11,10 +11,10 @@ import numpy.typing as npt
 
 from ehrsynth.encoding import Cohort, Timelines
 from ehrsynth.learning.series_following import YEARS, sums
-from ehrsynth.learning.series_visits import Events, Items, events_of, observed
+from ehrsynth.learning.series_visits import Items, events_of, observed
 from ehrsynth.learning.tallies import KnownValues
 from ehrsynth.learning.times import histogram_of
-from ehrsynth.model.series import FAR_DAYS, near_days
+from ehrsynth.model.series import FAR_DAYS, neighbours
 from ehrsynth.probability.histogram import Histogram
 
 __all__ = ["Following", "learn_following"]
@@ -66,8 +66,7 @@ class _Steps:
     def of(cls, timelines: Timelines, items: Items) -> _Steps:
         events = events_of(timelines, items)
         _, end, _ = observed(timelines, items)
-        same = np.zeros(len(events.item), dtype=bool)
-        same[1:] = (events.item[1:] == events.item[:-1]) & (events.patient[1:] == events.patient[:-1])
+        same = events.later
         first = np.flatnonzero(~same)
         number = np.arange(len(same)) - np.repeat(first, np.diff(np.append(first, len(same)))) + 1
         before = np.full(len(same), -1, dtype=np.int64)
@@ -83,16 +82,6 @@ class _Steps:
             after=after,
             watched=end[events.patient] - events.age,
         )
-
-
-def _pairs(events: Events, reach: Ints) -> tuple[Ints, Ints]:
-    """Return neighbouring events of a patient that are near and of different items, earlier and later."""
-    order = np.lexsort((events.item, events.age, events.patient))
-    first, second = order[:-1], order[1:]
-    apart = events.age[second] - events.age[first]
-    near = (events.patient[first] == events.patient[second]) & (events.item[first] != events.item[second])
-    near &= apart <= near_days(events.age[second], np.minimum(reach[events.item[first]], reach[events.item[second]]))
-    return first[near], second[near]
 
 
 def _days(timelines: Timelines, items: Items) -> list[Any]:
@@ -113,7 +102,7 @@ def _days(timelines: Timelines, items: Items) -> list[Any]:
 def _near(timelines: Timelines, items: Items, reach: Ints) -> Ints:
     """Return the events of each item that are on the day of another's, and those that are near one, int64[2, I]."""
     events = events_of(timelines, items)
-    first, second = _pairs(events, reach)
+    first, second = neighbours(events.patient, events.age, events.item, reach)
     joined = events.age[first] == events.age[second]
     return np.stack(
         [
@@ -148,11 +137,6 @@ def _counts(timelines: Timelines, items: Items, days: list[Histogram | None], ed
     return found
 
 
-def middle_of(days: Histogram) -> int:
-    """Return the first day of the cell that the middle of a histogram lies in."""
-    return int(days.edges[np.searchsorted(np.cumsum(days.weight), days.weight.sum() / 2)])
-
-
 def learn_following(cohort: Cohort, items: Items, min_patients: int) -> Following:
     """Return how each item goes on, in the order of the items."""
     n = len(items)
@@ -160,7 +144,7 @@ def learn_following(cohort: Cohort, items: Items, min_patients: int) -> Followin
     days = [histogram_of(one, min_patients=min_patients, n_coarse=_BINS, n_fine=_CELLS) for one in known[:n]]
     ages = [histogram_of(one, min_patients=min_patients, n_coarse=_AGES, n_fine=_CELLS) for one in known[n:]]
     edges = [np.zeros(1, dtype=np.int64) if one is None else one.coarse_edges[:-1] for one in ages]
-    reach = np.array([FAR_DAYS if one is None else middle_of(one) // 2 for one in days], dtype=np.int64)
+    reach = np.array([FAR_DAYS if one is None else one.middle // 2 for one in days], dtype=np.int64)
     near = cohort.total(partial(_near, items=items, reach=reach))
     counts = sums(cohort, partial(_counts, items=items, days=days, edges=edges))
     # Of whose days between visits too few people tell comes once.

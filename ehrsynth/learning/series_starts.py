@@ -70,7 +70,7 @@ def _risk(people: SeriesPeople, start: Ints, followed: Ints | None) -> _Risk:
 
 def _risks(timelines: Timelines, items: Items, after: Ints, youngest: Ints) -> Any:
     people = SeriesPeople.of(timelines, items)
-    item, patient, age = first_events(events_of(timelines, items), timelines.n_patients)
+    item, patient, age = first_events(events_of(timelines, items))
     for i in range(len(items)):
         start = np.full(timelines.n_patients, NEVER)
         mine = item == i
@@ -178,25 +178,20 @@ class _Law:
 
 
 def _laws(cohort: Cohort, items: Items, after: Ints, youngest: Ints, min_patients: int) -> list[_Law]:
-    n, n_sexes = len(items), len(cohort.vocabulary.person["sex"].labels)
+    n = len(items)
     known = sums(cohort, partial(_days, items=items, after=after, youngest=youngest))
     cells = [histogram_of(one, min_patients=min_patients, n_coarse=1, n_fine=_CELLS) for one in known]
     counts = sums(
         cohort, partial(_counts, items=items, after=after, youngest=youngest, ages=cells[:n], delays=cells[n:])
     )
-    return [_law(cells[i], counts[i], cells[n + i], counts[n + i], n_sexes, min_patients) for i in range(n)]
+    return [_law(cells[i], counts[i], cells[n + i], counts[n + i], min_patients) for i in range(n)]
 
 
 def _law(
-    ages: Histogram | None,
-    of_age: Doubles,
-    waits: Histogram | None,
-    of_delay: Doubles,
-    n_sexes: int,
-    min_patients: int,
+    ages: Histogram | None, of_age: Doubles, waits: Histogram | None, of_delay: Doubles, min_patients: int
 ) -> _Law:
     nothing = np.zeros(0, dtype=np.int64)
-    period, sex, rate = np.ones(len(BACK_EDGES)), np.ones(n_sexes), np.zeros(0)
+    period, sex, rate = np.ones(len(BACK_EDGES)), np.ones(of_age.shape[1]), np.zeros(0)
     score, n_numbers, people = 0.0, 0, float(of_age[0].sum() + of_delay[0].sum())
     if ages is not None:
         rate, period, sex = age_period(of_age[0], of_age[1], min_patients)
@@ -266,7 +261,6 @@ def age_period(began: Doubles, days: Doubles, min_patients: int) -> tuple[Double
     group = _joined(began.sum(axis=(0, 1)), min_patients)
     n_groups = int(group[-1]) + 1
     period, sex = np.ones(began.shape[2]), np.ones(began.shape[0])
-    rate = np.zeros(began.shape[1])
     by_age, by_sex = began.sum(axis=(0, 2)), began.sum(axis=(1, 2))
     by_group = np.bincount(group, began.sum(axis=(0, 1)), n_groups)
     for _ in range(_ROUNDS):

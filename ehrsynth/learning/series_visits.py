@@ -10,10 +10,14 @@ import numpy as np
 import numpy.typing as npt
 
 from ehrsynth.encoding import Cohort, FamilyTimeline, Timelines
-from ehrsynth.encoding.selection import select_visits
+from ehrsynth.encoding.encoder import DAYS_PER_YEAR
+from ehrsynth.encoding.families import DONE
+from ehrsynth.encoding.selection import DAY_MINUTES, select_visits
 from ehrsynth.encoding.union import UNION, unite
 from ehrsynth.learning.tallies import Tally
 from ehrsynth.learning.times import days_to_end, last_day_of_all
+from ehrsynth.model.series import FIRST_YEAR
+from ehrsynth.model.trajectory import STAYS
 from ehrsynth.probability.ragged import ranges, starts
 
 __all__ = [
@@ -24,22 +28,16 @@ __all__ = [
     "events_of",
     "observed",
     "taken",
+    "visits_with",
     "without_series",
 ]
 
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 
-_DONE = ("immunization", "procedure", "medication_request", "device")
-"""Tables of what is given or done."""
-
 LOST_DAYS = 3 * 365
 """Who has no visit for so many days before the end may have died, or gone."""
 
-_FIRST_YEAR = 365
-
-_STAYS = ("IMP", "ACUTE", "NONAC")
-_DAY_MINUTES = 1440
 _LEAST_SHARE, _LEAST_VISITS = 0.05, 200
 """Of all visits: where fewer are of a series, they stay in the chain."""
 
@@ -106,6 +104,13 @@ class Events:
     visit: Ints
     age: Ints
 
+    @property
+    def later(self) -> Bools:
+        """Which are not the patient's first of their item, bool[m]."""
+        result = np.zeros(len(self.item), dtype=bool)
+        result[1:] = (self.item[1:] == self.item[:-1]) & (self.patient[1:] == self.patient[:-1])
+        return result
+
 
 def _bare(timelines: Timelines) -> Bools:
     """Return which visits have codes of what is done or given alone, within a day, bool[V]."""
@@ -115,9 +120,9 @@ def _bare(timelines: Timelines) -> Bools:
         if name == UNION:
             continue
         # A code that too few people have is one too.
-        (done if name in _DONE else other)[family.visit_codes > 0] = True
-    stays = np.isin(np.array(timelines.encounter_class.labels), _STAYS)[timelines.encounter_class.index]
-    return np.asarray(done & ~other & ~stays & (timelines.stay_minutes < _DAY_MINUTES))
+        (done if name in DONE else other)[family.visit_codes > 0] = True
+    stays = np.isin(np.array(timelines.encounter_class.labels), STAYS)[timelines.encounter_class.index]
+    return np.asarray(done & ~other & ~stays & (timelines.stay_minutes < DAY_MINUTES))
 
 
 def _of_series(timelines: Timelines, item_of: Ints) -> Bools:
@@ -179,7 +184,7 @@ def choose_items(cohort: Cohort, min_patients: int) -> Items | None:
     """Return what comes in series, or None where hardly any visit is of one, or they are no visits of their own."""
     told = cohort.vocabulary
     dated = told.basis != "order" and "condition" in told.families
-    if not dated or not any(name in told.families for name in _DONE):
+    if not dated or not any(name in told.families for name in DONE):
         return None
     census = cohort.total(_census)
     if census.bare < max(_LEAST_SHARE * cohort.n_visits, _LEAST_VISITS):
@@ -229,7 +234,7 @@ def _seen(timelines: Timelines, item_of: Ints) -> npt.NDArray[np.float64]:
     mine = series[union.visits]
     pairs = np.unique(union.visits[mine].astype(np.int64) * len(item_of) + item_of[union.codes[mine]])
     others = np.bincount(timelines.patient_of_visit[~series], minlength=timelines.n_patients)
-    young = (timelines.age_at_start * 365.2425 < _FIRST_YEAR).sum()
+    young = (timelines.age_at_start * DAYS_PER_YEAR < FIRST_YEAR).sum()
     return np.array([series.sum(), len(pairs), (others == 0).sum(), young], dtype=np.float64)
 
 
@@ -266,9 +271,16 @@ def _without(family: FamilyTimeline, codes: Bools) -> FamilyTimeline:
     )
 
 
+def visits_with(timelines: Timelines, items: Items, codes: Ints) -> Ints:
+    """Return the other visits that have one of `codes`, ascending."""
+    union = timelines.families[UNION]
+    others = ~taken(timelines, items.item_of)
+    return np.unique(union.visits[np.isin(union.codes, codes) & others[union.visits]]).astype(np.int64)
+
+
 def age_days(timelines: Timelines) -> Ints:
     """Return the age at each visit in days, int64[V]."""
-    at_start = np.rint(timelines.age_at_start * 365.2425).astype(np.int64)
+    at_start = np.rint(timelines.age_at_start * DAYS_PER_YEAR).astype(np.int64)
     result: Ints = at_start[timelines.patient_of_visit] + timelines.elapsed_days
     return result
 
@@ -283,7 +295,7 @@ def observed(timelines: Timelines, items: Items) -> tuple[Ints, Ints, Ints]:
     first, last = age[timelines.offsets[:-1]], age[timelines.offsets[1:] - 1]
     later = days_to_end(timelines, items.close)
     end = np.where(timelines.died | (later <= LOST_DAYS), last + later, last)
-    return np.where(items.from_birth | (first < _FIRST_YEAR), 0, first), end, last + later
+    return np.where(items.from_birth | (first < FIRST_YEAR), 0, first), end, last + later
 
 
 def events_of(timelines: Timelines, items: Items) -> Events:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +11,20 @@ import numpy.typing as npt
 
 from ehrsynth.probability.histogram import Histogram
 
-__all__ = ["BESIDE_DAYS", "EVEN", "FAR_DAYS", "LONG_BEFORE", "Rates", "Series", "beside", "near_days"]
+__all__ = [
+    "BESIDE_DAYS",
+    "EVEN",
+    "FAR_DAYS",
+    "FIRST_YEAR",
+    "LONG_BEFORE",
+    "Rates",
+    "Series",
+    "beside",
+    "day_key",
+    "evenness",
+    "near_days",
+    "neighbours",
+]
 
 Int = npt.NDArray[np.integer[Any]]
 Float = npt.NDArray[np.floating[Any]]
@@ -30,6 +44,9 @@ def near_days(age_days: npt.NDArray[np.int64], reach_days: npt.NDArray[np.int64]
 BESIDE_DAYS = 21
 """A visit of a series within so many days after another visit may be because of that."""
 
+FIRST_YEAR = 365
+"""Days; whose record begins in them is watched from birth."""
+
 FAR_DAYS = 36_500
 """As far as anything reaches."""
 
@@ -43,6 +60,37 @@ _FARTHER = 3
 """So many times as far a visit is moved to be soon after one that it is because of."""
 
 _FAR = 1 << 32
+"""More days than anything lies from any day that is counted from."""
+
+
+def day_key(patient: npt.NDArray[np.int64], day: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Return patients and days, of age or of the calendar, as numbers in the order of patients and then of days."""
+    return patient * _FAR + day
+
+
+def evenness(gap_days: Sequence[Histogram]) -> npt.NDArray[np.float64]:
+    """Return the share of the commonest days between the visits of each item; see `EVEN`."""
+    return np.array([one.weight.max() / one.weight.sum() for one in gap_days])
+
+
+def neighbours(
+    patient: npt.NDArray[np.int64], age: npt.NDArray[np.int64], item: npt.NDArray[np.int64], reach_days: Int
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Return the pairs of visits of different items that follow one another and are near, earlier and later.
+
+    Parameters
+    ----------
+    patient, age, item : int64[m]
+        Of visits of series, in any order.
+    reach_days : int64[I]
+        Of the items.
+    """
+    order = np.lexsort((item, age, patient))
+    first, second = order[:-1], order[1:]
+    reach = np.minimum(reach_days[item[first]], reach_days[item[second]]).astype(np.int64)
+    near = (patient[first] == patient[second]) & (item[first] != item[second])
+    near &= age[second] - age[first] <= near_days(age[second], reach)
+    return first[near], second[near]
 
 
 def beside(
@@ -61,11 +109,11 @@ def beside(
     visit_patient, visit_age : int64[k]
         Of the other visits, in any order.
     """
-    at = np.sort(visit_patient * _FAR + visit_age)
+    at = np.sort(day_key(visit_patient, visit_age))
     none = np.full(len(patient), _FAR)
     if not len(at):
         return none, np.zeros(len(patient), dtype=bool)
-    key = patient * _FAR + age
+    key = day_key(patient, age)
     place = np.searchsorted(at, key, side="left")
     before, later = at[np.maximum(place - 1, 0)], at[np.minimum(place, len(at) - 1)]
     since = np.where((place > 0) & (before // _FAR == patient), key - before, _FAR)

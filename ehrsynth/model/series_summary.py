@@ -43,8 +43,6 @@ def series_summaries(model: PatientModel) -> tuple[SeriesSummary, ...]:
         goes_on = 1.0 - stop[i].mean(axis=1)
         reached = np.concatenate(([1.0], np.cumprod(goes_on)))
         visits = reached[:-1].sum() + reached[-1] / max(1.0 - goes_on[-1], 1e-2)
-        days = series.gap_days[i]
-        middle = int(days.edges[np.searchsorted(np.cumsum(days.weight), days.weight.sum() / 2)])
         with_it = [labels[k] for item, k in zip(series.with_item, series.with_code, strict=True) if item == i]
         found.append(
             SeriesSummary(
@@ -56,7 +54,7 @@ def series_summaries(model: PatientModel) -> tuple[SeriesSummary, ...]:
                     round(float(series.oldest_days[i]) / _YEAR, 1),
                 ),
                 visits=round(float(visits), 1),
-                days=middle if goes_on[0] > 0 else 0,
+                days=series.gap_days[i].middle if goes_on[0] > 0 else 0,
             )
         )
     return tuple(found)

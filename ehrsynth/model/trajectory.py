@@ -10,10 +10,13 @@ import numpy.typing as npt
 
 from ehrsynth.probability.histogram import Histogram
 
-__all__ = ["Coding", "Strata", "Trajectory"]
+__all__ = ["STAYS", "Coding", "Strata", "Trajectory"]
 
 Float = npt.NDArray[np.floating[Any]]
 Int = npt.NDArray[np.integer[Any]]
+
+STAYS = ("IMP", "ACUTE", "NONAC")
+"""Classes of encounters in which people stay."""
 
 _DAYS_PER_YEAR = 365.25
 

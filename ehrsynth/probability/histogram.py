@@ -65,6 +65,11 @@ class Histogram:
         first = np.searchsorted(self.coarse, np.arange(self.n_coarse))
         return np.append(self.edges[first], self.edges[-1]).astype(np.int64)
 
+    @property
+    def middle(self) -> int:
+        """The first number of the cell in which half of the weight is reached."""
+        return int(self.edges[np.searchsorted(np.cumsum(self.weight), self.weight.sum() / 2)])
+
     def coarse_of(self, values: npt.NDArray[np.number]) -> Ints:
         """Return the coarse bin of each value, int64[n]; values beyond the edges belong to the outer bins."""
         return np.searchsorted(self.coarse_edges[1:-1], values, side="right").astype(np.int64)
